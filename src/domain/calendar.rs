@@ -1,0 +1,1 @@
+//! Cutoff calendars.

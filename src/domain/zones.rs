@@ -1,0 +1,1 @@
+//! Zone data, chosen at run time.
