@@ -2,3 +2,11 @@
 
 pub mod clock;
 pub mod domain;
+pub mod lab;
+/// The lab protocol, generated from `proto/stoppress/v1`.
+#[expect(missing_docs, clippy::all, clippy::pedantic, reason = "generated; documented in the proto files")]
+pub mod proto {
+    tonic::include_proto!("stoppress.v1");
+    /// The descriptors of all protocol files, for reflection.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/stoppress.v1.bin"));
+}

@@ -3,8 +3,14 @@
 //! Whoever calls passes `now`. Whatever can go wrong with somebody's input is a [`Fault`] that
 //! names the field, what was there and what is allowed.
 
+pub mod batch;
 pub mod calendar;
 pub mod ids;
+pub mod lab;
+pub mod order;
+pub mod platform;
+pub mod retry;
+pub mod stop;
 pub mod zones;
 
 use serde::{Deserialize, Serialize};

@@ -1,0 +1,509 @@
+//! Labs: what one is, what it can do, and the closed list of what it may answer.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::calendar::{Calendar, CalendarSpec};
+use super::ids::{LabId, RegionId};
+use super::order::Stage;
+use super::zones::Zones;
+use super::{Fault, nearest};
+
+/// What a lab answered, or that it did not: the one list for all drivers. A driver classifies once;
+/// everybody else only matches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Answer {
+    /// The lab has it.
+    Accepted {
+        /// The lab's own reference.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lab_reference: Option<String>,
+    },
+    /// Definitely not taken, and never will be under this key.
+    Refused {
+        /// Why, in the lab's words.
+        reason: String,
+    },
+    /// Taken out: it will not be printed.
+    Removed {
+        /// More, in the lab's words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// It is or will be printed.
+    WillPrint {
+        /// Why, in the lab's words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// How far it is.
+        #[serde(default)]
+        stage: Stage,
+    },
+    /// Heard; the answer comes later.
+    AnswerLater,
+    /// The lab does not have it now.
+    NotFound,
+    /// Definitely not delivered: no byte of the request has left.
+    Unreachable {
+        /// What went wrong.
+        cause: String,
+    },
+    /// Everything else: nobody knows.
+    Unclear {
+        /// What was seen.
+        cause: String,
+    },
+}
+
+impl Answer {
+    /// The word for metrics, logs and pages.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Accepted { .. } => "accepted",
+            Self::Refused { .. } => "refused",
+            Self::Removed { .. } => "removed",
+            Self::WillPrint { .. } => "will_print",
+            Self::AnswerLater => "answer_later",
+            Self::NotFound => "not_found",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Unclear { .. } => "unclear",
+        }
+    }
+
+    /// Whether the lab was there and spoke: what a breaker counts as well.
+    #[must_use]
+    pub fn spoke(&self) -> bool {
+        !matches!(self, Self::Unreachable { .. } | Self::Unclear { .. })
+    }
+}
+
+/// A duration as people write it: `30s`, `2m`, `24h`, `1h30m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, example = "30m")]
+pub struct Lasting(pub SignedDuration);
+
+impl Lasting {
+    /// So many seconds.
+    #[must_use]
+    pub const fn seconds(seconds: i64) -> Self {
+        Self(SignedDuration::from_secs(seconds))
+    }
+}
+
+impl TryFrom<String> for Lasting {
+    type Error = Fault;
+    fn try_from(text: String) -> Result<Self, Fault> {
+        let allowed = "a duration such as \"30s\", \"2m\", \"24h\" or \"1h30m\"";
+        let parsed: SignedDuration = text.parse().map_err(|_| Fault::not("", &text, allowed))?;
+        if parsed.is_negative() { Err(Fault::not("", &text, allowed)) } else { Ok(Self(parsed)) }
+    }
+}
+
+impl From<Lasting> for String {
+    fn from(lasting: Lasting) -> Self {
+        lasting.to_string()
+    }
+}
+
+impl std::fmt::Display for Lasting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#}", self.0)
+    }
+}
+
+/// Whether the lab prints once what it gets twice under one key.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Dedupes {
+    /// It does not, or it forgets the keys of jobs that ended.
+    #[default]
+    No,
+    /// It keeps every key.
+    Forever,
+    /// It keeps a key for so long.
+    Window(Lasting),
+}
+
+impl Dedupes {
+    /// Whether sending the same again can be harmless.
+    #[must_use]
+    pub fn truly(self) -> bool {
+        self != Self::No
+    }
+}
+
+impl TryFrom<String> for Dedupes {
+    type Error = Fault;
+    fn try_from(text: String) -> Result<Self, Fault> {
+        match text.as_str() {
+            "no" => Ok(Self::No),
+            "forever" => Ok(Self::Forever),
+            _ => Lasting::try_from(text.clone())
+                .map(Self::Window)
+                .map_err(|_| Fault::not("", &text, "\"no\", \"forever\" or a duration such as \"24h\"")),
+        }
+    }
+}
+
+impl From<Dedupes> for String {
+    fn from(dedupes: Dedupes) -> Self {
+        match dedupes {
+            Dedupes::No => "no".to_owned(),
+            Dedupes::Forever => "forever".to_owned(),
+            Dedupes::Window(lasting) => lasting.to_string(),
+        }
+    }
+}
+
+/// Whether the lab takes stops after it has an order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TakesStops {
+    /// It can be asked by machine.
+    Yes,
+    /// It has no channel for stops: a person asks.
+    #[default]
+    No,
+    /// What it has received is final, by contract.
+    FinalOnReceipt,
+}
+
+/// How often a lab may be called: `50/s`, `600/m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Rate {
+    /// Calls.
+    pub calls: u32,
+    /// In so many seconds: 1, 60 or 3600.
+    pub seconds: u32,
+}
+
+impl TryFrom<String> for Rate {
+    type Error = Fault;
+    fn try_from(text: String) -> Result<Self, Fault> {
+        let parts = text.split_once('/').and_then(|(calls, unit)| {
+            let seconds = match unit {
+                "s" => 1,
+                "m" => 60,
+                "h" => 3600,
+                _ => return None,
+            };
+            calls
+                .parse()
+                .ok()
+                .filter(|calls| (1..=1_000_000).contains(calls))
+                .map(|calls| Self { calls, seconds })
+        });
+        parts.ok_or_else(|| Fault::not("", &text, "a rate such as \"50/s\", \"600/m\" or \"1000/h\""))
+    }
+}
+
+impl From<Rate> for String {
+    fn from(rate: Rate) -> Self {
+        let unit = match rate.seconds {
+            1 => "s",
+            60 => "m",
+            _ => "h",
+        };
+        format!("{}/{unit}", rate.calls)
+    }
+}
+
+/// What a lab can do. A `false` too many costs time; a `true` too many can cost a print.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Profile {
+    /// Whether it prints once what it gets twice under one key: `no`, `forever` or a duration.
+    #[schema(value_type = String, example = "24h")]
+    pub dedupes: Dedupes,
+    /// Whether it can be asked if it has an order.
+    pub lookup: bool,
+    /// Whether it takes stops.
+    pub stops: TakesStops,
+    /// Orders that one call may carry, 1 to 1000.
+    pub orders_per_call: u32,
+    /// The longest that it may take to act on a request that it got.
+    pub acts_within: Lasting,
+    /// When the answer to a stop is due, after it was asked.
+    pub answers_within: Lasting,
+    /// Calls at the same time, 1 to 256.
+    pub concurrency: u32,
+    /// Calls per time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "50/s")]
+    pub rate: Option<Rate>,
+    /// Uploads of one transfer before a person takes it, 1 to 100.
+    pub attempts_max: i64,
+    /// How long the gateway may try to hand a transfer over, or to find out what came of it, before
+    /// a person takes it.
+    pub handover_within: Lasting,
+}
+
+impl Default for Profile {
+    fn default() -> Self {
+        Self {
+            dedupes: Dedupes::No,
+            lookup: false,
+            stops: TakesStops::No,
+            orders_per_call: 1,
+            acts_within: Lasting::seconds(120),
+            answers_within: Lasting::seconds(30 * 60),
+            concurrency: 8,
+            rate: None,
+            attempts_max: 20,
+            handover_within: Lasting::seconds(6 * 3600),
+        }
+    }
+}
+
+/// Who may ask the lab for a stop.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StopsVia {
+    /// The gateway asks; the lab's contact may be shown too.
+    #[default]
+    Lab,
+    /// Only through the gateway: contacts are hidden.
+    GatewayOnly,
+    /// A person of the platform contacts the lab; the contact is shown.
+    Contact,
+}
+
+/// Whom to ask at a lab.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Contact {
+    /// E-mail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// Telephone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone: Option<String>,
+    /// When somebody answers, such as `mon-fri 08:00-16:00`, in the lab's zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hours: Option<String>,
+}
+
+/// The lab's own rules about stops, as data.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LabPolicy {
+    /// Who may ask.
+    pub stops_via: StopsVia,
+    /// Whom.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contact: Option<Contact>,
+    /// Every order is direct: paid means producing.
+    pub immediate_production: bool,
+    /// How long a direct order waits before it goes: until then it can be stopped for certain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grace: Option<Lasting>,
+}
+
+/// A secret that is named here and kept elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum SecretRef {
+    /// In this variable of the daemon's environment.
+    Env(String),
+    /// In this file.
+    File(String),
+}
+
+/// How the lab is reached. `kind` chooses the driver; the driver checks its own settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DriverSpec {
+    /// The driver: `http`, `grpc`, `person`.
+    pub kind: String,
+    /// The driver's settings, such as `base_url`.
+    #[serde(flatten)]
+    pub settings: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A production region of a lab.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RegionSpec {
+    /// Its id, unique within the lab.
+    pub id: RegionId,
+    /// The countries (ISO 3166-1 alpha-2) that it prints for; empty: chosen only by name.
+    #[serde(default)]
+    pub countries: Vec<String>,
+    /// When its batches close.
+    pub calendar: CalendarSpec,
+}
+
+/// A lab, as `PUT /v1/labs/{id}` and `stoppress labs import` take it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LabSpec {
+    /// Its id.
+    pub id: LabId,
+    /// Its name, for people.
+    pub name: String,
+    /// How it is reached.
+    pub driver: DriverSpec,
+    /// What it can do.
+    #[serde(default)]
+    pub profile: Profile,
+    /// Its rules about stops.
+    #[serde(default)]
+    pub policy: LabPolicy,
+    /// Where it prints: at least one region.
+    #[schema(min_items = 1)]
+    pub regions: Vec<RegionSpec>,
+}
+
+/// A file for `stoppress labs import`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LabsFile {
+    /// The labs.
+    pub labs: Vec<LabSpec>,
+}
+
+/// A lab with its calendars built: ready to admit orders.
+#[derive(Debug, Clone)]
+pub struct Lab {
+    /// What was configured.
+    pub spec: LabSpec,
+    /// One calendar a region, in the order of `spec.regions`.
+    pub calendars: Vec<Calendar>,
+}
+
+impl Lab {
+    /// Checks a lab and builds its calendars; all faults at once, named from the lab's root.
+    pub fn build(spec: LabSpec, zones: &Zones, now: Timestamp) -> Result<Self, Vec<Fault>> {
+        let mut faults = spec.faults();
+        let mut calendars = Vec::with_capacity(spec.regions.len());
+        for (at, region) in spec.regions.iter().enumerate() {
+            match Calendar::build(&region.calendar, zones, now) {
+                Ok(calendar) => calendars.push(calendar),
+                Err(inner) => {
+                    faults.extend(inner.into_iter().map(|f| f.under(&format!("regions[{at}].calendar"))));
+                }
+            }
+        }
+        if faults.is_empty() { Ok(Self { spec, calendars }) } else { Err(faults) }
+    }
+
+    /// The region and calendar for an order: by name, else the only one, else by country.
+    pub fn region(
+        &self,
+        named: Option<&RegionId>,
+        country: Option<&str>,
+    ) -> Result<(&RegionSpec, &Calendar), Fault> {
+        let all = || self.spec.regions.iter().zip(&self.calendars);
+        if let Some(named) = named {
+            return all().find(|(region, _)| region.id == *named).ok_or_else(|| {
+                let known: Vec<&str> = self.spec.regions.iter().map(|region| region.id.as_str()).collect();
+                let hint = nearest(named.as_str(), known.iter().copied());
+                let hint = hint.map(|hint| format!("; did you mean {hint:?}?")).unwrap_or_default();
+                Fault::new(
+                    "region",
+                    format!(
+                        "{:?} is not a region of lab {}: {}{hint}",
+                        named.as_str(),
+                        self.spec.id,
+                        known.join(", ")
+                    ),
+                )
+            });
+        }
+        if let Some(only) = all().next().filter(|_| self.spec.regions.len() == 1) {
+            return Ok(only);
+        }
+        let serves =
+            |region: &RegionSpec| country.is_some_and(|c| region.countries.iter().any(|known| known == c));
+        all().find(|(region, _)| serves(region)).ok_or_else(|| {
+            Fault::missing(
+                "region",
+                &format!(
+                    "named, because lab {} has several and none of them is for country {}",
+                    self.spec.id,
+                    country.unwrap_or("(none given)")
+                ),
+            )
+        })
+    }
+}
+
+impl LabSpec {
+    /// Checks everything but the calendars and the driver's own settings.
+    #[must_use]
+    pub fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let name = self.name.trim();
+        if name.is_empty() || name.chars().count() > 200 || name.chars().any(char::is_control) {
+            faults.push(Fault::not("name", &self.name, "1 to 200 printable characters"));
+        }
+        let profile = &self.profile;
+        if !(1..=1000).contains(&profile.orders_per_call) {
+            faults.push(Fault::not(
+                "profile.orders_per_call",
+                profile.orders_per_call,
+                "a whole number from 1 to 1000",
+            ));
+        }
+        if !(1..=256).contains(&profile.concurrency) {
+            faults.push(Fault::not(
+                "profile.concurrency",
+                profile.concurrency,
+                "a whole number from 1 to 256",
+            ));
+        }
+        if !(1..=100).contains(&profile.attempts_max) {
+            faults.push(Fault::not(
+                "profile.attempts_max",
+                profile.attempts_max,
+                "a whole number from 1 to 100",
+            ));
+        }
+        let day = Lasting::seconds(24 * 3600);
+        for (field, value) in [
+            ("profile.acts_within", profile.acts_within),
+            ("profile.answers_within", profile.answers_within),
+            ("profile.handover_within", profile.handover_within),
+        ] {
+            if value > Lasting::seconds(30 * 24 * 3600) {
+                faults.push(Fault::not(field, value.to_string(), "a duration of at most 720h"));
+            }
+        }
+        if let Some(grace) = self.policy.grace.filter(|grace| *grace > day) {
+            faults.push(Fault::not("policy.grace", grace.to_string(), "a duration of at most 24h"));
+        }
+        if self.regions.is_empty() {
+            faults.push(Fault::new("regions", "is empty; a lab has at least one region"));
+        }
+        let mut seen = BTreeSet::new();
+        let mut countries = BTreeSet::new();
+        for (at, region) in self.regions.iter().enumerate() {
+            if !seen.insert(&region.id) {
+                faults.push(Fault::not(
+                    format!("regions[{at}].id"),
+                    region.id.as_str(),
+                    "unique: an earlier region of this lab has it",
+                ));
+            }
+            for (country_at, country) in region.countries.iter().enumerate() {
+                let field = format!("regions[{at}].countries[{country_at}]");
+                if country.len() != 2 || !country.bytes().all(|b| b.is_ascii_uppercase()) {
+                    faults.push(Fault::not(
+                        field,
+                        country,
+                        "a country code of two capital letters, such as \"FI\"",
+                    ));
+                } else if !countries.insert(country) {
+                    faults.push(Fault::not(field, country, "unique: an earlier region of this lab has it"));
+                }
+            }
+        }
+        faults
+    }
+}
