@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod domain;
 pub mod lab;
+pub mod store;
 /// The lab protocol, generated from `proto/stoppress/v1`.
 #[expect(missing_docs, clippy::all, clippy::pedantic, reason = "generated; documented in the proto files")]
 pub mod proto {

@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod calendar;
+pub mod event;
 pub mod ids;
 pub mod lab;
 pub mod order;
