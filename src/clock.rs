@@ -84,11 +84,7 @@ impl ManualClock {
     /// A clock that stands at `now`.
     #[must_use]
     pub fn at(now: Timestamp) -> Self {
-        Self {
-            now: Arc::new(watch::Sender::new(now.as_microsecond())),
-            sleepers: Arc::default(),
-            skew_us: 0,
-        }
+        Self { now: Arc::new(watch::Sender::new(now.as_microsecond())), sleepers: Arc::default(), skew_us: 0 }
     }
 
     /// Sets the clock, forwards or backwards, and wakes whoever is due.
