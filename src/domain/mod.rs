@@ -4,6 +4,7 @@
 //! names the field, what was there and what is allowed.
 
 pub mod calendar;
+pub mod ics;
 pub mod ids;
 pub mod zones;
 
