@@ -5,6 +5,7 @@ pub mod clock;
 pub mod domain;
 pub mod lab;
 pub mod store;
+pub mod work;
 /// The lab protocol, generated from `proto/stoppress/v1`.
 #[expect(
     missing_docs,

@@ -295,6 +295,12 @@ pub(super) async fn claim<S: Session>(s: &mut S, trail: &mut Trail, item: &Claim
                 due.push(StopDue::Waits(facts.id));
                 continue;
             }
+            if let Some(until) = item.not_before {
+                facts.next_at = until.min(facts.deadline_at);
+                stops.push(stop_row(&facts, StopState::Pending));
+                due.push(StopDue::Waits(facts.id));
+                continue;
+            }
             if facts.delivered_at.is_some() {
                 facts.next_at = facts.deadline_at;
                 stops.push(stop_row(&facts, StopState::Pending));
