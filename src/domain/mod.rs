@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod calendar;
 pub mod event;
+pub mod ics;
 pub mod ids;
 pub mod lab;
 pub mod order;

@@ -1,1 +1,10 @@
 //! One binary with all integration tests.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod calendar;
+mod calendar_every_zone;
+mod calendar_random;
+mod cutoffs;
+mod ics;
+mod zones;
