@@ -2,9 +2,11 @@
 
 pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod lab;
 pub mod store;
+pub mod telemetry;
 pub mod work;
 /// The lab protocol, generated from `proto/stoppress/v1`.
 #[expect(
