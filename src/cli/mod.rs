@@ -1,3 +1,7 @@
 //! The commands, one file each.
 
+<<<<<<< HEAD
 pub mod cutoffs;
+=======
+pub mod simulate;
+>>>>>>> lab
