@@ -132,10 +132,11 @@ create table stops (
     attempts bigint not null,
     delivered_at bigint,
     decided_at bigint,
-    answer text
+    answer text,
+    superseded_at bigint
 );
--- An order has at most one stop; a repeat is the same one.
-create unique index stops_order on stops (order_id);
+-- An order has at most one stop; a repeat is the same one. Reinstating the order sets it aside.
+create unique index stops_order on stops (order_id) where superseded_at is null;
 create index stops_due on stops (next_at) where state = 1;
 create index stops_due_of_lab on stops (lab, next_at) where state = 1;
 create index stops_of_lab on stops (lab, id);

@@ -132,10 +132,11 @@ create table stops (
     attempts integer not null,
     delivered_at integer,
     decided_at integer,
-    answer text
+    answer text,
+    superseded_at integer
 ) strict;
--- An order has at most one stop; a repeat is the same one.
-create unique index stops_order on stops (order_id);
+-- An order has at most one stop; a repeat is the same one. Reinstating the order sets it aside.
+create unique index stops_order on stops (order_id) where superseded_at is null;
 create index stops_due on stops (next_at) where state = 1;
 create index stops_due_of_lab on stops (lab, next_at) where state = 1;
 create index stops_of_lab on stops (lab, id);
@@ -143,7 +144,7 @@ create index stops_of_platform on stops (platform, id);
 
 -- The changelog, the feed and the proof: append-only, a hash chain a subject.
 create table events (
-    seq integer primary key autoincrement,
+    seq integer primary key,
     at integer not null,
     subject text not null,
     lab text not null,

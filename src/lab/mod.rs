@@ -4,14 +4,30 @@
 //! into [`Answer`]; nobody outside looks at status codes. To add a driver: one file with a
 //! [`Driver`] constant, and one line in [`DRIVERS`].
 
+pub mod grpc;
+pub mod guard;
+pub mod http;
+pub mod lane;
+pub mod outbound;
+pub mod person;
+pub mod sign;
+
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
+use crate::clock::{Clock, Random};
+use crate::domain::batch::REQUEST_DEADLINE;
 use crate::domain::ids::{OrderId, StopId, TransferId};
-use crate::domain::lab::Answer;
+use crate::domain::lab::{Answer, DriverSpec, LabSpec, Lasting, SecretRef};
+use crate::domain::{Fault, nearest};
+use outbound::Outbound;
 
 /// A boxed future, so that labs can be kept behind `dyn`.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -71,4 +87,179 @@ pub trait Lab: Send + Sync + std::fmt::Debug {
     /// Asks whether the lab has an order: [`Answer::Accepted`], [`Answer::WillPrint`] with a stage,
     /// [`Answer::Removed`] or [`Answer::NotFound`].
     fn look_up<'a>(&'a self, order: &'a OrderId) -> Pending<'a, Reply>;
+    /// Asks the lab who it is, for checks and pages: [`Answer::Accepted`] if it speaks the protocol.
+    fn describe(&self) -> Pending<'_, Reply> {
+        Box::pin(std::future::ready(Answer::Unclear { cause: "this lab cannot be asked".to_owned() }.into()))
+    }
+}
+
+/// The settings of a driver, as configured.
+pub type Settings = serde_json::Map<String, serde_json::Value>;
+
+/// A lab's endpoint, or what is wrong with its settings.
+pub type Built = Result<Arc<dyn Lab>, Fault>;
+
+/// Finds the secret that a configuration names. The environment and the files are read by whoever
+/// gives this function, not here.
+pub type Secrets = Arc<dyn Fn(&SecretRef) -> Result<SecretString, Fault> + Send + Sync>;
+
+/// What drivers work with.
+#[derive(Clone)]
+pub struct Tools {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Random>,
+    /// The one HTTP client, and the guard over addresses.
+    pub outbound: Outbound,
+    /// The secrets.
+    pub secrets: Secrets,
+}
+
+impl std::fmt::Debug for Tools {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tools").field("outbound", &self.outbound).finish_non_exhaustive()
+    }
+}
+
+/// A way to reach labs.
+#[derive(Debug, Clone, Copy)]
+pub struct Driver {
+    /// Its name in `driver.kind`.
+    pub kind: &'static str,
+    /// True where no machine can be called: a person hands over and asks.
+    pub manual: bool,
+    /// Checks settings; the fields are named from the driver's own table.
+    pub check: fn(&Settings) -> Vec<Fault>,
+    /// Makes a lab's endpoint. It connects to nothing yet.
+    pub build: fn(&LabSpec, &Tools) -> Built,
+}
+
+/// All drivers.
+pub const DRIVERS: [Driver; 3] = [http::DRIVER, grpc::DRIVER, person::DRIVER];
+
+/// The driver of that name.
+///
+/// # Errors
+/// If there is none.
+pub fn driver(kind: &str) -> Result<&'static Driver, Fault> {
+    const ALL: &[Driver] = &DRIVERS;
+    ALL.iter().find(|driver| driver.kind == kind).ok_or_else(|| {
+        let known: Vec<_> = ALL.iter().map(|driver| driver.kind).collect();
+        let guess = nearest(kind, known.iter().copied());
+        let guess = guess.map(|word| format!("; did you mean {word:?}?")).unwrap_or_default();
+        Fault::new("kind", format!("{kind:?} is not a driver; the drivers are {}{guess}", known.join(", ")))
+    })
+}
+
+/// All faults of a driver's settings, named from the table `driver` itself.
+#[must_use]
+pub fn check(spec: &DriverSpec) -> Vec<Fault> {
+    match driver(&spec.kind) {
+        Ok(driver) => (driver.check)(&spec.settings),
+        Err(fault) => vec![fault],
+    }
+}
+
+/// The endpoint of a lab. It connects to nothing yet.
+///
+/// # Errors
+/// If the settings cannot be used; the field is named from the lab's root.
+pub fn connect(spec: &LabSpec, tools: &Tools) -> Result<Arc<dyn Lab>, Fault> {
+    let driver = driver(&spec.driver.kind).map_err(|fault| fault.under("driver"))?;
+    if let Some(fault) = (driver.check)(&spec.driver.settings).into_iter().next() {
+        return Err(fault.under("driver"));
+    }
+    (driver.build)(spec, tools).map_err(|fault| fault.under("driver"))
+}
+
+/// Reads a driver's settings into its own type; unknown keys are refused.
+fn settings<T: DeserializeOwned>(settings: &Settings) -> Result<T, Fault> {
+    let value = serde_json::Value::Object(settings.clone());
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = error.path().to_string();
+        let field = if path == "." { String::new() } else { path };
+        Fault::new(field, error.into_inner().to_string())
+    })
+}
+
+/// How long a lab may take to answer, by operation.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Timeouts {
+    upload: Lasting,
+    stop: Lasting,
+    look_up: Lasting,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { upload: Lasting(REQUEST_DEADLINE), stop: Lasting::seconds(10), look_up: Lasting::seconds(5) }
+    }
+}
+
+impl Timeouts {
+    /// The horizon of a transfer counts on [`REQUEST_DEADLINE`]: no call may wait longer.
+    fn faults(self) -> Vec<Fault> {
+        [("upload", self.upload), ("stop", self.stop), ("look_up", self.look_up)]
+            .into_iter()
+            .filter(|(_, value)| value.0.is_zero() || value.0 > REQUEST_DEADLINE)
+            .map(|(field, value)| {
+                Fault::not(
+                    format!("timeouts.{field}"),
+                    value.to_string(),
+                    "a duration of more than 0s and at most 30s",
+                )
+            })
+            .collect()
+    }
+
+    fn of(lasting: Lasting) -> Duration {
+        lasting.0.unsigned_abs()
+    }
+
+    /// How long an upload may take that starts at `now`; `None` if it must not start any more.
+    fn of_upload(self, upload: &Upload, now: Timestamp) -> Option<Duration> {
+        let left = upload.not_after.duration_since(now);
+        left.is_positive().then(|| left.unsigned_abs().min(Self::of(self.upload)))
+    }
+}
+
+/// The URL in a setting.
+fn endpoint(field: &str, text: Option<&str>) -> Result<url::Url, Fault> {
+    const ALLOWED: &str =
+        "an https URL without user name, query and fragment, such as \"https://lab.example/stoppress\"";
+    let text = text.ok_or_else(|| Fault::missing(field, ALLOWED))?;
+    url::Url::parse(text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "https" | "http") && url.has_host())
+        .filter(|url| url.username().is_empty() && url.password().is_none())
+        .filter(|url| url.query().is_none() && url.fragment().is_none())
+        .ok_or_else(|| {
+            // A URL that is refused for its password is not repeated.
+            let shown = if text.contains('@') { "a URL with an \"@\"" } else { text };
+            Fault::not(field, shown, ALLOWED)
+        })
+}
+
+/// Text from outside, fit to be kept and shown: no control characters, no direction marks, not long.
+fn words(text: &str, most: usize) -> String {
+    let turns =
+        |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.trim()
+        .chars()
+        .filter(|c| !turns(*c))
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(most)
+        .collect()
+}
+
+/// The same, `None` if nothing is left.
+fn some_words(text: &str, most: usize) -> Option<String> {
+    Some(words(text, most)).filter(|text| !text.is_empty())
+}
+
+/// The upload came too late to be started: certainly nothing has left.
+fn too_late(upload: &Upload) -> Reply {
+    Answer::Unreachable { cause: format!("not started: it must not begin after {}", upload.not_after) }.into()
 }

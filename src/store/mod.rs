@@ -7,10 +7,18 @@
 //!
 //! The room knows no calendar and no lab's endpoint: windows come in computed, answers classified.
 
+mod batch;
+mod migrations;
+mod postgres;
+mod session;
+pub mod sql;
+mod sqlite;
 mod types;
+mod verbs;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -125,6 +133,21 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 pub async fn one(store: &dyn Store, write: Write) -> Result<Written> {
     let mut written = store.apply(vec![write]).await?;
     written.pop().ok_or_else(|| Error::Unavailable("no outcome for a write".to_owned()))
+}
+
+/// Opens the store that the URL names: `sqlite:FILE` (or a bare path), or `postgres://…`.
+///
+/// # Errors
+/// If it cannot be opened; the text says why and what to do.
+pub async fn open(url: &str, now: Timestamp) -> Result<Arc<dyn Store>> {
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        let engine = postgres::Postgres::open(url).await?;
+        Ok(Arc::new(batch::Grouped::new(engine, 4)))
+    } else {
+        let file = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")).unwrap_or(url);
+        let engine = sqlite::Sqlite::open(std::path::Path::new(file), now).await?;
+        Ok(Arc::new(batch::Grouped::new(engine, 1)))
+    }
 }
 
 /// The stops that wait, as the forwarding loop and the lab's inbox see them.

@@ -454,6 +454,8 @@ pub struct ClaimStops {
     pub limit: i64,
     /// Fresh ids for escalations, as many.
     pub escalations: Vec<EscalationId>,
+    /// If the lab cannot be asked now: when it may be. Deadlines are kept all the same.
+    pub not_before: Option<Timestamp>,
     /// Now.
     pub now: Timestamp,
     /// Until when nobody else takes them.

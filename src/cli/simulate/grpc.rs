@@ -1,0 +1,125 @@
+//! The simulated lab over gRPC.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use secrecy::ExposeSecret as _;
+use subtle::ConstantTimeEq as _;
+use tonic::{Request, Response, Status};
+
+use super::House;
+use super::behaviour::Fate;
+use super::http::BODY_MAX;
+use super::ledger::{Job, Said, Submitted, Taken};
+use crate::domain::order::Stage;
+use crate::lab::http::hex;
+use crate::proto;
+use crate::proto::get_order_response::Stage as LabStage;
+use crate::proto::lab_service_server::{LabService, LabServiceServer};
+use crate::proto::stop_order_response::Answer;
+
+/// The service over a house.
+pub(super) fn service(house: Arc<House>) -> LabServiceServer<Front> {
+    LabServiceServer::new(Front(house)).max_decoding_message_size(BODY_MAX)
+}
+
+/// The lab as gRPC shows it.
+#[derive(Debug)]
+pub(super) struct Front(Arc<House>);
+
+fn broken(error: &std::io::Error) -> Status {
+    Status::internal(format!("the ledger cannot be written: {error}"))
+}
+
+impl Front {
+    fn verify<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        let Some(secret) = &self.0.secret else { return Ok(()) };
+        let given = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
+        let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+        if bool::from(given.as_bytes().ct_eq(secret.expose_secret().trim().as_bytes())) {
+            Ok(())
+        } else {
+            Err(Status::unauthenticated("the token is not this lab's"))
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl LabService for Front {
+    async fn describe(
+        &self,
+        request: Request<proto::DescribeRequest>,
+    ) -> Result<Response<proto::DescribeResponse>, Status> {
+        self.verify(&request)?;
+        let (name, contract) = ("Simulated lab".to_owned(), "stoppress/1".to_owned());
+        Ok(Response::new(proto::DescribeResponse { name, contract }))
+    }
+
+    async fn submit_orders(
+        &self,
+        request: Request<proto::SubmitOrdersRequest>,
+    ) -> Result<Response<proto::SubmitOrdersResponse>, Status> {
+        self.verify(&request)?;
+        let refused = request.extensions().get::<Fate>().is_some_and(|fate| fate.refused);
+        let upload = request.into_inner();
+        if upload.key.is_empty() {
+            return Err(Status::invalid_argument("key is empty"));
+        }
+        let instant = |at: prost_types::Timestamp| Timestamp::new(at.seconds, at.nanos);
+        let not_after = upload.not_after.map(instant).transpose();
+        let not_after = not_after.map_err(|_| Status::invalid_argument("not_after is not an instant"))?;
+        let job = |order: proto::LabOrder| {
+            let printed = order.items.iter().filter(|item| !item.download);
+            Job { order: order.id.clone(), copies: printed.map(|item| u64::from(item.quantity)).sum() }
+        };
+        let submitted = Submitted {
+            transfer: upload.transfer,
+            key: upload.key,
+            sha256: hex(&upload.manifest_sha256),
+            not_after,
+            orders: upload.orders.into_iter().map(job).collect(),
+        };
+        match self.0.submit(submitted, refused).await.map_err(|error| broken(&error))? {
+            Taken::Accepted(lab_reference) => {
+                Ok(Response::new(proto::SubmitOrdersResponse { lab_reference }))
+            }
+            Taken::TooLate(reason) => Err(Status::failed_precondition(reason)),
+            Taken::Refused(reason) => Err(Status::invalid_argument(reason)),
+        }
+    }
+
+    async fn stop_order(
+        &self,
+        request: Request<proto::StopOrderRequest>,
+    ) -> Result<Response<proto::StopOrderResponse>, Status> {
+        self.verify(&request)?;
+        let ask = request.into_inner();
+        let (said, stage) = self.0.stop(ask.order, ask.stop).await.map_err(|error| broken(&error))?;
+        let answer = match said {
+            Said::Removed => Answer::Removed,
+            Said::WillPrint => Answer::WillPrint,
+            Said::AnswerLater => Answer::Later,
+            Said::NotFound => Answer::NotFound,
+            Said::NotTaken => return Err(Status::unimplemented("this lab takes no stops")),
+        };
+        let reason = if stage == Stage::Printed { "it was printed".to_owned() } else { String::new() };
+        Ok(Response::new(proto::StopOrderResponse { answer: answer.into(), reason }))
+    }
+
+    async fn get_order(
+        &self,
+        request: Request<proto::GetOrderRequest>,
+    ) -> Result<Response<proto::GetOrderResponse>, Status> {
+        self.verify(&request)?;
+        let seen = self.0.look_up(request.into_inner().order).await.map_err(|error| broken(&error))?;
+        let stage = match seen {
+            None => return Err(Status::not_found("there is no such order")),
+            Some(Err(())) => LabStage::Removed,
+            Some(Ok(Stage::Received)) => LabStage::Received,
+            Some(Ok(Stage::InProduction)) => LabStage::InProduction,
+            Some(Ok(Stage::Printed)) => LabStage::Printed,
+            Some(Ok(Stage::Shipped)) => LabStage::Shipped,
+        };
+        Ok(Response::new(proto::GetOrderResponse { stage: stage.into() }))
+    }
+}

@@ -1,0 +1,188 @@
+//! The simulated lab over HTTP: the four operations, and the switchboard under `/_simulate`.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use super::House;
+use super::behaviour::{Behaviour, Fate};
+use super::ledger::{Job, Said, Submitted, Taken};
+use crate::domain::order::ItemKind;
+use crate::lab::http::{IDEMPOTENCY_KEY, MANIFEST_SHA256, NOT_AFTER, hex};
+use crate::lab::sign;
+
+/// The most bytes of an upload.
+pub(super) const BODY_MAX: usize = 64 * 1024 * 1024;
+
+/// All routes.
+pub(super) fn router(house: Arc<House>) -> Router {
+    let lab = Router::new()
+        .route("/", get(describe))
+        .route("/orders", post(submit))
+        .route("/orders/{id}", get(look_up))
+        .route("/orders/{id}/stop", post(stop))
+        .layer(middleware::from_fn_with_state(Arc::clone(&house), verify));
+    let board = Router::new()
+        .route("/_simulate", get(behaviour).post(set_behaviour))
+        .route("/_simulate/ledger", get(ledger));
+    lab.merge(board).layer(DefaultBodyLimit::max(BODY_MAX)).with_state(house)
+}
+
+fn problem(status: StatusCode, detail: impl Into<String>) -> Response {
+    let body =
+        json!({ "title": status.canonical_reason(), "status": status.as_u16(), "detail": detail.into() });
+    (status, [("content-type", "application/problem+json")], body.to_string()).into_response()
+}
+
+pub(super) fn broken(error: &std::io::Error) -> Response {
+    problem(StatusCode::INTERNAL_SERVER_ERROR, format!("the ledger cannot be written: {error}"))
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok()).filter(|value| !value.is_empty())
+}
+
+/// Lets a call through only if it is signed, where the lab has a secret.
+async fn verify(State(house): State<Arc<House>>, request: Request, next: Next) -> Response {
+    let Some(signer) = &house.signer else { return next.run(request).await };
+    let (parts, body) = request.into_parts();
+    let Ok(body) = axum::body::to_bytes(body, BODY_MAX).await else {
+        return problem(StatusCode::BAD_REQUEST, "the body cannot be read");
+    };
+    let of = |name| header(&parts.headers, name).unwrap_or_default();
+    let (id, at, signature) = (of(sign::ID), of(sign::TIMESTAMP), of(sign::SIGNATURE));
+    let verified = signer.verify(id, at, signature, &body, house.clock.now());
+    let keyed = header(&parts.headers, IDEMPOTENCY_KEY).is_none_or(|key| key == id);
+    match verified {
+        Err(why) => problem(StatusCode::UNAUTHORIZED, why.to_string()),
+        Ok(()) if !keyed => problem(StatusCode::UNAUTHORIZED, "the signature is for another key"),
+        Ok(()) => next.run(Request::from_parts(parts, body.into())).await,
+    }
+}
+
+async fn describe() -> Response {
+    Json(json!({ "name": "Simulated lab", "contract": "stoppress/1" })).into_response()
+}
+
+#[derive(Deserialize)]
+struct Upload {
+    transfer: String,
+    orders: Vec<Order>,
+}
+
+#[derive(Deserialize)]
+struct Order {
+    id: String,
+    items: Vec<Item>,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    #[serde(default)]
+    kind: ItemKind,
+    quantity: u32,
+}
+
+async fn submit(
+    State(house): State<Arc<House>>,
+    Extension(fate): Extension<Fate>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let Some(key) = header(&headers, IDEMPOTENCY_KEY) else {
+        return problem(StatusCode::BAD_REQUEST, "the header Idempotency-Key is missing");
+    };
+    let sha256 = hex(&Sha256::digest(&body));
+    if header(&headers, MANIFEST_SHA256).is_some_and(|told| told != sha256) {
+        return problem(StatusCode::UNPROCESSABLE_ENTITY, "the body does not have the hash of the manifest");
+    }
+    let not_after = match header(&headers, NOT_AFTER).map(str::parse::<Timestamp>).transpose() {
+        Ok(not_after) => not_after,
+        Err(_) => {
+            return problem(StatusCode::BAD_REQUEST, "the header Stoppress-Not-After is not an instant");
+        }
+    };
+    let upload: Upload = match serde_json::from_slice(&body) {
+        Ok(upload) => upload,
+        Err(error) => {
+            return problem(StatusCode::UNPROCESSABLE_ENTITY, format!("the body is not an upload: {error}"));
+        }
+    };
+    let orders = upload.orders.into_iter().map(|order| {
+        let printed = order.items.iter().filter(|item| item.kind == ItemKind::Print);
+        Job { order: order.id, copies: printed.map(|item| u64::from(item.quantity)).sum() }
+    });
+    let (transfer, key) = (upload.transfer, key.to_owned());
+    let submitted = Submitted { transfer, key, sha256, not_after, orders: orders.collect() };
+    match house.submit(submitted, fate.refused).await {
+        Ok(Taken::Accepted(reference)) => Json(json!({ "lab_reference": reference })).into_response(),
+        Ok(Taken::TooLate(reason)) => problem(StatusCode::PRECONDITION_FAILED, reason),
+        Ok(Taken::Refused(reason)) => problem(StatusCode::UNPROCESSABLE_ENTITY, reason),
+        Err(error) => broken(&error),
+    }
+}
+
+#[derive(Deserialize)]
+struct Stop {
+    stop: String,
+}
+
+async fn stop(State(house): State<Arc<House>>, Path(order): Path<String>, body: Bytes) -> Response {
+    let stop: Stop = match serde_json::from_slice(&body) {
+        Ok(stop) => stop,
+        Err(error) => {
+            return problem(StatusCode::UNPROCESSABLE_ENTITY, format!("the body is not a stop: {error}"));
+        }
+    };
+    match house.stop(order, stop.stop).await {
+        Ok((Said::NotTaken, _)) => problem(StatusCode::METHOD_NOT_ALLOWED, "this lab takes no stops"),
+        Ok((Said::NotFound, _)) => problem(StatusCode::NOT_FOUND, "there is no such order"),
+        Ok((Said::WillPrint, stage)) => {
+            Json(json!({ "answer": Said::WillPrint, "stage": stage })).into_response()
+        }
+        Ok((answer, _)) => Json(json!({ "answer": answer })).into_response(),
+        Err(error) => broken(&error),
+    }
+}
+
+async fn look_up(State(house): State<Arc<House>>, Path(order): Path<String>) -> Response {
+    match house.look_up(order).await {
+        Ok(None) => problem(StatusCode::NOT_FOUND, "there is no such order"),
+        Ok(Some(Ok(stage))) => Json(json!({ "stage": stage })).into_response(),
+        Ok(Some(Err(()))) => Json(json!({ "stage": "removed" })).into_response(),
+        Err(error) => broken(&error),
+    }
+}
+
+async fn behaviour(State(house): State<Arc<House>>) -> Response {
+    Json(house.behaviour()).into_response()
+}
+
+async fn set_behaviour(State(house): State<Arc<House>>, method: Method, uri: Uri, body: Bytes) -> Response {
+    match serde_json::from_slice::<Behaviour>(&body) {
+        Ok(behaviour) => {
+            house.set_behaviour(behaviour.clone());
+            Json(behaviour).into_response()
+        }
+        Err(error) => problem(StatusCode::UNPROCESSABLE_ENTITY, format!("{method} {uri}: {error}")),
+    }
+}
+
+async fn ledger(State(house): State<Arc<House>>) -> Response {
+    let read = house
+        .on_ledger(|ledger, _, _| Ok(json!({ "orders": ledger.verdicts(), "entries": ledger.entries() })));
+    match read.await {
+        Ok(read) => Json(read).into_response(),
+        Err(error) => broken(&error),
+    }
+}

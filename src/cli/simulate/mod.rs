@@ -1,0 +1,413 @@
+//! `stoppress lab simulate`: a lab that behaves, or misbehaves, as told.
+//!
+//! It is a real lab to the gateway: HTTP and gRPC, keys, signatures, stops. What it does to paper
+//! is written to an honest [`Ledger`], so that promises can be checked against it.
+
+pub mod behaviour;
+mod grpc;
+mod http;
+pub mod ledger;
+mod port;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use jiff::Timestamp;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use url::Url;
+
+use crate::clock::{Clock, HostClock, HostRandom, Random};
+use crate::domain::Fault;
+use crate::domain::batch::later;
+use crate::domain::lab::Lasting;
+use crate::domain::order::Stage;
+use crate::domain::retry;
+use crate::lab::outbound::{Outbound, Request};
+use crate::lab::sign::Signer;
+use behaviour::{Behaviour, BehaviourArgs, DownBy};
+use ledger::{Ledger, Said, Submitted, Taken};
+
+/// Where late answers go.
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    /// The gateway's address; `v1/lab/stops/…` is appended.
+    pub url: Url,
+    /// An API key with the scope of this lab.
+    pub key: SecretString,
+}
+
+/// How to start a simulated lab.
+#[derive(Debug, Clone)]
+pub struct SimulatorSettings {
+    /// Where to listen; HTTP and gRPC are both served. Port 0 chooses a free one.
+    pub listen: SocketAddr,
+    /// A second port, which is shown as the address for gRPC.
+    pub grpc_listen: Option<SocketAddr>,
+    /// Where the ledger is kept; in memory only if unset.
+    pub ledger: Option<PathBuf>,
+    /// The secret that calls must be signed with (HTTP) or carry (gRPC).
+    pub secret: Option<SecretString>,
+    /// Where late answers go.
+    pub gateway: Option<Gateway>,
+    /// How to behave.
+    pub behaviour: Behaviour,
+}
+
+impl Default for SimulatorSettings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            grpc_listen: None,
+            ledger: None,
+            secret: None,
+            gateway: None,
+            behaviour: Behaviour::default(),
+        }
+    }
+}
+
+/// A simulated lab that runs until it is shut down or dropped.
+#[derive(Debug)]
+pub struct Simulator {
+    /// Where it serves HTTP (and gRPC).
+    pub http_addr: SocketAddr,
+    /// Where it serves gRPC (and HTTP).
+    pub grpc_addr: SocketAddr,
+    house: Arc<House>,
+}
+
+/// What all parts share.
+struct House {
+    ledger: Arc<Mutex<Ledger>>,
+    behaviour: watch::Sender<Behaviour>,
+    /// Counts what was taken, so that the printer looks again.
+    taken: watch::Sender<u64>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    signer: Option<Signer>,
+    secret: Option<SecretString>,
+    gateway: Option<(Gateway, Outbound)>,
+    tasks: TaskTracker,
+    closing: CancellationToken,
+}
+
+impl std::fmt::Debug for House {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("House").field("behaviour", &*self.behaviour.borrow()).finish_non_exhaustive()
+    }
+}
+
+fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
+    ledger.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Simulator {
+    /// Starts a lab: reads its ledger and listens.
+    ///
+    /// # Errors
+    /// If the ledger, a port or the secret cannot be used.
+    pub async fn start(
+        settings: SimulatorSettings,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Result<Self, Fault> {
+        let io = |field: &'static str| move |error: io::Error| Fault::new(field, error.to_string());
+        let ledger = Ledger::open(settings.ledger.as_deref()).map_err(io("ledger"))?;
+        let signer = settings.secret.as_ref().map(Signer::new).transpose();
+        let gateway = match settings.gateway {
+            Some(gateway) => Some((gateway, Outbound::trusted()?)),
+            None => None,
+        };
+        let owed = ledger.owed();
+        let house = Arc::new(House {
+            ledger: Arc::new(Mutex::new(ledger)),
+            behaviour: watch::Sender::new(settings.behaviour),
+            taken: watch::Sender::new(0),
+            clock,
+            random,
+            signer: signer.map_err(|fault| fault.under("secret"))?,
+            secret: settings.secret,
+            gateway,
+            tasks: TaskTracker::new(),
+            closing: CancellationToken::new(),
+        });
+        let counter = port::Counter {
+            house: Arc::clone(&house),
+            http: http::router(Arc::clone(&house)),
+            grpc: grpc::service(Arc::clone(&house)),
+        };
+        let mut addresses = Vec::new();
+        for (field, at) in [("listen", Some(settings.listen)), ("grpc_listen", settings.grpc_listen)] {
+            let Some(at) = at else { continue };
+            let listener = TcpListener::bind(at).await.map_err(io(field))?;
+            let address = listener.local_addr().map_err(io(field))?;
+            addresses.push(address);
+            house.tasks.spawn(port::serve(counter.clone(), listener, address));
+        }
+        house.tasks.spawn(print(Arc::clone(&house)));
+        for (order, stop) in owed {
+            house.tasks.spawn(answer_late(Arc::clone(&house), order, stop));
+        }
+        let http_addr = addresses.first().copied().unwrap_or(settings.listen);
+        Ok(Self { http_addr, grpc_addr: addresses.last().copied().unwrap_or(http_addr), house })
+    }
+
+    /// The ledger, with everything printed that is due.
+    #[must_use]
+    pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        let mut ledger = lock(&self.house.ledger);
+        // If the file cannot be written the ledger shows what is on disk.
+        let _ = ledger.catch_up(self.house.clock.now());
+        ledger
+    }
+
+    /// How the lab behaves.
+    #[must_use]
+    pub fn behaviour(&self) -> Behaviour {
+        self.house.behaviour()
+    }
+
+    /// Makes the lab behave in another way from now on.
+    pub fn set_behaviour(&self, behaviour: Behaviour) {
+        self.house.set_behaviour(behaviour);
+    }
+
+    /// Closes all connections, at once, and waits for the rest.
+    pub async fn shutdown(self) {
+        self.house.closing.cancel();
+        self.house.tasks.close();
+        self.house.tasks.wait().await;
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        self.house.closing.cancel();
+    }
+}
+
+impl House {
+    fn behaviour(&self) -> Behaviour {
+        self.behaviour.borrow().clone()
+    }
+
+    fn set_behaviour(&self, behaviour: Behaviour) {
+        self.behaviour.send_replace(behaviour);
+    }
+
+    fn down(&self) -> Option<DownBy> {
+        self.behaviour.borrow().down_at(self.clock.now())
+    }
+
+    /// Returns when the behaviour may be another one than it was when `seen` began: it was set, or
+    /// its schedule says so.
+    async fn next_change(&self, seen: &mut watch::Receiver<Behaviour>) {
+        let edge = seen.borrow().next_edge(self.clock.now());
+        let scheduled = async {
+            match edge {
+                Some(at) => self.clock.sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = seen.changed() => {}
+            () = scheduled => {}
+        }
+    }
+
+    /// Works on the ledger, off the runtime's threads: it waits for the disk.
+    async fn on_ledger<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Ledger, Timestamp, &Behaviour) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let (ledger, clock, behaviour) =
+            (Arc::clone(&self.ledger), Arc::clone(&self.clock), self.behaviour());
+        let working = tokio::task::spawn_blocking(move || {
+            let mut ledger = lock(&ledger);
+            let now = clock.now();
+            ledger.catch_up(now)?;
+            work(&mut ledger, now, &behaviour)
+        });
+        working.await.map_err(io::Error::other)?
+    }
+
+    async fn submit(&self, upload: Submitted, refuse: bool) -> io::Result<Taken> {
+        let taken = self.on_ledger(move |ledger, now, how| ledger.submit(now, upload, how, refuse)).await;
+        self.taken.send_modify(|count| *count += 1);
+        taken
+    }
+
+    async fn stop(self: &Arc<Self>, order: String, stop: String) -> io::Result<(Said, Stage)> {
+        let (of, by) = (order.clone(), stop.clone());
+        let (said, first) = self
+            .on_ledger(move |ledger, now, how| {
+                let first = !ledger.owed().contains(&(of.clone(), by.clone()));
+                Ok((ledger.stop(now, &of, &by, how)?, first))
+            })
+            .await?;
+        if said.0 == Said::AnswerLater && first {
+            self.tasks.spawn(answer_late(Arc::clone(self), order, stop));
+        }
+        Ok(said)
+    }
+
+    async fn look_up(&self, order: String) -> io::Result<Option<Result<Stage, ()>>> {
+        self.on_ledger(move |ledger, now, _| ledger.look_up(now, &order)).await
+    }
+}
+
+/// The printer: writes each print down when it is due.
+async fn print(house: Arc<House>) {
+    let mut taken = house.taken.subscribe();
+    loop {
+        taken.mark_unchanged();
+        let due = house.on_ledger(|ledger, _, _| Ok(ledger.next_due())).await.ok().flatten();
+        let next = async {
+            match due {
+                Some(at) => house.clock.sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = house.closing.cancelled() => return,
+            _ = taken.changed() => {}
+            () = next => {}
+        }
+    }
+}
+
+/// Answers a stop after a while, and tells the gateway until it has heard.
+async fn answer_late(house: Arc<House>, order: String, stop: String) {
+    let after = house.behaviour().answers_late.unwrap_or(Lasting::seconds(0));
+    let due = later(house.clock.now(), after.0);
+    let (by, of) = (stop.clone(), order);
+    let answering = async {
+        house.clock.sleep_until(due).await;
+        let decided = house.on_ledger(move |ledger, now, how| ledger.decide(now, &of, &by, how, None));
+        if let (Ok((said, stage)), Some((gateway, outbound))) = (decided.await, &house.gateway) {
+            for attempt in 1..=20 {
+                if tell(gateway, outbound, &stop, said, stage).await {
+                    return;
+                }
+                let wait = retry::delay(attempt, None, &*house.random);
+                HostClock.sleep_until(later(HostClock.now(), wait)).await;
+            }
+        }
+    };
+    tokio::select! {
+        () = house.closing.cancelled() => {}
+        () = answering => {}
+    }
+}
+
+/// Posts an answer to the gateway; false if it is worth trying again.
+async fn tell(gateway: &Gateway, outbound: &Outbound, stop: &str, said: Said, stage: Stage) -> bool {
+    let mut url = gateway.url.clone();
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().extend(["v1", "lab", "stops", stop, "answer"]);
+    }
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let key = HeaderValue::from_str(&format!("Bearer {}", gateway.key.expose_secret()));
+    if let (Ok(mut key), Ok(once)) = (key, HeaderValue::from_str(&format!("{stop}-answer"))) {
+        key.set_sensitive(true);
+        headers.insert(AUTHORIZATION, key);
+        headers.insert("idempotency-key", once);
+    }
+    let body = match said {
+        Said::WillPrint => serde_json::json!({ "answer": said, "stage": stage }),
+        _ => serde_json::json!({ "answer": said }),
+    };
+    let request = Request {
+        method: hyper::Method::POST,
+        url,
+        headers,
+        body: body.to_string().into_bytes(),
+        timeout: Duration::from_secs(10),
+        body_max: 64 * 1024,
+    };
+    match outbound.call(request).await {
+        Ok(response) => !matches!(response.status, 408 | 425 | 429 | 500..=599),
+        Err(_) => false,
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  An honest lab that prints two minutes after receipt and remembers across restarts:
+    stoppress lab simulate --prints-after 2m --ledger lab.ndjson
+  A lab that loses every fifth answer and is slow:
+    stoppress lab simulate --loses-answers 0.2 --slow 0s..2s
+  A lab that is away for an hour, on a port that refuses connections:
+    stoppress lab simulate --down-by refuse --down-from 2026-12-01T23:00:00Z --down-until 2026-12-02T00:00:00Z
+  While it runs, see what it really did, and make it forget keys:
+    curl http://127.0.0.1:9100/_simulate/ledger
+    curl http://127.0.0.1:9100/_simulate -d '{\"forgets_keys\": \"after_removal\"}'
+
+Whoever reaches the port can change how the lab behaves: keep it on a private address.";
+
+/// Run a lab that behaves, or misbehaves, as told: HTTP and gRPC on one port
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct SimulateArgs {
+    /// Where to listen, for HTTP and gRPC
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9100")]
+    listen: SocketAddr,
+    /// A second port, if gRPC is to have one
+    #[arg(long, value_name = "ADDRESS")]
+    grpc_listen: Option<SocketAddr>,
+    /// Keep the ledger in this file, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
+    /// Refuse calls that are not signed with the secret in this file (`whsec_…`)
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
+    /// Post late answers to this gateway
+    #[arg(long, value_name = "URL", requires = "gateway_key_file")]
+    gateway: Option<Url>,
+    /// The file with the API key for the gateway
+    #[arg(long, value_name = "FILE", requires = "gateway")]
+    gateway_key_file: Option<PathBuf>,
+    #[command(flatten)]
+    behaviour: BehaviourArgs,
+}
+
+fn secret_in(flag: &str, path: &Path) -> Result<SecretString, Fault> {
+    std::fs::read_to_string(path)
+        .map(|text| SecretString::from(text.trim().to_owned()))
+        .map_err(|error| Fault::new(flag, format!("{}: {error}", path.display())))
+}
+
+/// Runs the command until it is interrupted.
+///
+/// # Errors
+/// If the lab cannot be started.
+pub async fn run(args: SimulateArgs) -> Result<(), Fault> {
+    let gateway = match (args.gateway, &args.gateway_key_file) {
+        (Some(url), Some(file)) => Some(Gateway { url, key: secret_in("--gateway-key-file", file)? }),
+        _ => None,
+    };
+    let settings = SimulatorSettings {
+        listen: args.listen,
+        grpc_listen: args.grpc_listen,
+        ledger: args.ledger,
+        secret: args.secret_file.map(|file| secret_in("--secret-file", &file)).transpose()?,
+        gateway,
+        behaviour: args.behaviour.behaviour()?,
+    };
+    let lab = Simulator::start(settings, Arc::new(HostClock), Arc::new(HostRandom)).await?;
+    tracing::info!(http = %lab.http_addr, grpc = %lab.grpc_addr, "the simulated lab is open");
+    tokio::signal::ctrl_c()
+        .await
+        .map_err(|error| Fault::new("", format!("cannot wait for signals: {error}")))?;
+    lab.shutdown().await;
+    Ok(())
+}

@@ -1,0 +1,277 @@
+//! The lane to one lab: how many calls at a time, how many in a time, and none to a lab that is down.
+//!
+//! A lane only says when; work that has to wait stays in the database. Stops come first: one call
+//! of at least two is kept for them, and where a stop found the lane full, other work gives way
+//! until it has been through.
+
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use governor::clock::Clock as GovernorClock;
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Reply;
+use crate::domain::batch::later;
+use crate::domain::lab::{Profile, Rate};
+use crate::domain::retry::{Breaker, Gate};
+
+/// The longest rest that a lab can ask for.
+const REST_MAX: Duration = Duration::from_hours(1);
+/// How long other work gives way to a stop that found the lane full and never came back.
+const GIVE_WAY: SignedDuration = SignedDuration::from_secs(60);
+
+/// What a call is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Handing a transfer over.
+    Upload,
+    /// Asking for a stop.
+    Stop,
+    /// Asking whether the lab has an order.
+    LookUp,
+}
+
+/// What a lane gave.
+#[derive(Debug)]
+pub struct Taken {
+    /// One a call, at most as many as were wanted.
+    pub permits: Vec<Permit>,
+    /// If fewer than wanted: when it is worth asking again. `None` then means: when a permit of
+    /// this lane comes back.
+    pub wait_until: Option<Timestamp>,
+}
+
+/// How a lane stands, for pages and the API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct LaneStatus {
+    /// Calls under way.
+    pub in_flight: u32,
+    /// Calls that may be under way at a time.
+    pub concurrency: u32,
+    /// Until when no call is made, because the lab did not speak several times in a row, or asked
+    /// to be left alone. One call then tries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub closed_until: Option<Timestamp>,
+    /// The last answer: its word, see the closed list of answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_answer: Option<&'static str>,
+    /// When that was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_answer_at: Option<Timestamp>,
+}
+
+/// The limiter's clock: it shows what the lane was told, as time since the lane was made.
+#[derive(Debug, Clone, Default)]
+struct Fed(Arc<AtomicU64>);
+
+impl GovernorClock for Fed {
+    type Instant = Nanos;
+    fn now(&self) -> Nanos {
+        Nanos::new(self.0.load(Ordering::Relaxed))
+    }
+}
+
+type Limiter = RateLimiter<NotKeyed, InMemoryState, Fed, NoOpMiddleware<Nanos>>;
+
+#[derive(Debug)]
+struct State {
+    in_flight: u32,
+    in_flight_stops: u32,
+    breaker: Breaker,
+    resting_until: Option<Timestamp>,
+    /// Until when other work gives way, because a stop found no place.
+    giving_way_until: Option<Timestamp>,
+    last: Option<(Timestamp, &'static str)>,
+    seen: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    concurrency: u32,
+    limiter: Option<Limiter>,
+    fed: Fed,
+    state: Mutex<State>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Counters stay whole whatever a panicking holder did.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The lane to one lab. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Lane(Arc<Shared>);
+
+/// The right to make one call. Dropping it gives the place back.
+#[derive(Debug)]
+#[must_use = "a permit that is dropped makes no call"]
+pub struct Permit {
+    shared: Arc<Shared>,
+    kind: Kind,
+}
+
+impl Permit {
+    /// Tells how the call ended, and gives the place back.
+    pub fn done(self, now: Timestamp, reply: &Reply) {
+        let mut state = self.shared.state();
+        state.breaker.after(now, reply.answer.spoke());
+        state.last = Some((now, reply.answer.word()));
+        if let Some(rest) = reply.retry_after {
+            let rest = SignedDuration::try_from(rest.min(REST_MAX)).unwrap_or_default();
+            state.resting_until = state.resting_until.max(Some(later(now, rest)));
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        state.in_flight = state.in_flight.saturating_sub(1);
+        if self.kind == Kind::Stop {
+            state.in_flight_stops = state.in_flight_stops.saturating_sub(1);
+        }
+    }
+}
+
+impl Lane {
+    /// A lane that keeps to a lab's profile.
+    #[must_use]
+    pub fn new(profile: &Profile) -> Self {
+        let fed = Fed::default();
+        let limiter = profile.rate.and_then(quota).map(|q| RateLimiter::direct_with_clock(q, fed.clone()));
+        Self(Arc::new(Shared {
+            concurrency: profile.concurrency.max(1),
+            limiter,
+            fed,
+            state: Mutex::new(State {
+                in_flight: 0,
+                in_flight_stops: 0,
+                breaker: Breaker::default(),
+                resting_until: None,
+                giving_way_until: None,
+                last: None,
+                seen: None,
+            }),
+        }))
+    }
+
+    /// Up to `want` permits for calls that begin at once.
+    #[must_use]
+    pub fn take(&self, now: Timestamp, want: usize, kind: Kind) -> Taken {
+        let mut state = self.0.state();
+        self.feed(&mut state, now);
+        let none = |wait_until| Taken { permits: Vec::new(), wait_until };
+        if want == 0 {
+            return none(None);
+        }
+        if let Some(until) = state.closed_until().filter(|until| now < *until) {
+            return none(Some(until));
+        }
+        if kind != Kind::Stop
+            && let Some(until) = state.giving_way_until.filter(|until| now < *until)
+        {
+            return none(Some(until));
+        }
+        let want = u32::try_from(want).unwrap_or(u32::MAX);
+        let mut room = want.min(self.room(&state, kind));
+        if state.breaker.open_until().is_some() {
+            // Its time is over: one call may try.
+            room = room.min(1);
+        }
+        // The rate before the breaker: a probe that the breaker grants must be made.
+        let (granted, mut wait_until) = self.within_rate(now, room);
+        let mut permits = Vec::with_capacity(granted as usize);
+        if granted > 0 {
+            if let Gate::Wait(until) = state.breaker.before(now) {
+                return none(Some(until));
+            }
+            for _ in 0..granted {
+                state.in_flight += 1;
+                state.in_flight_stops += u32::from(kind == Kind::Stop);
+                permits.push(Permit { shared: Arc::clone(&self.0), kind });
+            }
+        }
+        if granted == want {
+            wait_until = None;
+        }
+        if kind == Kind::Stop {
+            let found = !permits.is_empty();
+            state.giving_way_until = (!found).then(|| later(now, GIVE_WAY));
+        }
+        Taken { permits, wait_until }
+    }
+
+    /// How the lane stands.
+    #[must_use]
+    pub fn status(&self) -> LaneStatus {
+        let state = self.0.state();
+        LaneStatus {
+            in_flight: state.in_flight,
+            concurrency: self.0.concurrency,
+            closed_until: state.closed_until(),
+            last_answer: state.last.map(|(_, word)| word),
+            last_answer_at: state.last.map(|(at, _)| at),
+        }
+    }
+
+    /// How many of `room` calls the rate allows now, and when it allows the next.
+    fn within_rate(&self, now: Timestamp, room: u32) -> (u32, Option<Timestamp>) {
+        let Some(limiter) = &self.0.limiter else { return (room, None) };
+        for granted in 0..room {
+            if let Err(not_until) = limiter.check() {
+                let wait = not_until.wait_time_from(self.0.fed.now());
+                // Whole microseconds, upwards: asking again then must succeed.
+                let wait = i64::try_from(wait.as_nanos().div_ceil(1000)).unwrap_or(i64::MAX);
+                return (granted, Some(later(now, SignedDuration::from_micros(wait))));
+            }
+        }
+        (room, None)
+    }
+
+    /// How many more calls of a kind fit. Of two or more places, one is only for stops.
+    fn room(&self, state: &State, kind: Kind) -> u32 {
+        let free = self.0.concurrency.saturating_sub(state.in_flight);
+        let kept = u32::from(self.0.concurrency >= 2 && state.in_flight_stops == 0);
+        if kind == Kind::Stop { free } else { free.saturating_sub(kept) }
+    }
+
+    /// Moves the limiter's clock by what has passed since the last call. A clock that was set back
+    /// stands still for once, instead of stopping the lane until it has caught up.
+    fn feed(&self, state: &mut State, now: Timestamp) {
+        if let Some(passed) =
+            state.seen.map(|seen| now.duration_since(seen)).filter(SignedDuration::is_positive)
+        {
+            let nanos = u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX / 4);
+            self.0.fed.0.fetch_add(nanos, Ordering::Relaxed);
+        }
+        state.seen = Some(now);
+    }
+}
+
+impl State {
+    fn closed_until(&self) -> Option<Timestamp> {
+        self.breaker.open_until().max(self.resting_until)
+    }
+}
+
+/// The quota that keeps a rate strictly: in no stretch of its length more calls than it says. A
+/// tenth may come at once; the rest is spread, so that bursts and refill together stay inside.
+fn quota(rate: Rate) -> Option<Quota> {
+    let burst = (rate.calls / 10).max(1);
+    let spread = rate.calls - burst + 1;
+    let nanos = (u64::from(rate.seconds) * 1_000_000_000).div_ceil(u64::from(spread));
+    Quota::with_period(Duration::from_nanos(nanos))
+        .map(|quota| quota.allow_burst(NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN)))
+}
