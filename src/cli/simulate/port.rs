@@ -54,9 +54,8 @@ pub(super) async fn serve(counter: Counter, listener: TcpListener, address: Sock
                 Ok(listener) => open = Some(listener),
                 // Somebody took the port meanwhile: it may be given back.
                 Err(_) => {
-                    HostClock
-                        .sleep_until(later(HostClock.now(), jiff::SignedDuration::from_millis(100)))
-                        .await
+                    let soon = later(HostClock.now(), jiff::SignedDuration::from_millis(100));
+                    HostClock.sleep_until(soon).await;
                 }
             }
             continue;
