@@ -1,9 +1,14 @@
 //! Stoppress: between photo platforms and the labs that print their orders.
 
+pub mod api;
 pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod lab;
+pub mod store;
+pub mod telemetry;
+pub mod work;
 /// The lab protocol, generated from `proto/stoppress/v1`.
 #[expect(
     missing_docs,

@@ -219,8 +219,8 @@ pub struct Next {
 /// A positive sign counts under any fence; everything else only under the attempt's own.
 #[must_use]
 pub fn settle(transfer: &TransferFacts, fence: i64, answer: &Answer) -> Option<Next> {
-    use TransferPhase::{AtLab, Closed, Sending, Unknown, WithAPerson};
-    let open = matches!(transfer.phase, Sending | Unknown | WithAPerson);
+    use TransferPhase::{AtLab, Closed, Sending, Unknown};
+    let open = transfer.phase != AtLab;
     let ours = transfer.phase == Sending && transfer.fence == fence;
     let next = |phase, unresolved| Some(Next { phase, fence: transfer.fence, unresolved });
     match answer {

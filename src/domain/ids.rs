@@ -1,6 +1,6 @@
 //! Typed, prefixed ids.
 //!
-//! An id that the gateway gives is `prefix_` and the 32 hex digits of a UUIDv7: it sorts by the
+//! An id that the gateway gives is `prefix_` and the 32 hex digits of a `UUIDv7`: it sorts by the
 //! time of its making within a process, and 74 of its bits are random, so that nobody guesses
 //! one. Slugs name what people configure: labs, regions, platforms.
 

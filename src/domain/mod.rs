@@ -5,12 +5,15 @@
 
 pub mod batch;
 pub mod calendar;
+pub mod event;
+pub mod ics;
 pub mod ids;
 pub mod lab;
 pub mod order;
 pub mod platform;
 pub mod retry;
 pub mod stop;
+pub mod verdict;
 pub mod zones;
 
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,12 @@
 //! One binary with all integration tests.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod calendar;
+mod calendar_every_zone;
+mod calendar_random;
+mod cutoffs;
+mod ics;
 mod lab_classify;
 mod lab_grpc;
 mod lab_lane;
@@ -9,3 +16,4 @@ mod lab_simulator;
 mod lab_simulator_faults;
 mod lab_ssrf;
 mod lab_support;
+mod zones;

@@ -1,0 +1,19 @@
+-- For people: instants as text in UTC, states by name. PostgreSQL has the same in a schema of its own.
+
+create view board_batches as
+select id, lab, region, case phase when 0 then 'open' when 1 then 'closed' when 2 then 'handed_on' else 'empty' end as phase,
+       strftime('%Y-%m-%dT%H:%M:%fZ', closes_at / 1000000.0, 'unixepoch') as closes_at, closes_at_local, rule, time_zone, tzdata
+from batches;
+
+create view board_stops as
+select id, order_id, lab, platform,
+       case state when 1 then 'pending' when 2 then 'stopped' when 3 then 'stopped_in_part' when 4 then 'too_late' else 'with_a_person' end as state,
+       evidence, reason, asked_by, strftime('%Y-%m-%dT%H:%M:%fZ', asked_at / 1000000.0, 'unixepoch') as asked_at,
+       strftime('%Y-%m-%dT%H:%M:%fZ', deadline_at / 1000000.0, 'unixepoch') as deadline_at
+from stops;
+
+create view board_transfers as
+select id, lab, batch,
+       case phase when 0 then 'closed' when 1 then 'sending' when 2 then 'unknown' when 3 then 'at_lab' when 4 then 'empty' else 'with_a_person' end as phase,
+       attempts, unresolved, strftime('%Y-%m-%dT%H:%M:%fZ', deadline_at / 1000000.0, 'unixepoch') as deadline_at
+from transfers;

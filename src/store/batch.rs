@@ -1,0 +1,234 @@
+//! Group commit, without a timer: while a commit runs, callers queue; the next commit takes them all.
+//!
+//! If a set fails as a whole it is replayed caller by caller, so that one poisoned write hurts only
+//! itself. The same front keeps stops ahead of hand-overs: a claim waits for every stop that was asked
+//! before the claim's instant (see [`Store::asking`]).
+
+use std::collections::BTreeMap;
+use std::ops::DerefMut;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::session::Session;
+use super::types::{
+    AskGuard, BatchFilter, BatchRow, Due, EscalationFilter, EscalationRow, Gauges, KeyRow, LabRow, OddsRow,
+    OrderFilter, OrderRef, PlatformRow, Remembered, Scope, StopFilter, TransferRow, Verified, Write, Written,
+};
+use super::verbs::read;
+use super::{Error, Pending, Result, StopRow, Store};
+use crate::domain::batch::BatchFacts;
+use crate::domain::event::Event;
+use crate::domain::ids::{BatchId, LabId, OrderId};
+use crate::domain::order::OrderFacts;
+
+/// The most writes in one transaction, unless one caller brings more.
+const SET_MAX: usize = 512;
+/// Callers that may wait in one lane before others wait to be let in.
+const QUEUE_MAX: usize = 4096;
+/// How long a claim waits at most for stops that were asked before it: a stop that takes longer is stuck,
+/// and is decided by the stored phase like any other.
+const ASKING_MAX: Duration = Duration::from_secs(5);
+
+/// An engine: one set, one transaction; and connections to read on.
+pub(super) trait Engine: Send + Sync + std::fmt::Debug + 'static {
+    /// A connection to read on, given back when it is dropped.
+    type Reader: DerefMut<Target: Session + Sized> + Send;
+    /// Applies a set in one transaction.
+    fn apply(&self, writes: &[Write]) -> impl Future<Output = Result<Vec<Written>>> + Send;
+    /// Takes a connection to read on.
+    fn reader(&self) -> impl Future<Output = Result<Self::Reader>> + Send;
+    /// Flushes and lets go.
+    fn close(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// A caller's writes and where the outcomes go.
+struct Unit {
+    writes: Vec<Write>,
+    reply: oneshot::Sender<Result<Vec<Written>>>,
+}
+
+/// An engine behind group commit.
+#[derive(Debug)]
+pub(super) struct Grouped<E> {
+    engine: Arc<E>,
+    lanes: Vec<mpsc::Sender<Unit>>,
+    turn: AtomicUsize,
+    gate: Arc<Gate>,
+}
+
+impl<E: Engine> Grouped<E> {
+    /// Puts group commit in front of an engine, with so many transactions side by side: 1 for SQLite, a few
+    /// for PostgreSQL. Must be called within a runtime.
+    #[must_use]
+    pub(super) fn new(engine: E, lanes: usize) -> Self {
+        let engine = Arc::new(engine);
+        let lanes = (0..lanes.max(1))
+            .map(|_| {
+                let (sender, receiver) = mpsc::channel(QUEUE_MAX);
+                tokio::spawn(lane(Arc::clone(&engine), receiver));
+                sender
+            })
+            .collect();
+        Self { engine, lanes, turn: AtomicUsize::new(0), gate: Arc::default() }
+    }
+
+    async fn queue(&self, writes: Vec<Write>) -> Result<Vec<Written>> {
+        let claim = writes.iter().find_map(|write| match write {
+            Write::Claim(claim) => Some(claim.now),
+            _ => None,
+        });
+        if let Some(now) = claim {
+            self.gate.wait_for_earlier(now).await;
+        }
+        let (reply, answer) = oneshot::channel();
+        let lane = self.turn.fetch_add(1, Ordering::Relaxed) % self.lanes.len();
+        let closed = |_| Error::Unavailable("the store is closed".to_owned());
+        let Some(lane) = self.lanes.get(lane) else { return Err(Error::Unavailable("no lane".to_owned())) };
+        lane.send(Unit { writes, reply }).await.map_err(closed)?;
+        answer.await.map_err(|_| Error::Unavailable("the store is closed".to_owned()))?
+    }
+}
+
+/// Takes whatever waits, commits it together, answers each.
+async fn lane<E: Engine>(engine: Arc<E>, mut receiver: mpsc::Receiver<Unit>) {
+    let mut units: Vec<Unit> = Vec::new();
+    while receiver.recv_many(&mut units, SET_MAX).await > 0 {
+        let mut replies = Vec::with_capacity(units.len());
+        let mut set = Vec::with_capacity(units.len());
+        for unit in units.drain(..) {
+            replies.push((unit.reply, unit.writes.len()));
+            set.extend(unit.writes);
+        }
+        match engine.apply(&set).await {
+            Ok(written) => {
+                let mut written = written.into_iter();
+                for (reply, count) in replies {
+                    // A caller that has gone away learns nothing; its writes stand.
+                    let _ = reply.send(Ok(written.by_ref().take(count).collect()));
+                }
+            }
+            Err(error) if replies.len() == 1 => {
+                for (reply, _) in replies {
+                    let _ = reply.send(Err(error.clone()));
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, callers = replies.len(), "a set failed as a whole; it is replayed caller by caller");
+                metrics::counter!("stoppress_store_replays_total").increment(1);
+                let mut rest = set.as_slice();
+                for (reply, count) in replies {
+                    let (own, after) = rest.split_at(count);
+                    rest = after;
+                    let _ = reply.send(engine.apply(own).await);
+                }
+            }
+        }
+    }
+}
+
+/// Stops that are being asked, by the instant at which they came.
+#[derive(Debug, Default)]
+struct Gate {
+    asking: Mutex<BTreeMap<i64, usize>>,
+    left: Notify,
+}
+
+struct Asking {
+    gate: Arc<Gate>,
+    at: i64,
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        if let Ok(mut asking) = self.gate.asking.lock()
+            && let Some(count) = asking.get_mut(&self.at)
+        {
+            *count -= 1;
+            if *count == 0 {
+                asking.remove(&self.at);
+            }
+        }
+        self.gate.left.notify_waiters();
+    }
+}
+
+impl Gate {
+    fn enter(self: &Arc<Self>, at: Timestamp) -> AskGuard {
+        let at = at.as_microsecond();
+        if let Ok(mut asking) = self.asking.lock() {
+            *asking.entry(at).or_default() += 1;
+        }
+        AskGuard(Some(Box::new(Asking { gate: Arc::clone(self), at })))
+    }
+
+    fn clear_before(&self, now: i64) -> bool {
+        self.asking.lock().map_or(true, |asking| asking.keys().next().is_none_or(|first| *first >= now))
+    }
+
+    async fn wait_for_earlier(&self, now: Timestamp) {
+        let now = now.as_microsecond();
+        let wait = async {
+            loop {
+                let left = self.left.notified();
+                if self.clear_before(now) {
+                    return;
+                }
+                left.await;
+            }
+        };
+        if tokio::time::timeout(ASKING_MAX, wait).await.is_err() {
+            tracing::warn!("a stop has been asked for longer than {ASKING_MAX:?}; hand-overs go on");
+        }
+    }
+}
+
+/// The reads, each on a connection of its own.
+macro_rules! reads {
+    ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)*) => {$(
+        fn $name<'a>(&'a self, $($arg: $type),*) -> Pending<'a, Result<$out>> {
+            Box::pin(async move {
+                let mut reader = self.engine.reader().await?;
+                read::$name(&mut *reader, $($arg),*).await
+            })
+        }
+    )*};
+}
+
+impl<E: Engine> Store for Grouped<E> {
+    fn apply(&self, writes: Vec<Write>) -> Pending<'_, Result<Vec<Written>>> {
+        Box::pin(self.queue(writes))
+    }
+
+    fn asking(&self, at: Timestamp) -> AskGuard {
+        self.gate.enter(at)
+    }
+
+    reads! {
+        orders(scope: &'a Scope, which: &'a [OrderRef]) -> Vec<Option<OrderFacts>>;
+        list_orders(scope: &'a Scope, filter: &'a OrderFilter) -> Vec<OrderFacts>;
+        changelog(scope: &'a Scope, order: &'a OrderId) -> Option<Vec<Event>>;
+        events(after: i64, limit: i64) -> Vec<Event>;
+        batches(scope: &'a Scope, filter: &'a BatchFilter) -> Vec<BatchRow>;
+        open_batches(lab: &'a LabId) -> Vec<BatchFacts>;
+        transfers(batch: &'a BatchId) -> Vec<TransferRow>;
+        stops(scope: &'a Scope, filter: &'a StopFilter) -> Vec<StopRow>;
+        escalations(scope: &'a Scope, filter: &'a EscalationFilter) -> Vec<EscalationRow>;
+        labs() -> Vec<LabRow>;
+        platforms() -> Vec<PlatformRow>;
+        keys() -> Vec<KeyRow>;
+        remembered(scope: &'a str, key: &'a str) -> Option<Remembered>;
+        odds(lab: &'a LabId, elapsed_us: i64) -> OddsRow;
+        due(now: Timestamp) -> Due;
+        gauges(now: Timestamp) -> Gauges;
+        ping() -> ();
+        verify_events() -> Verified;
+    }
+
+    fn close(&self) -> Pending<'_, ()> {
+        Box::pin(self.engine.close())
+    }
+}

@@ -1,0 +1,51 @@
+//! The migrations of both engines, compiled in: what the binary ships, it contains.
+
+use sqlx::SqlSafeStr as _;
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+
+use super::Error;
+use super::sql::Dialect;
+
+macro_rules! migrations {
+    ($($version:literal $name:literal;)*) => {
+        const FILES: &[(i64, &str, &str, &str)] = &[$((
+            $version,
+            $name,
+            include_str!(concat!("../../migrations/sqlite/", $name, ".sql")),
+            include_str!(concat!("../../migrations/postgres/", $name, ".sql")),
+        )),*];
+    };
+}
+
+migrations! {
+    1 "0001_ground";
+    2 "0002_views";
+}
+
+/// The migrations of one engine.
+pub(super) fn of(dialect: Dialect) -> Migrator {
+    let all = FILES.iter().map(|(version, name, sqlite, postgres)| {
+        let text = match dialect {
+            Dialect::Sqlite => *sqlite,
+            Dialect::Postgres => *postgres,
+        };
+        Migration::new(*version, (*name).into(), MigrationType::Simple, text.into_sql_str(), false)
+    });
+    Migrator::with_migrations(all.collect())
+}
+
+/// What went wrong, with what to do about it.
+pub(super) fn explain(error: MigrateError) -> Error {
+    match error {
+        MigrateError::VersionMissing(version) | MigrateError::VersionTooNew(version, _) => {
+            Error::Open(format!(
+                "the database was written by a newer stoppress (it has migration {version}, this binary knows {}): run that version, or restore a backup",
+                FILES.len()
+            ))
+        }
+        MigrateError::VersionMismatch(version) => Error::Open(format!(
+            "migration {version} of the database is not the one that this binary carries: it was changed after it ran; restore a backup"
+        )),
+        other => Error::Open(format!("the database could not be migrated: {other}")),
+    }
+}

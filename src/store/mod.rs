@@ -1,0 +1,164 @@
+//! Durable: what was decided, and nothing that was not.
+//!
+//! A [`Store`] takes [`Write`]s in sets; a set is one transaction, and each write gets its outcome.
+//! Outcomes are values (admitted, same, too late); an [`Error`] is what a caller can only retry or
+//! report. Every statement is in [`sql`], once, for both engines; the body that runs them is in
+//! [`verbs`], once. [`batch`] puts callers that come at the same time into one commit.
+//!
+//! The room knows no calendar and no lab's endpoint: windows come in computed, answers classified.
+
+mod batch;
+mod migrations;
+mod postgres;
+mod session;
+pub mod sql;
+mod sqlite;
+mod types;
+mod verbs;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+pub use types::*;
+
+use crate::domain::batch::BatchFacts;
+use crate::domain::event::Event;
+use crate::domain::ids::{BatchId, LabId, OrderId};
+use crate::domain::order::OrderFacts;
+use crate::domain::stop::StopFacts;
+
+/// A boxed future, so that stores can be kept behind `dyn`.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What a caller can act on when the store could not do its work.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// Try again: the set was not applied.
+    #[error("the store is busy or was cut off: {0}")]
+    Unavailable(String),
+    /// A row is not what the code wrote.
+    #[error("corrupt row in {table}: {what}")]
+    Corrupt {
+        /// The table.
+        table: &'static str,
+        /// What is wrong.
+        what: String,
+    },
+    /// It cannot be opened; the text says what to do.
+    #[error("{0}")]
+    Open(String),
+}
+
+/// Shorthand.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Durable state behind either engine.
+pub trait Store: Send + Sync + std::fmt::Debug {
+    /// Applies a set of writes in one transaction, durable when this returns, and gives one outcome a
+    /// write, in order. If it fails, none of them was applied.
+    fn apply(&self, writes: Vec<Write>) -> Pending<'_, Result<Vec<Written>>>;
+
+    /// Says that a stop is being asked as of `at`: no claim as of a later instant begins until the
+    /// returned guard is dropped, so that a stop asked before a cutoff is decided before the
+    /// hand-over. Engines without a queue of their own return an empty guard.
+    fn asking(&self, at: Timestamp) -> AskGuard {
+        let _ = at;
+        AskGuard::default()
+    }
+
+    /// Reads orders; `None` for what is not there or not within `scope`.
+    fn orders<'a>(
+        &'a self,
+        scope: &'a Scope,
+        which: &'a [OrderRef],
+    ) -> Pending<'a, Result<Vec<Option<OrderFacts>>>>;
+    /// Lists orders, newest first.
+    fn list_orders<'a>(
+        &'a self,
+        scope: &'a Scope,
+        filter: &'a OrderFilter,
+    ) -> Pending<'a, Result<Vec<OrderFacts>>>;
+    /// The changelog of an order with that of its batch and transfer, oldest first.
+    fn changelog<'a>(
+        &'a self,
+        scope: &'a Scope,
+        order: &'a OrderId,
+    ) -> Pending<'a, Result<Option<Vec<Event>>>>;
+    /// Events after a number, in order, at most `limit`.
+    fn events(&self, after: i64, limit: i64) -> Pending<'_, Result<Vec<Event>>>;
+    /// Batches, newest cutoff first.
+    fn batches<'a>(&'a self, scope: &'a Scope, filter: &'a BatchFilter)
+    -> Pending<'a, Result<Vec<BatchRow>>>;
+    /// Open batches of a lab: what a change of its calendar may touch.
+    fn open_batches<'a>(&'a self, lab: &'a LabId) -> Pending<'a, Result<Vec<BatchFacts>>>;
+    /// The transfers of a batch.
+    fn transfers<'a>(&'a self, batch: &'a BatchId) -> Pending<'a, Result<Vec<TransferRow>>>;
+    /// Stops, newest first; those that wait first by their deadline.
+    fn stops<'a>(&'a self, scope: &'a Scope, filter: &'a StopFilter) -> Pending<'a, Result<Vec<StopRow>>>;
+    /// Escalations, newest first.
+    fn escalations<'a>(
+        &'a self,
+        scope: &'a Scope,
+        filter: &'a EscalationFilter,
+    ) -> Pending<'a, Result<Vec<EscalationRow>>>;
+    /// All labs that were not deleted.
+    fn labs(&self) -> Pending<'_, Result<Vec<LabRow>>>;
+    /// All platforms.
+    fn platforms(&self) -> Pending<'_, Result<Vec<PlatformRow>>>;
+    /// All keys.
+    fn keys(&self) -> Pending<'_, Result<Vec<KeyRow>>>;
+    /// The remembered answer to an idempotency key.
+    fn remembered<'a>(&'a self, scope: &'a str, key: &'a str) -> Pending<'a, Result<Option<Remembered>>>;
+    /// How stops of a lab ended that were asked about as long after the hand-over.
+    fn odds<'a>(&'a self, lab: &'a LabId, elapsed_us: i64) -> Pending<'a, Result<OddsRow>>;
+    /// When each loop is due next, and which labs have work at `now`.
+    fn due(&self, now: Timestamp) -> Pending<'_, Result<Due>>;
+    /// Numbers for metrics.
+    fn gauges(&self, now: Timestamp) -> Pending<'_, Result<Gauges>>;
+    /// Whether the store answers.
+    fn ping(&self) -> Pending<'_, Result<()>>;
+    /// Checks the hash chain of every subject and every checkpoint; gives the first breaks found.
+    fn verify_events(&self) -> Pending<'_, Result<Verified>>;
+    /// Flushes and lets go of files and connections.
+    fn close(&self) -> Pending<'_, ()>;
+}
+
+/// Applies one write and gives its outcome.
+///
+/// # Errors
+/// If the store is unavailable: nothing was applied.
+pub async fn one(store: &dyn Store, write: Write) -> Result<Written> {
+    let mut written = store.apply(vec![write]).await?;
+    written.pop().ok_or_else(|| Error::Unavailable("no outcome for a write".to_owned()))
+}
+
+/// Opens the store that the URL names: `sqlite:FILE` (or a bare path), or `postgres://…`.
+///
+/// # Errors
+/// If it cannot be opened; the text says why and what to do.
+pub async fn open(url: &str, now: Timestamp) -> Result<Arc<dyn Store>> {
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        let engine = postgres::Postgres::open(url).await?;
+        Ok(Arc::new(batch::Grouped::new(engine, 4)))
+    } else {
+        let file = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")).unwrap_or(url);
+        let engine = sqlite::Sqlite::open(std::path::Path::new(file), now).await?;
+        Ok(Arc::new(batch::Grouped::new(engine, 1)))
+    }
+}
+
+/// The stops that wait, as the forwarding loop and the lab's inbox see them.
+#[derive(Debug, Clone)]
+pub struct StopRow {
+    /// The stop.
+    pub stop: StopFacts,
+    /// Whose order it is.
+    pub platform: String,
+    /// The lab.
+    pub lab: LabId,
+    /// The platform's reference.
+    pub reference: String,
+}

@@ -1,0 +1,169 @@
+//! One open transaction, seen the same way on both engines: statements in, rows of numbers and texts
+//! out. All columns of the schema are one of the two, so this is all that the one body needs.
+
+use std::future::Future;
+
+use jiff::Timestamp;
+
+use super::sql::Statements;
+use super::{Error, Result};
+
+/// A bound value.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Arg<'a> {
+    /// A number.
+    Int(i64),
+    /// A text.
+    Text(&'a str),
+}
+
+impl From<i64> for Arg<'_> {
+    fn from(number: i64) -> Self {
+        Self::Int(number)
+    }
+}
+
+impl<'a> From<&'a str> for Arg<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl<'a> From<&'a String> for Arg<'a> {
+    fn from(text: &'a String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<Timestamp> for Arg<'_> {
+    fn from(at: Timestamp) -> Self {
+        Self::Int(at.as_microsecond())
+    }
+}
+
+/// A value of a row.
+#[derive(Debug, Clone)]
+pub(super) enum Cell {
+    /// A number.
+    Int(i64),
+    /// A text.
+    Text(String),
+    /// Nothing.
+    Null,
+}
+
+/// A row, read from left to right: the order of a statement's columns is the order of the reads.
+#[derive(Debug)]
+pub(super) struct Row {
+    cells: std::vec::IntoIter<Cell>,
+    table: &'static str,
+}
+
+impl Row {
+    pub(super) fn new(cells: Vec<Cell>) -> Self {
+        Self { cells: cells.into_iter(), table: "?" }
+    }
+
+    /// Names the table in errors.
+    pub(super) fn of(mut self, table: &'static str) -> Self {
+        self.table = table;
+        self
+    }
+
+    pub(super) fn corrupt(&self, what: impl Into<String>) -> Error {
+        Error::Corrupt { table: self.table, what: what.into() }
+    }
+
+    fn next(&mut self) -> Result<Cell> {
+        self.cells.next().ok_or_else(|| self.corrupt("a column is missing"))
+    }
+
+    pub(super) fn int(&mut self) -> Result<i64> {
+        match self.next()? {
+            Cell::Int(number) => Ok(number),
+            other => Err(self.corrupt(format!("{other:?} is not a number"))),
+        }
+    }
+
+    pub(super) fn opt_int(&mut self) -> Result<Option<i64>> {
+        match self.next()? {
+            Cell::Int(number) => Ok(Some(number)),
+            Cell::Null => Ok(None),
+            other @ Cell::Text(_) => Err(self.corrupt(format!("{other:?} is not a number"))),
+        }
+    }
+
+    pub(super) fn text(&mut self) -> Result<String> {
+        match self.next()? {
+            Cell::Text(text) => Ok(text),
+            other => Err(self.corrupt(format!("{other:?} is not a text"))),
+        }
+    }
+
+    pub(super) fn opt_text(&mut self) -> Result<Option<String>> {
+        match self.next()? {
+            Cell::Text(text) => Ok(Some(text)),
+            Cell::Null => Ok(None),
+            other @ Cell::Int(_) => Err(self.corrupt(format!("{other:?} is not a text"))),
+        }
+    }
+
+    pub(super) fn at(&mut self) -> Result<Timestamp> {
+        let micros = self.int()?;
+        Timestamp::from_microsecond(micros).map_err(|_| self.corrupt(format!("{micros} is not an instant")))
+    }
+
+    pub(super) fn opt_at(&mut self) -> Result<Option<Timestamp>> {
+        self.opt_int()?
+            .map(|us| {
+                Timestamp::from_microsecond(us).map_err(|_| self.corrupt(format!("{us} is not an instant")))
+            })
+            .transpose()
+    }
+
+    pub(super) fn flag(&mut self) -> Result<bool> {
+        Ok(self.int()? != 0)
+    }
+
+    /// Reads a text with a parser of its own, such as an id.
+    pub(super) fn parsed<T, E: std::fmt::Display>(
+        &mut self,
+        parse: impl Fn(&str) -> std::result::Result<T, E>,
+    ) -> Result<T> {
+        let text = self.text()?;
+        parse(&text).map_err(|error| self.corrupt(error.to_string()))
+    }
+
+    /// Reads a number with a parser of its own, such as a phase.
+    pub(super) fn coded<T>(&mut self, parse: impl Fn(i64) -> Option<T>) -> Result<T> {
+        let code = self.int()?;
+        parse(code).ok_or_else(|| self.corrupt(format!("{code} is not a known code")))
+    }
+
+    /// Whether the next column is null: an outer join found nothing. Skips `columns` if so.
+    pub(super) fn absent(&mut self, columns: usize) -> bool {
+        let absent = matches!(self.cells.as_slice().first(), Some(Cell::Null) | None);
+        if absent {
+            self.cells.by_ref().take(columns).for_each(drop);
+        }
+        absent
+    }
+}
+
+/// A connection in a transaction.
+pub(super) trait Session: Send {
+    /// The statements in this engine's dialect.
+    fn sql(&self) -> &'static Statements;
+    /// Runs a statement and gives its rows.
+    fn fetch(&mut self, sql: &'static str, args: &[Arg<'_>])
+    -> impl Future<Output = Result<Vec<Row>>> + Send;
+    /// Runs a statement and gives the number of rows that it changed.
+    fn run(&mut self, sql: &'static str, args: &[Arg<'_>]) -> impl Future<Output = Result<u64>> + Send;
+}
+
+/// The driver's errors, as callers can act on them.
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}

@@ -1,0 +1,427 @@
+//! Every statement, once.
+//!
+//! The text is the same on both engines but for two holes. **Rows**: `{rows}` is the set of rows in the
+//! JSON array `$1`, with `r.key` (their order) and `r.value`. **Locks**: `{lock t}`, `{share t}` and
+//! `{skip t}` lock the rows of alias `t` on PostgreSQL, where transactions run side by side; on SQLite
+//! there is one writer and nothing to lock. `{batch}`, `{transfer}`, `{stop}`, `{order}` are lists of
+//! columns, read by `verbs::rows` in the same order.
+
+use std::sync::LazyLock;
+
+/// What differs between the engines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// SQLite.
+    Sqlite,
+    /// PostgreSQL.
+    Postgres,
+}
+
+const BATCH: &str = "b.id, b.lab, b.region, b.phase, b.direct, b.opens_at, b.window_at, b.closes_at, b.closes_at_local, \
+    b.production_date, b.rule, b.time_zone, b.tzdata, b.closed_at, b.version";
+/// How many columns `{batch}` has.
+pub(super) const BATCH_COLUMNS: usize = 15;
+const TRANSFER: &str = "t.id, t.lab, t.batch, t.phase, t.fence, t.attempts, t.unresolved, t.first_at, t.horizon_at, \
+    t.key_until, t.deadline_at, t.next_at, t.handed_at, t.version";
+/// How many columns `{transfer}` has.
+pub(super) const TRANSFER_COLUMNS: usize = 14;
+const STOP: &str = "p.id, p.order_id, p.state, p.evidence, p.reason, p.comment, p.asked_by, p.asked_at, p.handed_at, \
+    p.deadline_at, p.next_at, p.attempts, p.delivered_at, p.decided_at, p.answer";
+/// How many columns `{stop}` has.
+pub(super) const STOP_COLUMNS: usize = 15;
+const ORDER: &str = "o.id, o.platform, o.lab, o.region, o.reference, o.document, o.admitted_at, s.paid, s.held, s.stage, \
+    s.version + coalesce(b.version, 0) + coalesce(t.version, 0)";
+const ORDER_JOINS: &str = "join standings s on s.id = o.id left join batches b on b.id = s.batch \
+    left join transfers t on t.id = s.transfer left join stops p on p.order_id = o.id and p.superseded_at is null";
+
+impl Dialect {
+    fn fill(self, text: &str) -> &'static str {
+        let mut out = String::with_capacity(text.len() * 2);
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('{') {
+            out.push_str(before);
+            let (hole, after) = after.split_once('}').unwrap_or((after, ""));
+            let (word, alias) = hole.split_once(' ').unwrap_or((hole, ""));
+            match (word, self) {
+                ("rows", Self::Sqlite) => out.push_str("json_each($1) as r"),
+                ("rows", Self::Postgres) => {
+                    out.push_str("jsonb_array_elements($1::text::jsonb) with ordinality as r(value, key)");
+                }
+                ("lock" | "share" | "skip", Self::Sqlite) => {}
+                ("lock", Self::Postgres) => out.push_str(&format!("for update of {alias}")),
+                ("share", Self::Postgres) => out.push_str(&format!("for share of {alias}")),
+                ("skip", Self::Postgres) => out.push_str(&format!("for update of {alias} skip locked")),
+                ("lock_log", Self::Sqlite) => out.push_str("select 1"),
+                ("lock_log", Self::Postgres) => out.push_str("lock table events in share row exclusive mode"),
+                ("batch", _) => out.push_str(BATCH),
+                ("transfer", _) => out.push_str(TRANSFER),
+                ("stop", _) => out.push_str(STOP),
+                ("order", _) => out.push_str(&format!("{ORDER}, {BATCH}, {TRANSFER}, {STOP}")),
+                ("order_joins", _) => out.push_str(ORDER_JOINS),
+                _ => out.push_str(hole),
+            }
+            rest = after;
+        }
+        out.push_str(rest);
+        // The table is built once a process and lives as long: sqlx takes only static texts.
+        out.leak()
+    }
+
+    /// The statements in this dialect.
+    #[must_use]
+    pub fn statements(self) -> &'static Statements {
+        static SQLITE: LazyLock<Statements> = LazyLock::new(|| Statements::new(Dialect::Sqlite));
+        static POSTGRES: LazyLock<Statements> = LazyLock::new(|| Statements::new(Dialect::Postgres));
+        match self {
+            Self::Sqlite => &SQLITE,
+            Self::Postgres => &POSTGRES,
+        }
+    }
+}
+
+macro_rules! statements {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        /// The statement table.
+        #[derive(Debug)]
+        pub struct Statements {
+            $($(#[$doc])* pub $name: &'static str,)*
+        }
+
+        impl Statements {
+            fn new(dialect: Dialect) -> Self {
+                Self { $($name: dialect.fill($text),)* }
+            }
+
+            /// Every statement with its name: for the tests that prepare and explain them.
+            #[must_use]
+            pub fn all(&self) -> Vec<(&'static str, &'static str)> {
+                vec![$((stringify!($name), self.$name),)*]
+            }
+        }
+    };
+}
+
+statements! {
+    // ---- events, escalations -------------------------------------------------------------------
+    /// Appends entries of the log.
+    event_insert = "insert into events (at, subject, lab, kind, actor, detail, previous, hash)
+        select cast(r.value ->> 'at' as bigint), r.value ->> 'subject', r.value ->> 'lab', r.value ->> 'kind',
+            r.value ->> 'actor', r.value ->> 'detail', r.value ->> 'previous', r.value ->> 'hash'
+        from {rows} order by r.key";
+    /// The log of some subjects.
+    event_of_subjects = "select e.seq, e.at, e.subject, e.lab, e.kind, e.actor, e.detail, e.previous, e.hash
+        from {rows} join events e on e.subject = r.value ->> 0 order by e.seq";
+    /// The log after a number.
+    event_after = "select e.seq, e.at, e.subject, e.lab, e.kind, e.actor, e.detail, e.previous, e.hash
+        from events e where e.seq > $1 order by e.seq limit $2";
+    /// The last checkpoint, and the last entry.
+    checkpoint_last = "select c.at, c.seq, c.hash from checkpoints c order by c.at desc limit 1";
+    /// All checkpoints.
+    checkpoint_all = "select c.at, c.seq, c.hash from checkpoints c order by c.at";
+    /// Waits until every entry with a smaller number has committed, and lets none in before the commit.
+    checkpoint_lock = "{lock_log}";
+    /// Writes a checkpoint.
+    checkpoint_insert = "insert into checkpoints (at, seq, hash) values ($1, $2, $3) on conflict do nothing";
+    /// Opens escalations; one open one a subject and kind.
+    escalation_insert = "insert into escalations (id, kind, subject, order_id, lab, cause, opened_at, due_at)
+        select r.value ->> 'id', r.value ->> 'kind', r.value ->> 'subject', r.value ->> 'order', r.value ->> 'lab',
+            r.value ->> 'cause', cast(r.value ->> 'opened_at' as bigint), cast(r.value ->> 'due_at' as bigint)
+        from {rows} where true on conflict do nothing";
+    /// One escalation, locked.
+    escalation_lock = "select x.id, x.kind, x.subject, x.order_id, x.lab, x.cause, x.opened_at, x.due_at, x.resolved_at,
+            x.decision, x.reason, x.resolved_by
+        from escalations x where x.id = $1 {lock x}";
+    /// Resolves an escalation.
+    escalation_resolve = "update escalations set resolved_at = $2, decision = $3, reason = $4, resolved_by = $5
+        where id = $1 and resolved_at is null";
+    /// Resolves what was open about a subject.
+    escalation_resolve_subject = "update escalations set resolved_at = $2, decision = $3, reason = $4, resolved_by = $5
+        where subject = $1 and kind in ('stop', 'transfer') and resolved_at is null";
+    /// Lists escalations.
+    escalation_list = "select x.id, x.kind, x.subject, x.order_id, x.lab, x.cause, x.opened_at, x.due_at, x.resolved_at,
+            x.decision, x.reason, x.resolved_by
+        from escalations x
+        where ($1 = '' or x.lab = $1) and ($2 = '' or x.id = $2) and ($3 = '' or x.id < $3)
+            and ($4 = -1 or ($4 = 1 and x.resolved_at is null) or ($4 = 0 and x.resolved_at is not null))
+        order by x.id desc limit $5";
+
+    // ---- admission -----------------------------------------------------------------------------
+    /// Finds the batches of windows, and keeps them from closing until the commit.
+    batch_of_windows = "select {batch}, b.head
+        from {rows} join batches b on b.lab = r.value ->> 'lab' and b.region = r.value ->> 'region'
+            and b.window_at = cast(r.value ->> 'window_at' as bigint) and b.direct = 0
+        order by b.id {share b}";
+    /// Opens batches.
+    batch_insert = "insert into batches (id, lab, region, direct, phase, opens_at, window_at, closes_at, closes_at_local,
+            production_date, rule, time_zone, tzdata, version, head)
+        select r.value ->> 'id', r.value ->> 'lab', r.value ->> 'region', cast(r.value ->> 'direct' as bigint), 0,
+            cast(r.value ->> 'opens_at' as bigint), cast(r.value ->> 'window_at' as bigint),
+            cast(r.value ->> 'window_at' as bigint), r.value ->> 'closes_at_local', r.value ->> 'production_date',
+            r.value ->> 'rule', r.value ->> 'time_zone', r.value ->> 'tzdata', 1, r.value ->> 'head'
+        from {rows} where true on conflict do nothing returning id";
+    /// Admits orders; a known reference inserts nothing.
+    order_insert = "insert into orders (id, platform, lab, region, reference, document, sha256, admitted_at)
+        select r.value ->> 'id', r.value ->> 'platform', r.value ->> 'lab', r.value ->> 'region',
+            r.value ->> 'reference', r.value ->> 'document', r.value ->> 'sha256', cast(r.value ->> 'at' as bigint)
+        from {rows} where true on conflict do nothing returning id";
+    /// The orders of references.
+    order_of_references = "select o.id, o.platform, o.reference, o.sha256
+        from {rows} join orders o on o.platform = r.value ->> 'platform' and o.reference = r.value ->> 'reference'";
+    /// Gives orders their standing.
+    standing_insert = "insert into standings (id, lab, batch, transfer, paid, held, stage, stop, version, head)
+        select r.value ->> 'id', r.value ->> 'lab', r.value ->> 'batch', null, cast(r.value ->> 'paid' as bigint),
+            0, 0, 0, 1, r.value ->> 'head'
+        from {rows}";
+
+    // ---- stops and changes ---------------------------------------------------------------------
+    /// Locks orders where stops and claims meet, and reads what decides.
+    standing_lock = "select s.id, s.lab, s.batch, s.transfer, s.paid, s.held, s.stage, s.stop, s.version, s.head, o.platform
+        from {rows} join standings s on s.id = r.value ->> 0 join orders o on o.id = s.id
+        order by s.id {lock s}";
+    /// The transfer of an order, as a first look before locking.
+    standing_peek = "select s.transfer from standings s where s.id = $1";
+    /// Locks the orders of transfers that have an open question.
+    standing_lock_asked = "select s.id, s.transfer, s.stop, s.version, s.head
+        from {rows} join standings s on s.transfer = r.value ->> 0
+        where s.stop in (1, 5) order by s.id {lock s}";
+    /// Moves standings; guarded by the version that was read under the lock.
+    standing_update = "update standings as s set batch = r.value ->> 'batch', paid = cast(r.value ->> 'paid' as bigint),
+            held = cast(r.value ->> 'held' as bigint), stage = cast(r.value ->> 'stage' as bigint),
+            stop = cast(r.value ->> 'stop' as bigint), version = cast(r.value ->> 'version' as bigint),
+            transfer = r.value ->> 'transfer', head = r.value ->> 'head'
+        from {rows} where s.id = r.value ->> 'id' and s.head = r.value ->> 'was'";
+    /// Changes only the stop of standings.
+    standing_stop = "update standings as s set stop = cast(r.value ->> 'stop' as bigint), version = s.version + 1,
+            head = r.value ->> 'head'
+        from {rows} where s.id = r.value ->> 'id' and s.head = r.value ->> 'was'";
+    /// Records stops.
+    stop_insert = "insert into stops (id, order_id, lab, platform, state, evidence, reason, comment, asked_by, asked_at,
+            handed_at, deadline_at, next_at, attempts, decided_at)
+        select r.value ->> 'id', r.value ->> 'order', r.value ->> 'lab', r.value ->> 'platform',
+            cast(r.value ->> 'state' as bigint), r.value ->> 'evidence', r.value ->> 'reason', r.value ->> 'comment',
+            r.value ->> 'asked_by', cast(r.value ->> 'asked_at' as bigint), cast(r.value ->> 'handed_at' as bigint),
+            cast(r.value ->> 'deadline_at' as bigint), cast(r.value ->> 'next_at' as bigint), 0,
+            cast(r.value ->> 'decided_at' as bigint)
+        from {rows}";
+    /// The stops of orders.
+    stop_of_orders = "select {stop} from {rows} join stops p on p.order_id = r.value ->> 0 where p.superseded_at is null";
+    /// One stop with its order's transfer, as a first look before locking.
+    stop_peek = "select p.order_id, p.lab, s.transfer from stops p join standings s on s.id = p.order_id where p.id = $1";
+    /// One stop, locked.
+    stop_lock = "select {stop} from stops p where p.id = $1 {lock p}";
+    /// Moves stops that were read under the order's lock.
+    stop_update = "update stops as p set state = cast(r.value ->> 'state' as bigint), evidence = r.value ->> 'evidence',
+            decided_at = cast(r.value ->> 'decided_at' as bigint), next_at = cast(r.value ->> 'next_at' as bigint),
+            attempts = cast(r.value ->> 'attempts' as bigint), delivered_at = cast(r.value ->> 'delivered_at' as bigint),
+            handed_at = cast(r.value ->> 'handed_at' as bigint), answer = r.value ->> 'answer'
+        from {rows} where p.id = r.value ->> 'id' and p.state = cast(r.value ->> 'was' as bigint)";
+    /// Sets a stop aside after its order was reinstated.
+    stop_supersede = "update stops set superseded_at = $2 where order_id = $1 and superseded_at is null";
+    /// Wakes the pending stops of transfers.
+    stop_wake = "update stops set next_at = $2 where state = 1 and next_at > $2 and order_id in
+        (select s.id from {rows} join standings s on s.transfer = r.value ->> 0 where s.stop = 1)";
+    /// Replaces a stored submission.
+    order_document = "update orders set document = $2 where id = $1";
+
+    // ---- closing and handing over --------------------------------------------------------------
+    /// The batches that are due.
+    batch_due = "select {batch}, b.head from batches b where b.phase = 0 and b.closes_at <= $1
+        order by b.closes_at, b.id limit $2 {skip b}";
+    /// One batch, locked.
+    batch_lock = "select {batch}, b.head from batches b where b.id = $1 {lock b}";
+    /// Moves batches; guarded by the phase and version that were read under the lock.
+    batch_update = "update batches as b set phase = cast(r.value ->> 'phase' as bigint),
+            closes_at = cast(r.value ->> 'closes_at' as bigint), closes_at_local = r.value ->> 'closes_at_local',
+            window_at = cast(r.value ->> 'window_at' as bigint), production_date = r.value ->> 'production_date',
+            rule = r.value ->> 'rule', tzdata = r.value ->> 'tzdata', time_zone = r.value ->> 'time_zone',
+            closed_at = cast(r.value ->> 'closed_at' as bigint), version = b.version + 1, head = r.value ->> 'head'
+        from {rows} where b.id = r.value ->> 'id' and b.head = r.value ->> 'was'";
+    /// Whether another batch has a window.
+    batch_window_taken = "select count(*) from batches b where b.lab = $1 and b.region = $2 and b.window_at = $3
+        and b.direct = 0 and b.id <> $4";
+    /// Closed batches of a lab in which nobody waits any more, and how many transfers each has.
+    batch_drained = "select {batch}, b.head, (select count(*) from transfers t where t.batch = b.id)
+        from batches b where b.lab = $1 and b.phase = 1 and not exists
+            (select 1 from standings s where s.batch = b.id and s.transfer is null and s.stop = 0)
+        order by b.id limit $2 {skip b}";
+    /// Takes orders of a lab's closed batches that are in no transfer yet.
+    claim_fresh = "select s.id, s.batch, o.platform, o.reference, o.region, o.document
+        from batches b join standings s on s.batch = b.id join orders o on o.id = s.id
+        where b.lab = $1 and b.phase = 1 and s.transfer is null and s.stop = 0
+        order by b.closes_at, b.id, s.id limit $2 {skip s}";
+    /// Takes transfers of a lab that are due: fallen back, or unknown.
+    claim_due = "select {transfer}, t.idempotency_key, t.sha256, t.manifest, t.head from transfers t
+        where t.lab = $1 and t.phase in (0, 2) and t.next_at <= $2 order by t.next_at, t.id limit $3 {skip t}";
+    /// Records the intent to send.
+    transfer_insert = "insert into transfers (id, lab, batch, phase, fence, attempts, unresolved, idempotency_key, sha256,
+            manifest, first_at, horizon_at, key_until, deadline_at, next_at, lease_until, holder, version, head)
+        select r.value ->> 'id', r.value ->> 'lab', r.value ->> 'batch', cast(r.value ->> 'phase' as bigint), 1,
+            cast(r.value ->> 'attempts' as bigint), cast(r.value ->> 'unresolved' as bigint), r.value ->> 'key',
+            r.value ->> 'sha256', r.value ->> 'manifest', cast(r.value ->> 'first_at' as bigint),
+            cast(r.value ->> 'horizon_at' as bigint), cast(r.value ->> 'key_until' as bigint),
+            cast(r.value ->> 'deadline_at' as bigint), cast(r.value ->> 'next_at' as bigint),
+            cast(r.value ->> 'lease_until' as bigint), r.value ->> 'holder', 1, r.value ->> 'head'
+        from {rows}";
+    /// Puts orders into their transfer; guarded: alive and in none.
+    standing_join_transfer = "update standings as s set transfer = r.value ->> 1
+        from {rows} where s.id = r.value ->> 0 and s.transfer is null and s.stop = 0";
+    /// The orders of a transfer that are alive, locked.
+    standing_alive = "select s.id, s.batch, o.platform, o.reference, o.region, o.document
+        from standings s join orders o on o.id = s.id
+        where s.transfer = $1 and s.stop = 0 order by s.id {lock s}";
+    /// The orders of a frozen manifest, to build its bytes again.
+    order_entries = "select o.id, o.id, o.platform, o.reference, o.region, o.document
+        from {rows} join orders o on o.id = r.value ->> 0 order by r.key";
+    /// Transfers by id, locked.
+    transfer_lock = "select {transfer}, t.idempotency_key, t.sha256, t.manifest, t.head
+        from {rows} join transfers t on t.id = r.value ->> 0 order by t.id {lock t}";
+    /// Transfers by id, as committed now.
+    transfer_read = "select {transfer} from {rows} join transfers t on t.id = r.value ->> 0";
+    /// Moves transfers; guarded by the phase and the fence that were read under the lock.
+    transfer_update = "update transfers as t set phase = cast(r.value ->> 'phase' as bigint),
+            fence = cast(r.value ->> 'fence' as bigint), attempts = cast(r.value ->> 'attempts' as bigint),
+            unresolved = cast(r.value ->> 'unresolved' as bigint), idempotency_key = r.value ->> 'key',
+            sha256 = r.value ->> 'sha256', manifest = r.value ->> 'manifest',
+            horizon_at = cast(r.value ->> 'horizon_at' as bigint), key_until = cast(r.value ->> 'key_until' as bigint),
+            next_at = cast(r.value ->> 'next_at' as bigint), lease_until = cast(r.value ->> 'lease_until' as bigint),
+            holder = r.value ->> 'holder', handed_at = cast(r.value ->> 'handed_at' as bigint),
+            version = t.version + 1, head = r.value ->> 'head'
+        from {rows} where t.id = r.value ->> 'id' and t.head = r.value ->> 'was'
+            and t.phase = cast(r.value ->> 'was_phase' as bigint) and t.fence = cast(r.value ->> 'was_fence' as bigint)";
+    /// Only says when to look again at a transfer; nothing about it changes.
+    transfer_next = "update transfers as t set next_at = cast(r.value ->> 1 as bigint)
+        from {rows} where t.id = r.value ->> 0";
+    /// Settles transfers that the lab has: the common end, in narrow rows.
+    transfer_at_lab = "update transfers as t set phase = 3, unresolved = 0, handed_at = cast(r.value ->> 'at' as bigint),
+            version = t.version + 1, head = r.value ->> 'head'
+        from {rows} where t.id = r.value ->> 'id' and t.head = r.value ->> 'was'
+            and t.phase = cast(r.value ->> 'was_phase' as bigint) and t.fence = cast(r.value ->> 'was_fence' as bigint)";
+    /// Transfers whose sender's lease has run out.
+    transfer_lease_over = "select {transfer}, t.idempotency_key, t.sha256, t.manifest, t.head from transfers t
+        where t.phase = 1 and t.lease_until <= $1 order by t.lease_until, t.id limit $2 {skip t}";
+    /// Transfers of senders that cannot be alive: this is the only process.
+    transfer_orphans = "select {transfer}, t.idempotency_key, t.sha256, t.manifest, t.head from transfers t
+        where t.phase = 1 and t.holder <> $1 order by t.id limit $2 {skip t}";
+
+    // ---- forwarding stops ----------------------------------------------------------------------
+    /// Stops of a lab that are due, with their orders locked.
+    claim_stops = "select {stop}, s.stage, s.version, s.head, {transfer}
+        from stops p join standings s on s.id = p.order_id left join transfers t on t.id = s.transfer
+        where p.lab = $1 and p.state = 1 and p.next_at <= $2 order by p.next_at, p.id limit $3 {skip p, s}";
+
+    // ---- the registry --------------------------------------------------------------------------
+    /// One lab, locked.
+    lab_lock = "select l.id, l.spec, l.version, l.paused_at, l.pause_reason, l.updated_at, l.deleted_at, l.head
+        from labs l where l.id = $1 {lock l}";
+    /// A new lab.
+    lab_insert = "insert into labs (id, spec, version, updated_at, head) values ($1, $2, 1, $3, $4) on conflict do nothing";
+    /// Another definition.
+    lab_update = "update labs set spec = $2, version = version + 1, updated_at = $3, deleted_at = null, head = $4 where id = $1";
+    /// Pauses, resumes, deletes.
+    lab_set = "update labs as l set paused_at = cast(r.value ->> 'paused_at' as bigint), pause_reason = r.value ->> 'pause_reason',
+            deleted_at = cast(r.value ->> 'deleted_at' as bigint), version = l.version + 1, head = r.value ->> 'head',
+            updated_at = cast(r.value ->> 'at' as bigint)
+        from {rows} where l.id = r.value ->> 'id'";
+    /// Orders of a lab that were not handed over, nor stopped.
+    lab_waiting = "select count(*) from standings s where s.lab = $1 and s.stop in (0, 1) and s.stage = 0 and s.transfer is null";
+    /// All labs.
+    lab_list = "select l.id, l.spec, l.version, l.paused_at, l.pause_reason, l.updated_at from labs l
+        where l.deleted_at is null order by l.id";
+    /// The definitions of some labs.
+    lab_specs = "select l.id, l.spec from {rows} join labs l on l.id = r.value ->> 0";
+    /// One platform, locked.
+    platform_lock = "select f.spec, f.version, f.head from platforms f where f.id = $1 {lock f}";
+    /// A new platform, or another definition.
+    platform_put = "insert into platforms (id, spec, version, updated_at, head) values ($1, $2, 1, $3, $4)
+        on conflict (id) do update set spec = excluded.spec, version = platforms.version + 1,
+            updated_at = excluded.updated_at, head = excluded.head";
+    /// All platforms.
+    platform_list = "select f.id, f.spec, f.version from platforms f order by f.id";
+    /// A new key.
+    key_insert = "insert into keys (id, scope, owner, name, hash, created_at, expires_at)
+        select r.value ->> 'id', r.value ->> 'scope', r.value ->> 'owner', r.value ->> 'name', r.value ->> 'hash',
+            cast(r.value ->> 'created_at' as bigint), cast(r.value ->> 'expires_at' as bigint)
+        from {rows}";
+    /// Ends a key.
+    key_revoke = "update keys set revoked_at = $2 where id = $1 and revoked_at is null";
+    /// Whether a key is there.
+    key_count = "select count(*) from keys k where k.id = $1";
+    /// All keys.
+    key_list = "select k.id, k.scope, k.owner, k.name, k.hash, k.created_at, k.expires_at, k.revoked_at from keys k order by k.created_at, k.id";
+    /// Remembers an answer.
+    remember = "insert into remembered (scope, idempotency_key, fingerprint, status, body, created_at)
+        values ($1, $2, $3, $4, $5, $6) on conflict do nothing";
+    /// Forgets old answers.
+    forget = "delete from remembered where created_at < $1";
+    /// A remembered answer.
+    remembered = "select m.scope, m.idempotency_key, m.fingerprint, m.status, m.body, m.created_at
+        from remembered m where m.scope = $1 and m.idempotency_key = $2";
+
+    // ---- reads ---------------------------------------------------------------------------------
+    /// Orders by id.
+    order_by_id = "select {order} from {rows} join orders o on o.id = r.value ->> 0 {order_joins}";
+    /// One order by id: the hot read.
+    order_one = "select {order} from orders o {order_joins} where o.id = $1";
+    /// One order by the platform's reference.
+    order_one_reference = "select {order} from orders o {order_joins} where o.platform = $1 and o.reference = $2";
+    /// All orders, newest first.
+    order_list = "select {order} from orders o {order_joins}
+        where o.id < $1 and ($2 = '' or o.lab = $2) and ($3 = '' or o.region = $3) order by o.id desc limit $4";
+    /// The orders of a platform, newest first.
+    order_list_platform = "select {order} from orders o {order_joins}
+        where o.platform = $5 and o.id < $1 and ($2 = '' or o.lab = $2) and ($3 = '' or o.region = $3)
+        order by o.id desc limit $4";
+    /// The orders of a batch, newest first.
+    order_list_batch = "select {order} from standings z join orders o on o.id = z.id {order_joins}
+        where z.batch = $5 and z.id < $1 and ($2 = '' or o.lab = $2) and ($3 = '' or o.region = $3)
+        order by z.id desc limit $4";
+    /// Batches with their numbers.
+    batch_list = "select {batch},
+            (select count(*) from standings s where s.batch = b.id),
+            (select count(*) from standings s where s.batch = b.id and s.stop = 2),
+            (select count(*) from standings s where s.batch = b.id and s.transfer is null and s.stop = 0)
+        from batches b
+        where ($1 = '' or b.id = $1) and ($2 = '' or b.lab = $2) and ($3 = -1 or b.phase = $3) and ($4 = '' or b.id < $4)
+        order by b.id desc limit $5";
+    /// The open batches of a lab.
+    batch_open_of_lab = "select {batch} from batches b where b.lab = $1 and b.phase = 0 order by b.closes_at, b.id";
+    /// The transfers of a batch.
+    transfer_of_batch = "select {transfer}, t.idempotency_key, t.sha256, t.manifest, t.head from transfers t
+        where t.batch = $1 order by t.id";
+    /// Stops with their orders.
+    stop_list = "select {stop}, p.platform, p.lab, o.reference from stops p join orders o on o.id = p.order_id
+        where ($1 = '' or p.platform = $1) and ($2 = '' or p.lab = $2) and ($3 = '' or p.id = $3)
+            and ($4 = 0 or p.state = $4) and ($5 = '' or p.id < $5)
+        order by p.id desc limit $6";
+    /// How stops ended that a lab was asked about between two spans after the hand-over.
+    odds = "select count(*), coalesce(sum(case when p.state = 2 then 1 else 0 end), 0)
+        from stops p where p.lab = $1 and p.handed_at is not null and p.decided_at is not null and p.state in (2, 3, 4)
+            and p.asked_at - p.handed_at between $2 and $3";
+    /// The next cutoff.
+    due_close = "select min(b.closes_at) from batches b where b.phase = 0";
+    /// Labs that have orders to hand over and are not paused.
+    due_fresh = "select distinct b.lab from batches b join labs l on l.id = b.lab where b.phase = 1 and l.paused_at is null";
+    /// Labs that have transfers to send again or to resolve.
+    due_transfers = "select distinct t.lab from transfers t where t.phase in (0, 2) and t.next_at <= $1";
+    /// When the next transfer is due.
+    due_transfer_at = "select min(t.next_at) from transfers t where t.phase in (0, 2) and t.next_at > $1";
+    /// When the next lease ends.
+    due_lease = "select min(t.lease_until) from transfers t where t.phase = 1";
+    /// Labs that have stops to forward.
+    due_stops = "select distinct p.lab from stops p where p.state = 1 and p.next_at <= $1";
+    /// When the next stop is due.
+    due_stop_at = "select min(p.next_at) from stops p where p.state = 1 and p.next_at > $1";
+    /// Orders that wait in open batches, by lab.
+    gauge_waiting = "select b.lab, count(*) from batches b join standings s on s.batch = b.id
+        where b.phase = 0 and s.transfer is null and s.stop = 0 group by b.lab";
+    /// Transfers by phase.
+    gauge_transfers = "select t.phase, count(*) from transfers t where t.phase <> 3 group by t.phase";
+    /// Stops by state.
+    gauge_stops = "select p.state, count(*) from stops p group by p.state";
+    /// Pending stops whose deadline has passed.
+    gauge_overdue = "select count(*) from stops p where p.state = 1 and p.deadline_at < $1";
+    /// Open escalations.
+    gauge_escalations = "select count(*) from escalations x where x.resolved_at is null";
+    /// Whether the store answers.
+    ping = "select 1";
+}

@@ -1,0 +1,277 @@
+//! Admission: durable before the answer, one order a reference, in the window that was promised.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::json;
+
+use super::rows;
+use super::{Trail, rows_fetch, rows_run_all};
+use crate::domain::batch::{BatchFacts, BatchPhase, Joining};
+use crate::domain::event::Actor;
+use crate::domain::ids::OrderId;
+use crate::store::Result;
+use crate::store::session::Session;
+use crate::store::types::{Admission, Admitted, Written};
+
+#[derive(Serialize)]
+struct WindowRow<'a> {
+    id: &'a str,
+    lab: &'a str,
+    region: &'a str,
+    direct: i64,
+    opens_at: i64,
+    window_at: i64,
+    closes_at_local: &'a str,
+    production_date: &'a str,
+    rule: &'a str,
+    time_zone: &'a str,
+    tzdata: &'a str,
+    head: String,
+}
+
+/// Finds or opens the batches of windows, and keeps them from closing until the commit. One answer a
+/// joining, in order.
+pub(super) async fn join<S: Session>(
+    s: &mut S,
+    trail: &mut Trail,
+    at: Timestamp,
+    joinings: &[&Joining],
+) -> Result<Vec<BatchFacts>> {
+    type Window = (String, String, i64);
+    let window = |j: &Joining| (j.lab.to_string(), j.region.to_string(), j.closes_at.as_microsecond());
+    let mut found: HashMap<Window, BatchFacts> = HashMap::new();
+    let mut wanted: Vec<&Joining> = Vec::new();
+    for joining in joinings.iter().filter(|joining| !joining.direct) {
+        if !wanted.iter().any(|known| window(known) == window(joining)) {
+            wanted.push(joining);
+        }
+    }
+    // Twice, because another replica may open the same window between the look and the insert.
+    for _ in 0..2 {
+        let missing: Vec<_> = wanted.iter().filter(|j| !found.contains_key(&window(j))).collect();
+        if missing.is_empty() {
+            break;
+        }
+        let keys: Vec<_> = missing
+            .iter()
+            .map(|j| json!({"lab": j.lab, "region": j.region, "window_at": j.closes_at.as_microsecond()}))
+            .collect();
+        for row in rows_fetch(s, s.sql().batch_of_windows, &keys).await? {
+            let facts = rows::batch(&mut row.of("batches"))?;
+            let key = (facts.lab.to_string(), facts.region.to_string(), facts.window_at.as_microsecond());
+            found.insert(key, facts);
+        }
+        let missing: Vec<&Joining> =
+            missing.into_iter().copied().filter(|j| !found.contains_key(&window(j))).collect();
+        for facts in open(s, trail, at, &missing).await? {
+            let key = (facts.lab.to_string(), facts.region.to_string(), facts.window_at.as_microsecond());
+            found.insert(key, facts);
+        }
+    }
+    let direct: Vec<&Joining> = joinings.iter().copied().filter(|joining| joining.direct).collect();
+    let mut direct = open(s, trail, at, &direct).await?.into_iter();
+    joinings
+        .iter()
+        .map(|joining| {
+            let batch = if joining.direct { direct.next() } else { found.get(&window(joining)).cloned() };
+            batch.ok_or_else(|| {
+                crate::store::Error::Unavailable("a window was opened and is not there".to_owned())
+            })
+        })
+        .collect()
+}
+
+/// Opens batches; gives those that this transaction opened.
+async fn open<S: Session>(
+    s: &mut S,
+    trail: &mut Trail,
+    at: Timestamp,
+    joinings: &[&Joining],
+) -> Result<Vec<BatchFacts>> {
+    if joinings.is_empty() {
+        return Ok(Vec::new());
+    }
+    // The entry of the log is built first, because the row carries its hash; it is kept only if the row
+    // was inserted.
+    let mut entries = Vec::with_capacity(joinings.len());
+    let mut new = Vec::with_capacity(joinings.len());
+    for joining in joinings {
+        let mut own = Trail::default();
+        let head = own.add(
+            "",
+            at,
+            (joining.batch.as_str(), joining.lab.as_str()),
+            "batch.opened",
+            &Actor::gateway(),
+            &json!({"region": joining.region, "closes_at": joining.closes_at, "closes_at_local": joining.closes_at_local,
+                "rule": joining.rule, "time_zone": joining.time_zone, "tzdata": joining.tzdata, "direct": joining.direct}),
+        );
+        new.push(WindowRow {
+            id: joining.batch.as_str(),
+            lab: joining.lab.as_str(),
+            region: joining.region.as_str(),
+            direct: joining.direct.into(),
+            opens_at: joining.opens_at.as_microsecond(),
+            window_at: joining.closes_at.as_microsecond(),
+            closes_at_local: &joining.closes_at_local,
+            production_date: &joining.production_date,
+            rule: &joining.rule,
+            time_zone: &joining.time_zone,
+            tzdata: &joining.tzdata,
+            head,
+        });
+        entries.push(own);
+    }
+    let mut inserted = Vec::new();
+    for mut row in rows_fetch(s, s.sql().batch_insert, &new).await? {
+        inserted.push(row.text()?);
+    }
+    let mut opened = Vec::with_capacity(inserted.len());
+    for (joining, own) in joinings.iter().zip(entries) {
+        if !inserted.iter().any(|id| id == joining.batch.as_str()) {
+            continue;
+        }
+        trail.events.extend(own.events);
+        opened.push(BatchFacts {
+            id: joining.batch.clone(),
+            lab: joining.lab.clone(),
+            region: joining.region.clone(),
+            phase: BatchPhase::Open,
+            direct: joining.direct,
+            opens_at: joining.opens_at,
+            window_at: joining.closes_at,
+            closes_at: joining.closes_at,
+            closes_at_local: joining.closes_at_local.clone(),
+            production_date: joining.production_date.clone(),
+            rule: joining.rule.clone(),
+            time_zone: joining.time_zone.clone(),
+            tzdata: joining.tzdata.clone(),
+            closed_at: None,
+            version: 1,
+        });
+    }
+    Ok(opened)
+}
+
+#[derive(Serialize)]
+struct OrderRow<'a> {
+    id: &'a str,
+    platform: &'a str,
+    lab: &'a str,
+    region: &'a str,
+    reference: &'a str,
+    document: &'a str,
+    sha256: &'a str,
+    at: i64,
+}
+
+#[derive(Serialize)]
+struct StandingRow<'a> {
+    id: &'a str,
+    lab: &'a str,
+    batch: Option<&'a str>,
+    paid: i64,
+    head: String,
+}
+
+#[derive(Serialize)]
+struct ReferenceRow<'a> {
+    platform: &'a str,
+    reference: &'a str,
+}
+
+/// Admits a set of orders.
+pub(super) async fn admit<S: Session>(
+    s: &mut S,
+    trail: &mut Trail,
+    items: &[(usize, &Admission)],
+    out: &mut [Option<Written>],
+) -> Result<()> {
+    if items.is_empty() {
+        return Ok(());
+    }
+    let joinings: Vec<&Joining> = items.iter().filter_map(|(_, item)| item.join.as_ref()).collect();
+    let mut batches = join(s, trail, items[0].1.at, &joinings).await?.into_iter();
+
+    let mut live = Vec::with_capacity(items.len());
+    for (at, item) in items {
+        let batch = if item.join.is_some() { batches.next() } else { None };
+        if batch.as_ref().is_some_and(|batch| batch.phase != BatchPhase::Open) {
+            out[*at] = Some(Written::Admitted(Admitted::WindowClosed));
+        } else {
+            live.push((*at, *item, batch));
+        }
+    }
+    let orders: Vec<OrderRow<'_>> = live
+        .iter()
+        .map(|(_, item, _)| OrderRow {
+            id: item.id.as_str(),
+            platform: item.platform.as_str(),
+            lab: item.lab.as_str(),
+            region: item.region.as_str(),
+            reference: &item.reference,
+            document: &item.document,
+            sha256: &item.sha256,
+            at: item.at.as_microsecond(),
+        })
+        .collect();
+    let mut inserted = std::collections::HashSet::with_capacity(orders.len());
+    for mut row in rows_fetch(s, s.sql().order_insert, &orders).await? {
+        inserted.insert(row.text()?);
+    }
+
+    let mut standings = Vec::with_capacity(live.len());
+    let mut known = Vec::new();
+    for (at, item, batch) in live {
+        if !inserted.contains(item.id.as_str()) {
+            known.push((at, item));
+            continue;
+        }
+        let head = trail.add(
+            "",
+            item.at,
+            (item.id.as_str(), item.lab.as_str()),
+            "order.admitted",
+            &item.actor,
+            &json!({"platform": item.platform, "reference": item.reference, "sha256": item.sha256,
+                "batch": batch.as_ref().map(|b| b.id.as_str()), "closes_at": batch.as_ref().map(|b| b.closes_at)}),
+        );
+        standings.push((item, batch.as_ref().map(|b| b.id.clone()), head));
+        out[at] = Some(Written::Admitted(Admitted::New { batch }));
+    }
+    let standings: Vec<StandingRow<'_>> = standings
+        .iter()
+        .map(|(item, batch, head)| StandingRow {
+            id: item.id.as_str(),
+            lab: item.lab.as_str(),
+            batch: batch.as_ref().map(crate::domain::ids::BatchId::as_str),
+            paid: item.paid.into(),
+            head: head.clone(),
+        })
+        .collect();
+    rows_run_all(s, s.sql().standing_insert, &standings, "standings").await?;
+
+    let references: Vec<ReferenceRow<'_>> = known
+        .iter()
+        .map(|(_, item)| ReferenceRow { platform: item.platform.as_str(), reference: &item.reference })
+        .collect();
+    let mut first: HashMap<(String, String), (OrderId, String)> = HashMap::new();
+    for row in rows_fetch(s, s.sql().order_of_references, &references).await? {
+        let mut row = row.of("orders");
+        let id = row.parsed(OrderId::parse)?;
+        first.insert((row.text()?, row.text()?), (id, row.text()?));
+    }
+    for (at, item) in known {
+        let key = (item.platform.to_string(), item.reference.clone());
+        // A conflict on anything but the reference (a repeated random id) is not possible to answer.
+        let (id, sha256) = first.get(&key).ok_or_else(|| {
+            crate::store::Error::Unavailable("an order was neither new nor known".to_owned())
+        })?;
+        let admitted =
+            if *sha256 == item.sha256 { Admitted::Same(id.clone()) } else { Admitted::Differs(id.clone()) };
+        out[at] = Some(Written::Admitted(admitted));
+    }
+    Ok(())
+}

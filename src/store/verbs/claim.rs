@@ -1,0 +1,424 @@
+//! Claims: the durable intent before the first byte.
+//!
+//! A claim locks the transfer, or the standings of orders that are in none yet, reads who is still
+//! alive, freezes manifest, hash and key, and commits as `sending`. Only then may anybody send.
+
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+
+use super::rows::{self, Locked};
+use super::settle::{never_handed, transfer_row};
+use super::stop::micros;
+use super::{About, Trail, ids, rows_fetch, rows_run_all, to_json};
+use crate::domain::batch::{
+    BatchPhase, Entry, Manifest, Remedy, TransferFacts, TransferPhase, horizon, later, remedy,
+};
+use crate::domain::event::{Actor, hex};
+use crate::domain::ids::{BatchId, EscalationId, OrderId, TransferId};
+use crate::domain::lab::Dedupes;
+use crate::store::session::{Row, Session};
+use crate::store::types::{Claim, Claimed, Outgoing, Written};
+use crate::store::{Error, Result};
+
+/// How long a transfer of a paused lab is left alone.
+const PAUSED: jiff::SignedDuration = jiff::SignedDuration::from_secs(30);
+
+/// What the claims of a set write, collected so that each statement runs once.
+#[derive(Default)]
+struct Gathered {
+    inserts: Vec<Value>,
+    joins: Vec<[String; 2]>,
+    updates: Vec<Value>,
+    waits: Vec<Value>,
+}
+
+impl Gathered {
+    async fn flush<S: Session>(&mut self, s: &mut S) -> Result<()> {
+        let Self { inserts, joins, updates, waits } = std::mem::take(self);
+        rows_run_all(s, s.sql().transfer_insert, &inserts, "transfers").await?;
+        rows_run_all(s, s.sql().standing_join_transfer, &joins, "standings").await?;
+        rows_run_all(s, s.sql().transfer_update, &updates, "transfers").await?;
+        rows_run_all(s, s.sql().transfer_next, &waits, "transfers").await
+    }
+}
+
+/// Takes work for labs.
+pub(super) async fn claim<S: Session>(
+    s: &mut S,
+    trail: &mut Trail,
+    items: &[(usize, &Claim)],
+    out: &mut [Option<Written>],
+) -> Result<()> {
+    let mut gathered = Gathered::default();
+    let mut drained = Vec::new();
+    for (n, (at, item)) in items.iter().enumerate() {
+        // Two claims for one lab in a set: the second must see what the first took.
+        if items[..n].iter().any(|(_, earlier)| earlier.lab == item.lab) {
+            gathered.flush(s).await?;
+        }
+        let mut fresh_ids = item.ids.iter();
+        let mut escalations = item.escalations.iter();
+        let mut claimed = Vec::new();
+        due(s, trail, &mut gathered, item, &mut escalations, &mut claimed).await?;
+        let left = item.ids.len().saturating_sub(claimed.len());
+        if item.sends && left > 0 {
+            let all =
+                fresh(s, trail, &mut gathered, item, (left, &mut fresh_ids, &mut escalations), &mut claimed)
+                    .await?;
+            if all {
+                drained.push(*item);
+            }
+        }
+        out[*at] = Some(Written::Claimed(claimed));
+    }
+    gathered.flush(s).await?;
+    for item in drained {
+        super::batch::drained(s, trail, &item.lab, item.now).await?;
+    }
+    Ok(())
+}
+
+fn entry(row: Row) -> Result<(Option<String>, Entry)> {
+    let mut row = row.of("orders");
+    let id = row.parsed(OrderId::parse)?;
+    let batch = row.opt_text()?;
+    Ok((
+        batch,
+        Entry {
+            id,
+            platform: row.text()?,
+            reference: row.text()?,
+            region: row.text()?,
+            document: row.text()?,
+        },
+    ))
+}
+
+fn build(transfer: &TransferId, entries: &[Entry]) -> Result<Manifest> {
+    Manifest::build(transfer, entries)
+        .map_err(|error| Error::Corrupt { table: "orders", what: error.to_string() })
+}
+
+fn key_until(item: &Claim) -> Option<jiff::Timestamp> {
+    match item.profile.dedupes {
+        Dedupes::Window(window) => Some(later(item.now, window.0)),
+        _ => None,
+    }
+}
+
+/// Transfers that fell back or are unknown, and whose time has come.
+async fn due<S: Session>(
+    s: &mut S,
+    trail: &mut Trail,
+    gathered: &mut Gathered,
+    item: &Claim,
+    escalations: &mut std::slice::Iter<'_, EscalationId>,
+    claimed: &mut Vec<Claimed>,
+) -> Result<()> {
+    let limit = i64::try_from(item.ids.len()).unwrap_or(i64::MAX);
+    let rows = s.fetch(s.sql().claim_due, &[item.lab.as_str().into(), item.now.into(), limit.into()]).await?;
+    for row in rows {
+        let was = rows::locked(row)?;
+        let step = if was.facts.phase == TransferPhase::Closed {
+            fallen_back(s, trail, gathered, item, was, escalations).await?
+        } else {
+            unknown(s, trail, gathered, item, was, escalations).await?
+        };
+        claimed.push(step);
+    }
+    Ok(())
+}
+
+/// A transfer of which nothing is with the lab, proven: anew, with who is still alive, under a new key.
+async fn fallen_back<S: Session>(
+    s: &mut S,
+    trail: &mut Trail,
+    gathered: &mut Gathered,
+    item: &Claim,
+    mut was: Locked,
+    escalations: &mut std::slice::Iter<'_, EscalationId>,
+) -> Result<Claimed> {
+    // A stop that was asked while the fall-back committed on another replica: it is granted here.
+    never_handed(s, trail, std::slice::from_ref(&was.facts.id), item.now, &Actor::gateway()).await?;
+    let mut alive = Vec::new();
+    for row in s.fetch(s.sql().standing_alive, &[was.facts.id.as_str().into()]).await? {
+        alive.push(entry(row)?.1);
+    }
+    let before = (was.facts.phase, was.facts.fence);
+    if alive.is_empty() {
+        was.facts.phase = TransferPhase::Empty;
+        return Ok(end(trail, gathered, item, was, before, "transfer.empty", json!({})));
+    }
+    if item.manual || was.facts.attempts >= item.profile.attempts_max || item.now >= was.facts.deadline_at {
+        let cause = if item.manual {
+            "no machine hands over to this lab: somebody must"
+        } else {
+            "the lab did not take the transfer within the attempts and the time it has"
+        };
+        return Ok(person(trail, gathered, item, was, escalations, cause));
+    }
+    if !item.sends {
+        gathered
+            .waits
+            .push(json!([was.facts.id, micros(later(item.now, PAUSED).min(was.facts.deadline_at))]));
+        return Ok(Claimed::Waits(Remedy::Wait));
+    }
+    let manifest = build(&was.facts.id, &alive)?;
+    was.key = format!("{}.{}", was.facts.id, was.facts.fence + 1);
+    was.sha256 = hex(&manifest.sha256);
+    was.manifest = alive.into_iter().map(|entry| entry.id).collect();
+    was.facts.key_until = key_until(item);
+    was.facts.unresolved = 0;
+    Ok(send(trail, gathered, item, was, before, manifest))
+}
+
+/// A transfer whose outcome nobody knows.
+async fn unknown<S: Session>(
+    s: &mut S,
+    trail: &mut Trail,
+    gathered: &mut Gathered,
+    item: &Claim,
+    was: Locked,
+    escalations: &mut std::slice::Iter<'_, EscalationId>,
+) -> Result<Claimed> {
+    let remedy = remedy(&was.facts, &item.profile, item.now);
+    let wait = |gathered: &mut Gathered, until: jiff::Timestamp, facts: &TransferFacts| {
+        gathered.waits.push(json!([facts.id, micros(until.min(facts.deadline_at))]));
+    };
+    match remedy {
+        Remedy::Person => Ok(person(
+            trail,
+            gathered,
+            item,
+            was,
+            escalations,
+            "the transfer was sent, and what came of it could not be found out in time",
+        )),
+        Remedy::LookUp(from) if item.now >= from => {
+            wait(gathered, item.lease_until, &was.facts);
+            Ok(Claimed::LookUp { transfer: was.facts, orders: was.manifest })
+        }
+        Remedy::LookUp(from) => {
+            wait(gathered, from, &was.facts);
+            Ok(Claimed::Waits(remedy))
+        }
+        Remedy::Wait => {
+            wait(gathered, was.facts.deadline_at, &was.facts);
+            Ok(Claimed::Waits(remedy))
+        }
+        Remedy::Resend if !item.sends => {
+            wait(gathered, later(item.now, PAUSED), &was.facts);
+            Ok(Claimed::Waits(remedy))
+        }
+        Remedy::Resend => {
+            let rows =
+                rows_fetch(s, s.sql().order_entries, &ids(was.manifest.iter().map(OrderId::as_str))).await?;
+            let entries = rows.into_iter().map(|row| Ok(entry(row)?.1)).collect::<Result<Vec<_>>>()?;
+            let manifest = build(&was.facts.id, &entries)?;
+            if hex(&manifest.sha256) != was.sha256 {
+                let cause = "the bytes that were sent cannot be built again: they must not be sent under the same key";
+                return Ok(person(trail, gathered, item, was, escalations, cause));
+            }
+            let before = (was.facts.phase, was.facts.fence);
+            Ok(send(trail, gathered, item, was, before, manifest))
+        }
+    }
+}
+
+/// Records the intent to send a known transfer.
+fn send(
+    trail: &mut Trail,
+    gathered: &mut Gathered,
+    item: &Claim,
+    mut was: Locked,
+    before: (TransferPhase, i64),
+    manifest: Manifest,
+) -> Claimed {
+    was.facts.phase = TransferPhase::Sending;
+    was.facts.fence += 1;
+    was.facts.attempts += 1;
+    was.facts.unresolved += 1;
+    was.facts.horizon_at = horizon(item.now, &item.profile);
+    was.facts.next_at = item.lease_until;
+    was.facts.version += 1;
+    let head = trail.add(
+        &was.head,
+        item.now,
+        (was.facts.id.as_str(), item.lab.as_str()),
+        "transfer.sending",
+        &Actor::gateway(),
+        &json!({"fence": was.facts.fence, "attempt": was.facts.attempts, "unresolved": was.facts.unresolved, "key": was.key,
+            "sha256": was.sha256, "orders": was.manifest.len()}),
+    );
+    gathered.updates.push(transfer_row(&was, before, item.lease_until, &item.holder, &head));
+    let orders = was.manifest.len();
+    Claimed::Send(Outgoing {
+        transfer: was.facts,
+        key: was.key,
+        body: manifest.body,
+        sha256: manifest.sha256,
+        orders,
+    })
+}
+
+/// Ends a transfer's way through machines.
+fn end(
+    trail: &mut Trail,
+    gathered: &mut Gathered,
+    item: &Claim,
+    was: Locked,
+    before: (TransferPhase, i64),
+    kind: &'static str,
+    detail: Value,
+) -> Claimed {
+    let subject = was.facts.id.clone();
+    let head = trail.add(
+        &was.head,
+        item.now,
+        (subject.as_str(), item.lab.as_str()),
+        kind,
+        &Actor::gateway(),
+        &detail,
+    );
+    gathered.updates.push(transfer_row(&was, before, item.now, "", &head));
+    if was.facts.phase == TransferPhase::Empty { Claimed::Empty(subject) } else { Claimed::Person(subject) }
+}
+
+fn person(
+    trail: &mut Trail,
+    gathered: &mut Gathered,
+    item: &Claim,
+    mut was: Locked,
+    escalations: &mut std::slice::Iter<'_, EscalationId>,
+    cause: &str,
+) -> Claimed {
+    let before = (was.facts.phase, was.facts.fence);
+    if let Some(id) = escalations.next() {
+        let about = About { subject: was.facts.id.as_str(), order: None, lab: item.lab.as_str() };
+        trail.escalate(
+            id,
+            "transfer",
+            &about,
+            cause,
+            item.now,
+            later(item.now, item.profile.answers_within.0),
+        );
+    }
+    was.facts.phase = TransferPhase::WithAPerson;
+    end(trail, gathered, item, was, before, "transfer.with_a_person", json!({"cause": cause}))
+}
+
+type Fresh<'a, 'b> =
+    (usize, &'a mut std::slice::Iter<'b, TransferId>, &'a mut std::slice::Iter<'b, EscalationId>);
+
+/// Cuts fresh transfers out of the lab's closed batches. True if nobody is left waiting in them.
+async fn fresh<S: Session>(
+    s: &mut S,
+    trail: &mut Trail,
+    gathered: &mut Gathered,
+    item: &Claim,
+    (left, fresh_ids, escalations): Fresh<'_, '_>,
+    claimed: &mut Vec<Claimed>,
+) -> Result<bool> {
+    let per_call = item.profile.orders_per_call.max(1) as usize;
+    let limit = left.saturating_mul(per_call).min(4_000);
+    let limit_arg = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = s.fetch(s.sql().claim_fresh, &[item.lab.as_str().into(), limit_arg.into()]).await?;
+    let all = rows.len() < limit;
+    let mut by_batch: Vec<(String, Vec<Entry>)> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for row in rows {
+        let (batch, entry) = entry(row)?;
+        let batch = batch.unwrap_or_default();
+        let place = *places.entry(batch.clone()).or_insert_with(|| {
+            by_batch.push((batch, Vec::new()));
+            by_batch.len() - 1
+        });
+        by_batch[place].1.push(entry);
+    }
+    let mut cut_all = true;
+    for (batch, entries) in by_batch {
+        let batch = BatchId::parse(&batch)
+            .map_err(|fault| Error::Corrupt { table: "standings", what: fault.to_string() })?;
+        let mut entries = entries.into_iter().peekable();
+        while entries.peek().is_some() {
+            let Some(id) = fresh_ids.next() else {
+                cut_all = false;
+                break;
+            };
+            let chunk: Vec<Entry> = entries.by_ref().take(per_call).collect();
+            claimed.push(cut(trail, gathered, item, id, &batch, chunk, escalations)?);
+        }
+    }
+    Ok(all && cut_all)
+}
+
+/// One fresh transfer.
+fn cut(
+    trail: &mut Trail,
+    gathered: &mut Gathered,
+    item: &Claim,
+    id: &TransferId,
+    batch: &BatchId,
+    entries: Vec<Entry>,
+    escalations: &mut std::slice::Iter<'_, EscalationId>,
+) -> Result<Claimed> {
+    let manifest = build(id, &entries)?;
+    let key = format!("{id}.1");
+    let orders = entries.len();
+    let (phase, sent) =
+        if item.manual { (TransferPhase::WithAPerson, 0) } else { (TransferPhase::Sending, 1) };
+    let deadline_at = later(item.now, item.profile.handover_within.0);
+    let facts = TransferFacts {
+        id: id.clone(),
+        lab: item.lab.clone(),
+        batch: batch.clone(),
+        phase,
+        fence: 1,
+        attempts: sent,
+        unresolved: sent,
+        first_at: item.now,
+        horizon_at: horizon(item.now, &item.profile),
+        key_until: key_until(item),
+        deadline_at,
+        next_at: item.lease_until,
+        handed_at: None,
+        version: 1,
+    };
+    let cause = "no machine hands over to this lab: somebody must";
+    if item.manual
+        && let Some(escalation) = escalations.next()
+    {
+        let about = About { subject: id.as_str(), order: None, lab: item.lab.as_str() };
+        trail.escalate(escalation, "transfer", &about, cause, item.now, deadline_at);
+    }
+    let sha256 = hex(&manifest.sha256);
+    let kind = if item.manual { "transfer.with_a_person" } else { "transfer.sending" };
+    let head = trail.add(
+        "",
+        item.now,
+        (id.as_str(), item.lab.as_str()),
+        kind,
+        &Actor::gateway(),
+        &json!({"fence": 1, "attempt": sent, "unresolved": sent, "key": key, "sha256": sha256, "orders": orders, "batch": batch}),
+    );
+    let manifest_ids: Vec<&OrderId> = entries.iter().map(|entry| &entry.id).collect();
+    gathered.inserts.push(json!({
+        "id": id, "lab": item.lab, "batch": batch, "phase": phase.code(), "attempts": sent, "unresolved": sent,
+        "key": key, "sha256": sha256, "manifest": to_json(&manifest_ids)?, "first_at": micros(item.now),
+        "horizon_at": micros(facts.horizon_at), "key_until": facts.key_until.map(micros),
+        "deadline_at": micros(deadline_at), "next_at": micros(item.lease_until),
+        "lease_until": micros(item.lease_until), "holder": item.holder, "head": head,
+    }));
+    gathered.joins.extend(entries.iter().map(|entry| [entry.id.to_string(), id.to_string()]));
+    if item.manual {
+        return Ok(Claimed::Person(id.clone()));
+    }
+    Ok(Claimed::Send(Outgoing { transfer: facts, key, body: manifest.body, sha256: manifest.sha256, orders }))
+}
+
+/// The end of a batch's waiting: named here so that both rooms of the word agree.
+pub(super) fn after_waiting(transfers: i64) -> BatchPhase {
+    if transfers == 0 { BatchPhase::Empty } else { BatchPhase::HandedOn }
+}

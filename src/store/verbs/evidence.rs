@@ -1,0 +1,192 @@
+//! What labs report, and what people decide.
+
+use serde_json::json;
+
+use super::rows::{self, Locked};
+use super::settle::{Moving, move_transfers};
+use super::stop::{self, Decided, shipped_anyway};
+use super::{Trail, ids, rows_fetch, rows_run_all};
+use crate::domain::batch::{Next, TransferPhase, settle};
+use crate::domain::lab::Answer;
+use crate::domain::order::Stage;
+use crate::domain::stop::{Evidence, StopState};
+use crate::store::Result;
+use crate::store::session::Session;
+use crate::store::types::{
+    PersonDecision, Report, Reported, Resolve, Resolved, Scope, SettleStop, StopSettled, Written,
+};
+
+async fn lock_transfer<S: Session>(s: &mut S, id: &str) -> Result<Option<Locked>> {
+    rows_fetch(s, s.sql().transfer_lock, &ids([id])).await?.pop().map(rows::locked).transpose()
+}
+
+/// Takes a lab's report on an order: it merges by rank and never goes back.
+pub(super) async fn report<S: Session>(s: &mut S, trail: &mut Trail, item: &Report) -> Result<Written> {
+    let reported = |reported| Ok(Written::Reported(reported));
+    // A first look without a lock, because the transfer is locked before the order.
+    let transfer = match s.fetch(s.sql().standing_peek, &[item.order.as_str().into()]).await?.pop() {
+        Some(mut row) => row.opt_text()?,
+        None => return reported(Reported::NotFound),
+    };
+    let transfer = match transfer {
+        Some(id) => lock_transfer(s, &id).await?,
+        None => None,
+    };
+    let Some(standing) =
+        stop::lock(s, &[item.order.as_str()]).await?.pop().filter(|found| found.within(&item.scope))
+    else {
+        return reported(Reported::NotFound);
+    };
+    let handed = transfer
+        .as_ref()
+        .is_some_and(|t| !matches!(t.facts.phase, TransferPhase::Closed | TransferPhase::Empty));
+    let stopped = standing.stop == Some(StopState::Stopped);
+    if item.stage <= standing.stage {
+        return reported(Reported::Unchanged);
+    }
+    let contrary = stopped && item.stage > Stage::Received;
+    let kind = match item.stage {
+        Stage::Received => "order.received",
+        Stage::InProduction => "order.in_production",
+        Stage::Printed => "order.printed",
+        Stage::Shipped => "order.shipped",
+    };
+    let detail = json!({"reported_at": item.reported_at, "reference": item.reference, "handed": handed});
+    let head =
+        trail.add(&standing.head, item.at, (standing.id.as_str(), &standing.lab), kind, &item.actor, &detail);
+    let row = json!({
+        "id": standing.id, "was": standing.head, "head": head, "batch": standing.batch, "transfer": standing.transfer,
+        "paid": i64::from(standing.paid), "held": standing.held.code(),
+        // What was told stopped stays told stopped; the report is kept beside it.
+        "stage": if handed { item.stage.code() } else { standing.stage.code() },
+        "stop": standing.stop.map_or(0, StopState::code), "version": standing.version + 1,
+    });
+    rows_run_all(s, s.sql().standing_update, &[row], "standings").await?;
+    if contrary {
+        shipped_anyway(
+            trail,
+            &item.escalation,
+            &standing,
+            "the lab reports that it makes an order that was told stopped",
+            item.at,
+        );
+    }
+    if let Some(transfer) = transfer.filter(|_| handed) {
+        let answer = Answer::WillPrint { reason: None, stage: item.stage };
+        if let Some(next) = settle(&transfer.facts, transfer.facts.fence, &answer) {
+            let moving =
+                Moving::answered(transfer, next, item.at, &item.actor, &answer, Some(&item.escalation));
+            move_transfers(s, trail, vec![moving]).await?;
+        }
+    }
+    if item.stage == Stage::Shipped
+        && matches!(standing.stop, Some(StopState::Pending | StopState::WithAPerson))
+    {
+        let rows = rows_fetch(s, s.sql().stop_of_orders, &ids([standing.id.as_str()])).await?;
+        for row in rows {
+            let mut facts = rows::stop(&mut row.of("stops"))?;
+            let decided = Decided {
+                state: StopState::TooLate,
+                evidence: Some(Evidence::Shipped),
+                answer: None,
+                at: item.at,
+                actor: &item.actor,
+            };
+            let (stop, row) = decided.apply(trail, &mut facts, &standing.lab, &head);
+            rows_run_all(s, s.sql().stop_update, &[stop], "stops").await?;
+            rows_run_all(s, s.sql().standing_stop, &[row], "standings").await?;
+        }
+    }
+    reported(match (contrary, handed) {
+        (true, _) => Reported::ShippedAnyway,
+        (false, false) => Reported::NotHanded,
+        (false, true) => Reported::Done,
+    })
+}
+
+/// Takes a person's decision.
+pub(super) async fn resolve<S: Session>(s: &mut S, trail: &mut Trail, item: &Resolve) -> Result<Written> {
+    use PersonDecision::{HandedOver, NotHanded, Noted, Stopped, TooLate};
+    let resolved = |resolved| Ok(Written::Resolved(resolved));
+    let Some(row) = s.fetch(s.sql().escalation_lock, &[item.escalation.as_str().into()]).await?.pop() else {
+        return resolved(Resolved::NotFound);
+    };
+    let escalation = rows::escalation(row)?;
+    if escalation.resolved_at.is_some() {
+        return resolved(Resolved::Already);
+    }
+    let fits = match escalation.kind.as_str() {
+        "stop" => matches!(item.decision, Stopped | TooLate),
+        "transfer" => matches!(item.decision, HandedOver | NotHanded),
+        _ => item.decision == Noted,
+    };
+    if !fits {
+        return resolved(Resolved::DoesNotFit { kind: escalation.kind });
+    }
+    let word = serde_json::to_value(item.decision).unwrap_or_default();
+    let word = word.as_str().unwrap_or_default().to_owned();
+    let args = [
+        item.escalation.as_str().into(),
+        item.at.into(),
+        (&word).into(),
+        (&item.reason).into(),
+        (&item.actor.0).into(),
+    ];
+    s.run(s.sql().escalation_resolve, &args).await?;
+    match item.decision {
+        Stopped | TooLate => {
+            let stop = crate::domain::ids::StopId::parse(&escalation.subject).map_err(|fault| {
+                crate::store::Error::Corrupt { table: "escalations", what: fault.to_string() }
+            })?;
+            let reason = Some(item.reason.clone());
+            let answer = if item.decision == Stopped {
+                Answer::Removed { reason }
+            } else {
+                Answer::WillPrint { reason, stage: Stage::Received }
+            };
+            let settle = SettleStop {
+                stop,
+                scope: Scope::Ops,
+                answer,
+                person: true,
+                asked: None,
+                at: item.at,
+                next_at: item.at,
+                actor: item.actor.clone(),
+                escalation: item.escalation.clone(),
+            };
+            if let Written::StopSettled(settled) = stop::settle(s, trail, &settle).await?
+                && matches!(*settled, StopSettled::Late(_))
+            {
+                return resolved(Resolved::Already);
+            }
+        }
+        HandedOver | NotHanded => {
+            if let Some(was) = lock_transfer(s, &escalation.subject).await? {
+                let next = if item.decision == HandedOver {
+                    Next { phase: TransferPhase::AtLab, fence: was.facts.fence, unresolved: 0 }
+                } else {
+                    Next { phase: TransferPhase::Closed, fence: was.facts.fence + 1, unresolved: 0 }
+                };
+                if was.facts.phase == TransferPhase::WithAPerson {
+                    let detail = json!({"decision": word, "reason": item.reason});
+                    let (actor, at) = (&item.actor, item.at);
+                    let moving = Moving { was, next, next_at: at, at, actor, detail, escalation: None };
+                    move_transfers(s, trail, vec![moving]).await?;
+                }
+            }
+        }
+        Noted => {
+            // The chain of what it is about is not continued here: the note stands on the escalation's id.
+            trail.add(
+                "",
+                item.at,
+                (item.escalation.as_str(), escalation.lab.as_str()),
+                "escalation.noted",
+                &item.actor,
+                &json!({"subject": escalation.subject, "kind": escalation.kind, "reason": item.reason}),
+            );
+        }
+    }
+    resolved(Resolved::Done)
+}

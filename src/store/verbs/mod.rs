@@ -1,0 +1,225 @@
+//! The one body: what each write does, in terms of statements. Engines only open transactions.
+//!
+//! Within a set, what narrows comes before what hands over: stops first, claims last.
+
+mod admit;
+mod batch;
+mod change;
+mod claim;
+mod evidence;
+pub(super) mod read;
+mod registry;
+mod rows;
+mod settle;
+mod stop;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::session::{Arg, Session};
+use super::types::{Write, Written};
+use super::{Error, Result};
+use crate::domain::event::{self, Actor};
+use crate::domain::ids::EscalationId;
+
+/// What a transaction adds to the log, in order.
+#[derive(Default)]
+struct Trail {
+    events: Vec<EventRow>,
+    escalations: Vec<Value>,
+}
+
+#[derive(Serialize)]
+struct EventRow {
+    at: i64,
+    subject: String,
+    lab: String,
+    kind: &'static str,
+    actor: String,
+    detail: String,
+    previous: String,
+    hash: String,
+}
+
+impl Trail {
+    /// Chains an entry to `head` and gives the new head.
+    fn add(
+        &mut self,
+        head: &str,
+        at: Timestamp,
+        (subject, lab): (&str, &str),
+        kind: &'static str,
+        actor: &Actor,
+        detail: &Value,
+    ) -> String {
+        let detail = detail.to_string();
+        let hash = event::hash(head, at, subject, kind, &actor.0, &detail);
+        self.events.push(EventRow {
+            at: at.as_microsecond(),
+            subject: subject.to_owned(),
+            lab: lab.to_owned(),
+            kind,
+            actor: actor.0.clone(),
+            detail,
+            previous: head.to_owned(),
+            hash: hash.clone(),
+        });
+        hash
+    }
+
+    /// Calls a person.
+    fn escalate(
+        &mut self,
+        id: &EscalationId,
+        kind: &str,
+        about: &About<'_>,
+        cause: &str,
+        at: Timestamp,
+        due_at: Timestamp,
+    ) {
+        self.escalations.push(json!({
+            "id": id.as_str(), "kind": kind, "subject": about.subject, "order": about.order, "lab": about.lab,
+            "cause": cause, "opened_at": at.as_microsecond(), "due_at": due_at.as_microsecond(),
+        }));
+    }
+
+    async fn flush<S: Session>(&mut self, s: &mut S) -> Result<()> {
+        if !self.events.is_empty() {
+            rows_run(s, s.sql().event_insert, &self.events).await?;
+            self.events.clear();
+        }
+        if !self.escalations.is_empty() {
+            rows_run(s, s.sql().escalation_insert, &self.escalations).await?;
+            self.escalations.clear();
+        }
+        Ok(())
+    }
+}
+
+/// What an escalation is about.
+struct About<'a> {
+    subject: &'a str,
+    order: Option<&'a str>,
+    lab: &'a str,
+}
+
+fn to_json<T: Serialize>(rows: &T) -> Result<String> {
+    serde_json::to_string(rows)
+        .map_err(|error| Error::Corrupt { table: "(parameter)", what: error.to_string() })
+}
+
+/// Runs a statement over a set of rows.
+async fn rows_run<S: Session, T: Serialize>(s: &mut S, sql: &'static str, rows: &[T]) -> Result<u64> {
+    if rows.is_empty() {
+        return Ok(0);
+    }
+    let json = to_json(&rows)?;
+    s.run(sql, &[Arg::Text(&json)]).await
+}
+
+/// Runs a guarded statement over a set of rows: every row must have been changed.
+async fn rows_run_all<S: Session, T: Serialize>(
+    s: &mut S,
+    sql: &'static str,
+    rows: &[T],
+    table: &'static str,
+) -> Result<()> {
+    let changed = rows_run(s, sql, rows).await?;
+    if changed == rows.len() as u64 {
+        Ok(())
+    } else {
+        // The rows were read under a lock in this transaction: somebody else's change is impossible, so
+        // the transaction must not commit.
+        Err(Error::Corrupt { table, what: format!("{changed} of {} guarded rows changed", rows.len()) })
+    }
+}
+
+/// Fetches with a set of rows.
+async fn rows_fetch<S: Session, T: Serialize>(
+    s: &mut S,
+    sql: &'static str,
+    rows: &[T],
+) -> Result<Vec<super::session::Row>> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let json = to_json(&rows)?;
+    s.fetch(sql, &[Arg::Text(&json)]).await
+}
+
+/// Ids as the one-column rows that `r.value ->> 0` reads.
+fn ids<'a>(ids: impl IntoIterator<Item = &'a str>) -> Vec<[&'a str; 1]> {
+    ids.into_iter().map(|id| [id]).collect()
+}
+
+/// Applies a set within the open transaction, and gives one outcome a write, in order.
+pub(super) async fn apply<S: Session>(s: &mut S, writes: &[Write]) -> Result<Vec<Written>> {
+    let mut out: Vec<Option<Written>> = writes.iter().map(|_| None).collect();
+    let mut trail = Trail::default();
+
+    /// Collects the writes of one kind with their places.
+    macro_rules! each {
+        ($kind:ident) => {
+            writes.iter().enumerate().filter_map(|(at, write)| match write {
+                Write::$kind(item) => Some((at, item)),
+                _ => None,
+            })
+        };
+    }
+    macro_rules! one_by_one {
+        ($($kind:ident => $verb:path;)*) => {$(
+            for (at, item) in each!($kind) {
+                out[at] = Some($verb(s, &mut trail, item).await?);
+            }
+        )*};
+    }
+
+    let stops: Vec<_> = each!(Stop).map(|(at, ask)| (at, &**ask)).collect();
+    stop::ask(s, &mut trail, &stops, &mut out).await?;
+    let settles: Vec<_> = each!(Settle).map(|(at, item)| (at, &**item)).collect();
+    settle::settle(s, &mut trail, &settles, &mut out).await?;
+    one_by_one! {
+        SettleStop => stop::settle;
+        Change => change::change;
+        Report => evidence::report;
+        Resolve => evidence::resolve;
+        MoveBatch => batch::move_batch;
+    }
+    let admissions: Vec<_> = each!(Admit).map(|(at, item)| (at, &**item)).collect();
+    admit::admit(s, &mut trail, &admissions, &mut out).await?;
+    one_by_one! {
+        Close => batch::close;
+        TakeOver => settle::take_over;
+    }
+    let claims: Vec<_> = each!(Claim).map(|(at, item)| (at, &**item)).collect();
+    claim::claim(s, &mut trail, &claims, &mut out).await?;
+    one_by_one! {
+        ClaimStops => stop::claim;
+        PutLab => registry::put_lab;
+        SetLab => registry::set_lab;
+        PutPlatform => registry::put_platform;
+    }
+    for (at, write) in writes.iter().enumerate() {
+        let written = match write {
+            Write::PutKey(key, actor) => registry::put_key(s, &mut trail, key, actor).await?,
+            Write::RevokeKey { id, at, actor } => registry::revoke_key(s, &mut trail, id, *at, actor).await?,
+            Write::Remember(answer) => registry::remember(s, answer).await?,
+            Write::Forget { before } => {
+                s.run(s.sql().forget, &[(*before).into()]).await?;
+                Written::Done
+            }
+            Write::Checkpoint { at } => {
+                // What this set logs is part of what the checkpoint covers.
+                trail.flush(s).await?;
+                registry::checkpoint(s, *at).await?
+            }
+            _ => continue,
+        };
+        out[at] = Some(written);
+    }
+    trail.flush(s).await?;
+    out.into_iter()
+        .map(|written| written.ok_or_else(|| Error::Unavailable("a write without an outcome".to_owned())))
+        .collect()
+}

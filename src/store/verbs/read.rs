@@ -1,0 +1,420 @@
+//! Reads. They run outside transactions, each on one statement where it can.
+
+use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
+
+use super::rows;
+use super::{ids, rows_fetch};
+use crate::domain::batch::BatchFacts;
+use crate::domain::event::{self, Event, hex};
+use crate::domain::ids::{BatchId, LabId, OrderId, PlatformId};
+use crate::domain::order::{OrderFacts, OrderState};
+use crate::store::session::{Arg, Row, Session};
+use crate::store::types::{
+    BatchFilter, BatchRow, Due, EscalationFilter, EscalationRow, Gauges, KeyRow, LabRow, OddsRow,
+    OrderFilter, OrderRef, PlatformRow, Remembered, Scope, StopFilter, TransferRow, Verified,
+};
+use crate::store::{Result, StopRow};
+
+fn within(scope: &Scope, facts: &OrderFacts) -> bool {
+    match scope {
+        Scope::Ops => true,
+        Scope::Platform(id) => facts.platform == *id,
+        Scope::Lab(id) => facts.lab == *id,
+    }
+}
+
+/// The lab that a scope is bound to, or nothing.
+fn lab_of(scope: &Scope) -> &str {
+    match scope {
+        Scope::Lab(id) => id.as_str(),
+        _ => "",
+    }
+}
+
+pub(in crate::store) async fn orders<S: Session>(
+    s: &mut S,
+    scope: &Scope,
+    which: &[OrderRef],
+) -> Result<Vec<Option<OrderFacts>>> {
+    let mut found = Vec::with_capacity(which.len());
+    for order in which {
+        let rows = match (order, scope) {
+            (OrderRef::Id(id), _) => s.fetch(s.sql().order_one, &[id.as_str().into()]).await?,
+            (OrderRef::Reference(reference), Scope::Platform(platform)) => {
+                s.fetch(s.sql().order_one_reference, &[platform.as_str().into(), reference.into()]).await?
+            }
+            (OrderRef::Reference(_), _) => Vec::new(),
+        };
+        let facts = rows.into_iter().next().map(rows::order).transpose()?;
+        found.push(facts.filter(|facts| within(scope, facts)));
+    }
+    Ok(found)
+}
+
+pub(in crate::store) async fn list_orders<S: Session>(
+    s: &mut S,
+    scope: &Scope,
+    filter: &OrderFilter,
+) -> Result<Vec<OrderFacts>> {
+    let mut before = filter.before.as_ref().map_or_else(|| "ord_~".to_owned(), OrderId::to_string);
+    let lab = filter.lab.as_ref().map_or("", LabId::as_str);
+    let lab = if lab.is_empty() { lab_of(scope) } else { lab };
+    let region = filter.region.as_ref().map_or("", |region| region.as_str());
+    let wanted = usize::try_from(filter.limit.max(1)).unwrap_or(1);
+    let page = filter.limit.clamp(1, 200).max(if filter.state.is_some() { 200 } else { 1 });
+    let mut found = Vec::new();
+    loop {
+        let mut args: Vec<Arg<'_>> = vec![(&before).into(), lab.into(), region.into(), page.into()];
+        let sql = match (scope, &filter.batch) {
+            (_, Some(batch)) => {
+                args.push(batch.as_str().into());
+                s.sql().order_list_batch
+            }
+            (Scope::Platform(platform), None) => {
+                args.push(platform.as_str().into());
+                s.sql().order_list_platform
+            }
+            _ => s.sql().order_list,
+        };
+        let rows = s.fetch(sql, &args).await?;
+        let count = rows.len() as i64;
+        let mut last = None;
+        for row in rows {
+            let facts = rows::order(row)?;
+            last = Some(facts.id.to_string());
+            let fits = |state: OrderState| facts.state() == state;
+            if within(scope, &facts) && filter.state.is_none_or(fits) {
+                found.push(facts);
+                if found.len() == wanted {
+                    return Ok(found);
+                }
+            }
+        }
+        match last {
+            Some(last) if count == page => before = last,
+            _ => return Ok(found),
+        }
+    }
+}
+
+async fn log<S: Session>(s: &mut S, subjects: &[&str]) -> Result<Vec<Event>> {
+    rows_fetch(s, s.sql().event_of_subjects, &ids(subjects.iter().copied()))
+        .await?
+        .into_iter()
+        .map(rows::event)
+        .collect()
+}
+
+pub(in crate::store) async fn changelog<S: Session>(
+    s: &mut S,
+    scope: &Scope,
+    order: &OrderId,
+) -> Result<Option<Vec<Event>>> {
+    let Some(facts) = orders(s, scope, &[OrderRef::Id(order.clone())]).await?.pop().flatten() else {
+        return Ok(None);
+    };
+    let mut subjects = vec![order.as_str()];
+    subjects.extend(facts.batch.as_ref().map(|batch| batch.id.as_str()));
+    subjects.extend(facts.transfer.as_ref().map(|transfer| transfer.id.as_str()));
+    let mut events = log(s, &subjects).await?;
+    events.sort_by_key(|event| event.seq);
+    Ok(Some(events))
+}
+
+pub(in crate::store) async fn events<S: Session>(s: &mut S, after: i64, limit: i64) -> Result<Vec<Event>> {
+    s.fetch(s.sql().event_after, &[after.into(), limit.into()]).await?.into_iter().map(rows::event).collect()
+}
+
+pub(in crate::store) async fn batches<S: Session>(
+    s: &mut S,
+    scope: &Scope,
+    filter: &BatchFilter,
+) -> Result<Vec<BatchRow>> {
+    let id = filter.id.as_ref().map_or("", BatchId::as_str);
+    let lab = filter.lab.as_ref().map_or("", LabId::as_str);
+    let lab = if lab_of(scope).is_empty() { lab } else { lab_of(scope) };
+    let before = filter.before.as_ref().map_or("", BatchId::as_str);
+    let phase = filter.phase.map_or(-1, crate::domain::batch::BatchPhase::code);
+    let args = [id.into(), lab.into(), phase.into(), before.into(), filter.limit.into()];
+    s.fetch(s.sql().batch_list, &args)
+        .await?
+        .into_iter()
+        .map(|row| {
+            let mut row = row.of("batches");
+            let batch = rows::batch(&mut row)?;
+            Ok(BatchRow { batch, orders: row.int()?, stopped: row.int()?, waiting: row.int()? })
+        })
+        .collect()
+}
+
+pub(in crate::store) async fn open_batches<S: Session>(s: &mut S, lab: &LabId) -> Result<Vec<BatchFacts>> {
+    let rows = s.fetch(s.sql().batch_open_of_lab, &[lab.as_str().into()]).await?;
+    rows.into_iter().map(|row| rows::batch(&mut row.of("batches"))).collect()
+}
+
+pub(in crate::store) async fn transfers<S: Session>(s: &mut S, batch: &BatchId) -> Result<Vec<TransferRow>> {
+    let rows = s.fetch(s.sql().transfer_of_batch, &[batch.as_str().into()]).await?;
+    rows.into_iter()
+        .map(|row| {
+            let locked = rows::locked(row)?;
+            Ok(TransferRow {
+                orders: locked.manifest.len(),
+                transfer: locked.facts,
+                key: locked.key,
+                sha256: locked.sha256,
+            })
+        })
+        .collect()
+}
+
+pub(in crate::store) async fn stops<S: Session>(
+    s: &mut S,
+    scope: &Scope,
+    filter: &StopFilter,
+) -> Result<Vec<StopRow>> {
+    let platform = match scope {
+        Scope::Platform(id) => id.as_str(),
+        _ => "",
+    };
+    let id = filter.id.as_ref().map_or("", |id| id.as_str());
+    let before = filter.before.as_ref().map_or("", |id| id.as_str());
+    let state = filter.state.map_or(0, crate::domain::stop::StopState::code);
+    let args =
+        [platform.into(), lab_of(scope).into(), id.into(), state.into(), before.into(), filter.limit.into()];
+    s.fetch(s.sql().stop_list, &args)
+        .await?
+        .into_iter()
+        .map(|row| {
+            let mut row = row.of("stops");
+            let stop = rows::stop(&mut row)?;
+            Ok(StopRow {
+                stop,
+                platform: row.text()?,
+                lab: row.parsed(LabId::parse)?,
+                reference: row.text()?,
+            })
+        })
+        .collect()
+}
+
+pub(in crate::store) async fn escalations<S: Session>(
+    s: &mut S,
+    scope: &Scope,
+    filter: &EscalationFilter,
+) -> Result<Vec<EscalationRow>> {
+    if matches!(scope, Scope::Platform(_)) {
+        return Ok(Vec::new());
+    }
+    let id = filter.id.as_ref().map_or("", |id| id.as_str());
+    let before = filter.before.as_ref().map_or("", |id| id.as_str());
+    let open = filter.open.map_or(-1, i64::from);
+    let args = [lab_of(scope).into(), id.into(), before.into(), open.into(), filter.limit.into()];
+    s.fetch(s.sql().escalation_list, &args).await?.into_iter().map(rows::escalation).collect()
+}
+
+pub(in crate::store) async fn labs<S: Session>(s: &mut S) -> Result<Vec<LabRow>> {
+    s.fetch(s.sql().lab_list, &[])
+        .await?
+        .into_iter()
+        .map(|row| {
+            let mut row = row.of("labs");
+            let (id, spec, version) = (row.parsed(LabId::parse)?, row.text()?, row.int()?);
+            let (paused_at, reason) = (row.opt_at()?, row.opt_text()?);
+            let paused = paused_at.map(|at| (at, reason.unwrap_or_default()));
+            Ok(LabRow { id, spec, version, paused, updated_at: row.at()? })
+        })
+        .collect()
+}
+
+pub(in crate::store) async fn platforms<S: Session>(s: &mut S) -> Result<Vec<PlatformRow>> {
+    s.fetch(s.sql().platform_list, &[])
+        .await?
+        .into_iter()
+        .map(|row| {
+            let mut row = row.of("platforms");
+            Ok(PlatformRow { id: row.parsed(PlatformId::parse)?, spec: row.text()?, version: row.int()? })
+        })
+        .collect()
+}
+
+pub(in crate::store) async fn keys<S: Session>(s: &mut S) -> Result<Vec<KeyRow>> {
+    s.fetch(s.sql().key_list, &[])
+        .await?
+        .into_iter()
+        .map(|row| {
+            let mut row = row.of("keys");
+            Ok(KeyRow {
+                id: row.text()?,
+                scope: row.text()?,
+                owner: row.text()?,
+                name: row.text()?,
+                hash: row.text()?,
+                created_at: row.at()?,
+                expires_at: row.opt_at()?,
+                revoked_at: row.opt_at()?,
+            })
+        })
+        .collect()
+}
+
+pub(in crate::store) async fn remembered<S: Session>(
+    s: &mut S,
+    scope: &str,
+    key: &str,
+) -> Result<Option<Remembered>> {
+    s.fetch(s.sql().remembered, &[scope.into(), key.into()])
+        .await?
+        .pop()
+        .map(|row| {
+            let mut row = row.of("remembered");
+            Ok(Remembered {
+                scope: row.text()?,
+                key: row.text()?,
+                fingerprint: row.text()?,
+                status: row.int()?,
+                body: row.text()?,
+                at: row.at()?,
+            })
+        })
+        .transpose()
+}
+
+/// Stops asked between half and twice as long after the hand-over are comparable.
+pub(in crate::store) async fn odds<S: Session>(s: &mut S, lab: &LabId, elapsed_us: i64) -> Result<OddsRow> {
+    let elapsed = elapsed_us.max(0);
+    let args = [lab.as_str().into(), (elapsed / 2).into(), elapsed.saturating_mul(2).into()];
+    match s.fetch(s.sql().odds, &args).await?.pop() {
+        Some(mut row) => Ok(OddsRow { asked: row.int()?, stopped: row.int()? }),
+        None => Ok(OddsRow::default()),
+    }
+}
+
+async fn instant<S: Session>(s: &mut S, sql: &'static str, args: &[Arg<'_>]) -> Result<Option<Timestamp>> {
+    match s.fetch(sql, args).await?.pop() {
+        Some(mut row) => row.opt_at(),
+        None => Ok(None),
+    }
+}
+
+pub(in crate::store) async fn due<S: Session>(s: &mut S, now: Timestamp) -> Result<Due> {
+    let lab = |mut row: Row| row.parsed(LabId::parse);
+    let fresh = s.fetch(s.sql().due_fresh, &[]).await?;
+    let transfers = s.fetch(s.sql().due_transfers, &[now.into()]).await?;
+    let mut labs = fresh.into_iter().chain(transfers).map(lab).collect::<Result<Vec<_>>>()?;
+    labs.sort();
+    labs.dedup();
+    let stops = s.fetch(s.sql().due_stops, &[now.into()]).await?;
+    Ok(Due {
+        close_at: instant(s, s.sql().due_close, &[]).await?,
+        labs,
+        transfer_at: instant(s, s.sql().due_transfer_at, &[now.into()]).await?,
+        lease_at: instant(s, s.sql().due_lease, &[]).await?,
+        stop_labs: stops.into_iter().map(lab).collect::<Result<Vec<_>>>()?,
+        stop_at: instant(s, s.sql().due_stop_at, &[now.into()]).await?,
+    })
+}
+
+async fn number<S: Session>(s: &mut S, sql: &'static str, args: &[Arg<'_>]) -> Result<i64> {
+    match s.fetch(sql, args).await?.pop() {
+        Some(mut row) => row.int(),
+        None => Ok(0),
+    }
+}
+
+pub(in crate::store) async fn gauges<S: Session>(s: &mut S, now: Timestamp) -> Result<Gauges> {
+    let pair = |mut row: Row| Ok((row.int()?, row.int()?));
+    Ok(Gauges {
+        waiting: s
+            .fetch(s.sql().gauge_waiting, &[])
+            .await?
+            .into_iter()
+            .map(|mut row| Ok((row.text()?, row.int()?)))
+            .collect::<Result<_>>()?,
+        transfers: s
+            .fetch(s.sql().gauge_transfers, &[])
+            .await?
+            .into_iter()
+            .map(pair)
+            .collect::<Result<_>>()?,
+        stops: s.fetch(s.sql().gauge_stops, &[]).await?.into_iter().map(pair).collect::<Result<_>>()?,
+        stops_overdue: number(s, s.sql().gauge_overdue, &[now.into()]).await?,
+        escalations: number(s, s.sql().gauge_escalations, &[]).await?,
+    })
+}
+
+pub(in crate::store) async fn ping<S: Session>(s: &mut S) -> Result<()> {
+    s.fetch(s.sql().ping, &[]).await.map(drop)
+}
+
+/// How many breaks are named.
+const BREAKS_MAX: usize = 20;
+
+pub(in crate::store) async fn verify_events<S: Session>(s: &mut S) -> Result<Verified> {
+    let mut checkpoints = Vec::new();
+    for mut row in s.fetch(s.sql().checkpoint_all, &[]).await? {
+        checkpoints.push((row.at()?, row.int()?, row.text()?));
+    }
+    let mut checkpoints = checkpoints.into_iter().peekable();
+    let mut found = Verified::default();
+    let mut heads: std::collections::HashMap<String, String> = std::collections::HashMap::new();
+    let mut sum = Sha256::new();
+    let mut after = 0;
+    let broken = |breaks: &mut Vec<String>, what: String| {
+        if breaks.len() < BREAKS_MAX {
+            breaks.push(what);
+        }
+    };
+    loop {
+        let rows = s.fetch(s.sql().event_after, &[after.into(), 5_000.into()]).await?;
+        if rows.is_empty() {
+            break;
+        }
+        for row in rows {
+            let event = rows::event(row)?;
+            found.events += 1;
+            after = event.seq;
+            let head = heads.entry(event.subject.clone()).or_default();
+            if *head != event.previous {
+                broken(
+                    &mut found.breaks,
+                    format!(
+                        "event {}: the entry of {} before it is missing or was changed",
+                        event.seq, event.subject
+                    ),
+                );
+            }
+            let hash = event::hash(
+                &event.previous,
+                event.at,
+                &event.subject,
+                &event.kind,
+                &event.actor,
+                &event.detail.to_string(),
+            );
+            if hash != event.hash {
+                broken(&mut found.breaks, format!("event {}: its content was changed", event.seq));
+            }
+            head.clone_from(&event.hash);
+            sum.update(event.hash.as_bytes());
+            while checkpoints.peek().is_some_and(|(_, seq, _)| *seq == event.seq) {
+                let Some((at, seq, hash)) = checkpoints.next() else { break };
+                found.checkpoints += 1;
+                let now = hex(&std::mem::take(&mut sum).finalize());
+                if now != hash {
+                    broken(
+                        &mut found.breaks,
+                        format!(
+                            "checkpoint of {at} at event {seq}: entries before it are missing or were changed"
+                        ),
+                    );
+                }
+                sum.update(hash.as_bytes());
+            }
+        }
+    }
+    for (at, seq, _) in checkpoints {
+        broken(&mut found.breaks, format!("checkpoint of {at} at event {seq}: the log ends before it"));
+    }
+    Ok(found)
+}

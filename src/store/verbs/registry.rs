@@ -1,0 +1,208 @@
+//! Labs, platforms, keys, remembered answers, checkpoints.
+
+use jiff::Timestamp;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use super::stop::micros;
+use super::{Trail, rows_run_all};
+use crate::domain::event::{Actor, hex};
+use crate::store::Result;
+use crate::store::session::Session;
+use crate::store::types::{KeyRow, LabSwitch, Put, PutLab, PutPlatform, Remembered, SetLab, Written};
+
+struct LabNow {
+    spec: String,
+    version: i64,
+    paused_at: Option<i64>,
+    pause_reason: Option<String>,
+    deleted: bool,
+    head: String,
+}
+
+async fn lab<S: Session>(s: &mut S, id: &str) -> Result<Option<LabNow>> {
+    let Some(row) = s.fetch(s.sql().lab_lock, &[id.into()]).await?.pop() else { return Ok(None) };
+    let mut row = row.of("labs");
+    let _id = row.text()?;
+    let (spec, version, paused_at, pause_reason) = (row.text()?, row.int()?, row.opt_int()?, row.opt_text()?);
+    let _updated_at = row.int()?;
+    Ok(Some(LabNow {
+        spec,
+        version,
+        paused_at,
+        pause_reason,
+        deleted: row.opt_int()?.is_some(),
+        head: row.text()?,
+    }))
+}
+
+/// Creates or replaces a lab.
+pub(super) async fn put_lab<S: Session>(s: &mut S, trail: &mut Trail, item: &PutLab) -> Result<Written> {
+    let id = item.id.as_str();
+    let now = lab(s, id).await?;
+    let version = now.as_ref().filter(|now| !now.deleted).map_or(0, |now| now.version);
+    if item.if_version.is_some_and(|wanted| wanted != version) {
+        return Ok(Written::Put(Put::Version(version)));
+    }
+    if let Some(now) = &now
+        && now.spec == item.spec
+        && !now.deleted
+    {
+        return Ok(Written::Put(Put::Unchanged(now.version)));
+    }
+    let previous = now.as_ref().map_or("", |now| now.head.as_str());
+    let kind = if version == 0 { "lab.created" } else { "lab.changed" };
+    let spec: serde_json::Value = serde_json::from_str(&item.spec).unwrap_or_default();
+    let head = trail.add(previous, item.at, (id, id), kind, &item.actor, &json!({"spec": spec}));
+    let args = [id.into(), (&item.spec).into(), item.at.into(), (&head).into()];
+    let sql = if now.is_some() { s.sql().lab_update } else { s.sql().lab_insert };
+    s.run(sql, &args).await?;
+    Ok(Written::Put(Put::Done(now.map_or(1, |now| now.version + 1))))
+}
+
+/// Pauses, resumes or deletes a lab.
+pub(super) async fn set_lab<S: Session>(s: &mut S, trail: &mut Trail, item: &SetLab) -> Result<Written> {
+    let id = item.id.as_str();
+    let Some(now) = lab(s, id).await?.filter(|now| !now.deleted) else {
+        return Ok(Written::Put(Put::NotFound));
+    };
+    let (paused_at, pause_reason, deleted_at, kind, detail) = match &item.to {
+        LabSwitch::Pause(reason) => {
+            if now.paused_at.is_some() && now.pause_reason.as_ref() == Some(reason) {
+                return Ok(Written::Put(Put::Unchanged(now.version)));
+            }
+            (Some(micros(item.at)), Some(reason.clone()), None, "lab.paused", json!({"reason": reason}))
+        }
+        LabSwitch::Resume => {
+            if now.paused_at.is_none() {
+                return Ok(Written::Put(Put::Unchanged(now.version)));
+            }
+            (None, None, None, "lab.resumed", json!({}))
+        }
+        LabSwitch::Delete => {
+            let waiting = match s.fetch(s.sql().lab_waiting, &[id.into()]).await?.pop() {
+                Some(mut row) => row.int()?,
+                None => 0,
+            };
+            if waiting > 0 {
+                return Ok(Written::Put(Put::InUse(waiting)));
+            }
+            (now.paused_at, now.pause_reason.clone(), Some(micros(item.at)), "lab.deleted", json!({}))
+        }
+    };
+    let head = trail.add(&now.head, item.at, (id, id), kind, &item.actor, &detail);
+    let row = json!({"id": id, "paused_at": paused_at, "pause_reason": pause_reason, "deleted_at": deleted_at,
+        "head": head, "at": micros(item.at)});
+    rows_run_all(s, s.sql().lab_set, &[row], "labs").await?;
+    Ok(Written::Put(Put::Done(now.version + 1)))
+}
+
+/// Creates or replaces a platform.
+pub(super) async fn put_platform<S: Session>(
+    s: &mut S,
+    trail: &mut Trail,
+    item: &PutPlatform,
+) -> Result<Written> {
+    let id = item.id.as_str();
+    let (spec, version, head) = match s.fetch(s.sql().platform_lock, &[id.into()]).await?.pop() {
+        Some(row) => {
+            let mut row = row.of("platforms");
+            (row.text()?, row.int()?, row.text()?)
+        }
+        None => (String::new(), 0, String::new()),
+    };
+    if spec == item.spec {
+        return Ok(Written::Put(Put::Unchanged(version)));
+    }
+    let kind = if version == 0 { "platform.created" } else { "platform.changed" };
+    let new: serde_json::Value = serde_json::from_str(&item.spec).unwrap_or_default();
+    let head = trail.add(&head, item.at, (id, ""), kind, &item.actor, &json!({"spec": new}));
+    s.run(s.sql().platform_put, &[id.into(), (&item.spec).into(), item.at.into(), (&head).into()]).await?;
+    Ok(Written::Put(Put::Done(version + 1)))
+}
+
+/// Adds a key.
+pub(super) async fn put_key<S: Session>(
+    s: &mut S,
+    trail: &mut Trail,
+    key: &KeyRow,
+    actor: &Actor,
+) -> Result<Written> {
+    let row = json!({"id": key.id, "scope": key.scope, "owner": key.owner, "name": key.name, "hash": key.hash,
+        "created_at": micros(key.created_at), "expires_at": key.expires_at.map(micros)});
+    rows_run_all(s, s.sql().key_insert, &[row], "keys").await?;
+    let detail =
+        json!({"scope": key.scope, "owner": key.owner, "name": key.name, "expires_at": key.expires_at});
+    trail.add("", key.created_at, (&format!("key_{}", key.id), ""), "key.created", actor, &detail);
+    Ok(Written::Done)
+}
+
+/// Ends a key.
+pub(super) async fn revoke_key<S: Session>(
+    s: &mut S,
+    trail: &mut Trail,
+    id: &str,
+    at: Timestamp,
+    actor: &Actor,
+) -> Result<Written> {
+    let there = match s.fetch(s.sql().key_count, &[id.into()]).await?.pop() {
+        Some(mut row) => row.int()? > 0,
+        None => false,
+    };
+    if !there {
+        return Ok(Written::Put(Put::NotFound));
+    }
+    if s.run(s.sql().key_revoke, &[id.into(), at.into()]).await? == 0 {
+        return Ok(Written::Put(Put::Unchanged(2)));
+    }
+    let subject = format!("key_{id}");
+    let first = s.fetch(s.sql().event_of_subjects, &[(&super::to_json(&[[&subject]])?).into()]).await?.pop();
+    let previous = first.map(super::rows::event).transpose()?.map(|event| event.hash).unwrap_or_default();
+    trail.add(&previous, at, (&subject, ""), "key.revoked", actor, &json!({}));
+    Ok(Written::Put(Put::Done(2)))
+}
+
+/// Remembers the answer to an idempotency key.
+pub(super) async fn remember<S: Session>(s: &mut S, answer: &Remembered) -> Result<Written> {
+    let Remembered { scope, key, fingerprint, status, body, at } = answer;
+    let args = [scope.into(), key.into(), fingerprint.into(), (*status).into(), body.into(), (*at).into()];
+    s.run(s.sql().remember, &args).await?;
+    Ok(Written::Done)
+}
+
+/// How many entries a checkpoint reads at a time.
+const PAGE: i64 = 5_000;
+
+/// Writes a checkpoint: a hash over the last checkpoint and the hashes of all entries since, so that no
+/// entry, and no subject, can vanish whole.
+pub(super) async fn checkpoint<S: Session>(s: &mut S, at: Timestamp) -> Result<Written> {
+    s.run(s.sql().checkpoint_lock, &[]).await?;
+    let (mut seq, last) = match s.fetch(s.sql().checkpoint_last, &[]).await?.pop() {
+        Some(row) => {
+            let mut row = row.of("checkpoints");
+            let _at = row.int()?;
+            (row.int()?, row.text()?)
+        }
+        None => (0, String::new()),
+    };
+    let mut sum = Sha256::new();
+    sum.update(last.as_bytes());
+    let first = seq;
+    loop {
+        let rows = s.fetch(s.sql().event_after, &[seq.into(), PAGE.into()]).await?;
+        let count = rows.len() as i64;
+        for row in rows {
+            let event = super::rows::event(row)?;
+            seq = event.seq;
+            sum.update(event.hash.as_bytes());
+        }
+        if count < PAGE {
+            break;
+        }
+    }
+    if seq > first {
+        let hash = hex(&sum.finalize());
+        s.run(s.sql().checkpoint_insert, &[at.into(), seq.into(), (&hash).into()]).await?;
+    }
+    Ok(Written::Done)
+}

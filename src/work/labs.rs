@@ -1,0 +1,122 @@
+//! The labs' endpoints, as configured now: connected once a version, with one lane each.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::ids::LabId;
+use crate::domain::lab::{LabSpec, Profile};
+use crate::lab::lane::{Lane, LaneStatus};
+use crate::lab::{self, Lab, Tools};
+use crate::store::{LabRow, Result, Store};
+
+/// How old the picture may get before it is taken anew.
+const AGE_MAX: SignedDuration = SignedDuration::from_secs(2);
+
+/// A lab as the loops see it.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// Its id.
+    pub id: LabId,
+    /// What it can do.
+    pub profile: Arc<Profile>,
+    /// True where a person hands over and asks.
+    pub manual: bool,
+    /// Whether ops have paused it.
+    pub paused: bool,
+    /// The way to it; the reason if it cannot be used.
+    pub lab: std::result::Result<Arc<dyn Lab>, String>,
+    /// Its limits.
+    pub lane: Lane,
+    version: i64,
+}
+
+#[derive(Debug, Default)]
+struct Picture {
+    taken_at: Option<Timestamp>,
+    labs: HashMap<LabId, Endpoint>,
+}
+
+/// All labs.
+#[derive(Debug)]
+pub struct Directory {
+    tools: Tools,
+    picture: Mutex<Picture>,
+}
+
+impl Directory {
+    /// An empty directory; the first look fills it.
+    #[must_use]
+    pub fn new(tools: Tools) -> Self {
+        Self { tools, picture: Mutex::default() }
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, Picture> {
+        self.picture.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Says that a lab was changed: the next look reads again.
+    pub fn stale(&self) {
+        self.locked().taken_at = None;
+    }
+
+    /// Reads the labs anew if the picture is old.
+    pub async fn refresh(&self, store: &dyn Store, now: Timestamp) -> Result<()> {
+        let fresh = self.locked().taken_at.is_some_and(|at| now >= at && now.duration_since(at) < AGE_MAX);
+        if fresh {
+            return Ok(());
+        }
+        let rows = store.labs().await?;
+        let mut picture = self.locked();
+        let mut labs = HashMap::with_capacity(rows.len());
+        for row in rows {
+            let known = picture.labs.remove(&row.id).filter(|known| known.version == row.version);
+            let id = row.id.clone();
+            if let Some(endpoint) = known.or_else(|| self.connect(row)) {
+                labs.insert(id, endpoint);
+            }
+        }
+        picture.labs = labs;
+        picture.taken_at = Some(now);
+        Ok(())
+    }
+
+    fn connect(&self, row: LabRow) -> Option<Endpoint> {
+        let spec: LabSpec = match serde_json::from_str(&row.spec) {
+            Ok(spec) => spec,
+            Err(error) => {
+                tracing::error!(lab = %row.id, %error, "the stored definition of a lab cannot be read; nothing is handed to it");
+                return None;
+            }
+        };
+        let connected = lab::connect(&spec, &self.tools).map_err(|fault| fault.to_string());
+        if let Err(reason) = &connected {
+            tracing::error!(lab = %row.id, reason, "a lab cannot be reached as it is configured; its orders wait");
+        }
+        Some(Endpoint {
+            lane: Lane::new(&spec.profile),
+            manual: lab::driver(&spec.driver.kind).is_ok_and(|driver| driver.manual),
+            paused: row.paused.is_some(),
+            profile: Arc::new(spec.profile),
+            lab: connected,
+            version: row.version,
+            id: row.id,
+        })
+    }
+
+    /// One lab.
+    #[must_use]
+    pub fn get(&self, id: &LabId) -> Option<Endpoint> {
+        self.locked().labs.get(id).cloned()
+    }
+
+    /// How the lanes stand.
+    #[must_use]
+    pub fn lanes(&self) -> Vec<(LabId, LaneStatus)> {
+        let mut all: Vec<_> =
+            self.locked().labs.values().map(|lab| (lab.id.clone(), lab.lane.status())).collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    }
+}

@@ -1,0 +1,148 @@
+//! Forwards stops to labs, and gives those without an answer to a person by their deadline.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Bench, Step, transfer};
+use crate::domain::batch::later;
+use crate::domain::event::Actor;
+use crate::domain::ids::{EscalationId, TransferId};
+use crate::domain::retry;
+use crate::domain::stop::StopFacts;
+use crate::lab::lane::{Kind, Permit};
+use crate::lab::{Lab, StopCall};
+use crate::store::{ClaimStops, Result, Scope, SettleStop, StopDue, Write, Written, one};
+
+/// The loop's name.
+pub const NAME: &str = "stop";
+/// How long a stop that was taken is ours: longer than a call can take.
+const LEASE: SignedDuration = SignedDuration::from_secs(45);
+/// The most stops of one lab that are taken at once.
+const CLAIM_MAX: usize = 64;
+
+/// The loop that forwards stops.
+#[derive(Debug)]
+pub struct Forward(pub Bench);
+
+impl Step for Forward {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    async fn tick(&self, now: Timestamp) -> Result<Option<Timestamp>> {
+        let bench = &self.0;
+        bench.labs.refresh(&*bench.store, now).await?;
+        let mut wake = None;
+        let due = bench.store.due(now).await?;
+        let mut claims = Vec::new();
+        let mut takers = Vec::new();
+        for id in &due.stop_labs {
+            let Some(endpoint) = bench.labs.get(id) else {
+                tracing::warn!(lab = %id, "stops wait for a lab that is not configured");
+                continue;
+            };
+            let taken = endpoint.lane.take(now, CLAIM_MAX, Kind::Stop);
+            let lab = endpoint.lab.as_ref().ok().map(Arc::clone);
+            // Without a way to ask, what is due only for its deadline still goes to a person.
+            let not_before = match (&lab, taken.permits.is_empty()) {
+                (Some(_), false) => None,
+                (Some(_), true) => {
+                    Some(taken.wait_until.unwrap_or_else(|| later(now, SignedDuration::from_millis(200))))
+                }
+                (None, _) => Some(later(now, SignedDuration::from_secs(30))),
+            };
+            wake = wake.into_iter().chain(not_before).min();
+            let limit = if not_before.is_some() { CLAIM_MAX } else { taken.permits.len() };
+            claims.push(Write::ClaimStops(Box::new(ClaimStops {
+                lab: id.clone(),
+                profile: Arc::clone(&endpoint.profile),
+                limit: limit as i64,
+                escalations: (0..limit).map(|_| EscalationId::new(now, &*bench.random)).collect(),
+                not_before,
+                now,
+                lease_until: later(now, LEASE),
+            })));
+            takers.push((lab, taken.permits));
+        }
+        if !claims.is_empty() {
+            let written = bench.store.apply(claims).await?;
+            for ((lab, mut permits), written) in takers.into_iter().zip(written) {
+                let Written::StopsClaimed(stops) = written else { continue };
+                for due in stops {
+                    self.start(lab.as_ref(), due, &mut permits);
+                }
+            }
+        }
+        let next = bench.store.due(now).await?;
+        let more = (!next.stop_labs.is_empty()).then(|| later(now, SignedDuration::from_millis(20)));
+        bench.bells.set_stops_wait(next.stop_at.is_some() || more.is_some());
+        Ok(next.stop_at.into_iter().chain(more).chain(wake.filter(|at| *at > now)).min())
+    }
+}
+
+impl Forward {
+    fn start(&self, lab: Option<&Arc<dyn Lab>>, due: StopDue, permits: &mut Vec<Permit>) {
+        match due {
+            StopDue::Ask { stop, transfer, fence } => {
+                let (Some(lab), Some(permit)) = (lab, permits.pop()) else {
+                    tracing::error!(stop = %stop.id, "a stop that was taken could not be asked");
+                    return;
+                };
+                let (lab, bench) = (Arc::clone(lab), self.0.clone());
+                let guard = bench.bells.call();
+                tokio::spawn(async move {
+                    ask(&bench, &*lab, stop, transfer, fence, permit).await;
+                    bench.bells.nudge(NAME);
+                    drop(guard);
+                });
+            }
+            StopDue::Decided(stop) => {
+                tracing::info!(stop = %stop.id, order = %stop.order, state = stop.state.word(), "stop decided");
+                metrics::counter!("stoppress_stops_total", "outcome" => stop.state.word()).increment(1);
+            }
+            StopDue::Waits(_) => {}
+        }
+    }
+}
+
+async fn ask(
+    bench: &Bench,
+    lab: &dyn Lab,
+    stop: StopFacts,
+    transfer: TransferId,
+    fence: i64,
+    permit: Permit,
+) {
+    let call = StopCall {
+        stop: stop.id.clone(),
+        order: stop.order.clone(),
+        reason: stop.reason.clone(),
+        asked_at: stop.asked_at,
+        answer_by: stop.deadline_at,
+    };
+    let asked_at = bench.clock.now();
+    let reply = lab.stop(&call).await;
+    let now = bench.clock.now();
+    permit.done(now, &reply);
+    tracing::info!(stop = %stop.id, order = %stop.order, %transfer, attempt = stop.attempts, answer = reply.answer.word(), "lab answered a stop");
+    metrics::counter!("stoppress_stop_answers_total", "answer" => reply.answer.word()).increment(1);
+    let write = Write::SettleStop(Box::new(SettleStop {
+        stop: stop.id.clone(),
+        scope: Scope::Ops,
+        answer: reply.answer,
+        person: false,
+        asked: Some((fence, asked_at)),
+        at: now,
+        next_at: later(now, retry::delay(stop.attempts, reply.retry_after, &*bench.random)),
+        actor: Actor::gateway(),
+        escalation: EscalationId::new(now, &*bench.random),
+    }));
+    match one(&*bench.store, write).await {
+        // It may have moved the transfer, too.
+        Ok(_) => bench.bells.nudge(transfer::NAME),
+        Err(error) => {
+            tracing::error!(stop = %stop.id, %error, "what a lab answered could not be written; it is asked again")
+        }
+    }
+}
