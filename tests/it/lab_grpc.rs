@@ -66,11 +66,6 @@ async fn only_a_failed_connection_is_unreachable() {
 
 #[tokio::test]
 async fn a_tls_handshake_that_fails_is_unreachable() {
-    let server = scripted(vec![Step::Close]).await;
-    let mut tools = tools(&clock());
-    tools.clock = Arc::new(clock());
-    let spec =
-        crate::lab_support::spec(json!({ "kind": "grpc", "endpoint": format!("https://{}", server.addr) }));
     let plain = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = plain.local_addr().unwrap();
     tokio::spawn(async move {
@@ -79,9 +74,8 @@ async fn a_tls_handshake_that_fails_is_unreachable() {
                 tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
         }
     });
-    let mut plain = spec.clone();
-    plain.driver.settings.insert("endpoint".to_owned(), json!(format!("https://{addr}")));
-    let Ok(lab) = stoppress::lab::connect(&plain, &tools) else {
+    let spec = crate::lab_support::spec(json!({ "kind": "grpc", "endpoint": format!("https://{addr}") }));
+    let Ok(lab) = stoppress::lab::connect(&spec, &tools(&clock())) else {
         // A machine without root certificates cannot build a TLS lab at all.
         return;
     };

@@ -14,7 +14,7 @@ use stoppress::cli::simulate::{Gateway, SimulateArgs, SimulatorSettings};
 use stoppress::domain::lab::Lasting;
 
 use crate::lab_simulator::{KINDS, Set};
-use crate::lab_support::{clock, eventually, noon, stop_call, upload};
+use crate::lab_support::{eventually, noon, stop_call, upload};
 
 fn quick() -> Value {
     json!({ "timeouts": { "upload": "400ms", "stop": "400ms", "look_up": "400ms" } })
@@ -289,5 +289,4 @@ fn chance_comes_from_the_given_source_only() {
     assert_eq!(fates(), fates());
     let lost = fates().iter().filter(|fate| fate.lost).count();
     assert!((70..130).contains(&lost), "{lost}");
-    let _ = clock();
 }
