@@ -44,7 +44,8 @@ impl Running {
     fn begin(&self, scope: &str, key: &str) -> Option<Turn<'_>> {
         let name = (scope.to_owned(), key.to_owned());
         let first = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
-        first.then_some(Turn { running: self, name })
+        // Lazily: a turn that is made is one that will be given back.
+        first.then(|| Turn { running: self, name })
     }
 }
 
@@ -57,7 +58,8 @@ impl Drop for Turn<'_> {
 /// The key of a request, quoted (a Structured Field string) or bare.
 pub fn key_of(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get(&KEY) else { return Ok(None) };
-    let bad = || Problem::new(Code::IdempotencyKeyInvalid, "The Idempotency-Key is empty, too long or not plain.");
+    let bad =
+        || Problem::new(Code::IdempotencyKeyInvalid, "The Idempotency-Key is empty, too long or not plain.");
     if headers.get_all(&KEY).iter().count() > 1 {
         return Err(Problem::new(Code::IdempotencyKeyInvalid, "There are two Idempotency-Key headers."));
     }
@@ -86,7 +88,8 @@ pub async fn once(
     run: impl Future<Output = Response>,
 ) -> Response {
     let Some(_turn) = running.begin(&scope, &key) else {
-        let busy = Problem::new(Code::IdempotencyKeyInUse, "The first request with this key has no answer yet.");
+        let busy =
+            Problem::new(Code::IdempotencyKeyInUse, "The first request with this key has no answer yet.");
         return busy.retry_after(1).into_response();
     };
     match store.remembered(&scope, &key).await {
@@ -161,7 +164,8 @@ mod tests {
     fn a_key_runs_once_at_a_time() {
         let running = Running::default();
         let first = running.begin("s", "k");
-        assert!(first.is_some() && running.begin("s", "k").is_none() && running.begin("t", "k").is_some());
+        assert!(first.is_some() && running.begin("t", "k").is_some());
+        assert!(running.begin("s", "k").is_none() && running.begin("s", "k").is_none());
         drop(first);
         assert!(running.begin("s", "k").is_some());
     }
