@@ -186,7 +186,7 @@ pub(super) async fn put(
     let mut shown = LabAnswer::of(&entry, &caller.scope);
     // Also when nothing changed: a repeat finishes what a crash left undone.
     shown.kept_promises = keep_promises(&api, &entry, &caller.actor, "the lab's calendar changed").await?;
-    api.nudge.transfers.notify_one();
+    api.nudge.transfers.ring();
     let status = if was_there { StatusCode::OK } else { StatusCode::CREATED };
     Ok(tagged(answer(status, &shown), version))
 }
@@ -211,7 +211,7 @@ async fn switch(api: &Api, caller: &Caller, lab: &LabId, to: LabSwitch) -> Answe
     };
     version_of(put)?;
     api.registry.refresh(at).await?;
-    api.nudge.transfers.notify_one();
+    api.nudge.transfers.ring();
     Ok(())
 }
 

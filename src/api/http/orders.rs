@@ -185,7 +185,7 @@ pub(super) async fn admit(api: &Api, mut prepared: Vec<Prepared>) -> Answer<Vec<
                         .as_ref()
                         .is_some_and(|b| admission.join.as_ref().is_some_and(|j| j.batch == b.id))
                     {
-                        api.nudge.closes.notify_one();
+                        api.nudge.closes.ring();
                     }
                     Outcome::New(Box::new(facts(admission, batch)))
                 }
