@@ -22,5 +22,6 @@ mod lab_simulator;
 mod lab_simulator_faults;
 mod lab_ssrf;
 mod lab_support;
+mod process;
 mod rig;
 mod zones;
