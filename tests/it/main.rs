@@ -5,6 +5,8 @@
 mod calendar;
 mod calendar_every_zone;
 mod calendar_random;
+mod common;
 mod cutoffs;
 mod ics;
+mod store;
 mod zones;
