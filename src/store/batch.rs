@@ -46,6 +46,10 @@ pub(super) trait Engine: Send + Sync + std::fmt::Debug + 'static {
         let _ = reader;
         async { Ok(i64::MAX) }
     }
+    /// The same, and it waits until that is at least what was the last number when it was asked.
+    fn settled_whole(&self, reader: &mut Self::Reader) -> impl Future<Output = Result<i64>> + Send {
+        self.settled(reader)
+    }
     /// The settings that make a commit durable.
     fn durability(&self) -> impl Future<Output = Result<Vec<(&'static str, String)>>> + Send;
     /// Flushes and lets go.
@@ -244,7 +248,7 @@ impl<E: Engine> Store for Grouped<E> {
     fn verify_events(&self) -> Pending<'_, Result<Verified>> {
         Box::pin(async move {
             let mut reader = self.engine.reader().await?;
-            let until = self.engine.settled(&mut reader).await?;
+            let until = self.engine.settled_whole(&mut reader).await?;
             read::verify_events(&mut *reader, until).await
         })
     }

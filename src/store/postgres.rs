@@ -3,7 +3,7 @@
 //! READ COMMITTED with row locks; `synchronous_commit` is set on for every connection, whatever the
 //! server's default: an answer may only follow a commit that cannot vanish.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::str::FromStr as _;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -27,19 +27,20 @@ pub(super) struct Postgres {
 /// Up to which entry of the log nothing can appear any more.
 ///
 /// Entries get their numbers before their transactions commit, and these commit in any order: whoever
-/// reads 8 may have missed a 7 that is still on its way. Whoever writes an entry has written a row before,
-/// and so has a transaction id by then. A mark notes the last number given out, and then a fresh
-/// transaction id: all numbers up to it belong to older transactions. Once none older is running, the
-/// entries up to the mark are there or never will be.
+/// reads 8 may have missed a 7 that is still on its way. A mark notes the last number given out, and then
+/// who is writing to the log: whoever got a number up to it is among them or has ended. Once they all have
+/// ended, the entries up to the mark are there or never will be.
 #[derive(Debug, Default)]
 struct Settled {
     until: i64,
-    /// Last number, transaction id; oldest first.
-    marks: VecDeque<(i64, i64)>,
+    /// Last number and the transactions that were writing; oldest first.
+    marks: VecDeque<(i64, HashSet<String>)>,
 }
 
 /// How many marks are kept while an old transaction runs.
-const MARKS_MAX: usize = 1_024;
+const MARKS_MAX: usize = 64;
+/// How often, a hundredth of a second apart, a check of the whole log looks for its end.
+const LOOKS_MAX: usize = 1_000;
 /// How often a transaction that met another one is run again.
 const TRIES_MAX: usize = 8;
 
@@ -81,6 +82,30 @@ impl Postgres {
         super::migrations::of(Dialect::Postgres).run(&pool).await.map_err(super::migrations::explain)?;
         drop(reader);
         Ok(Self { pool, settled: Mutex::default() })
+    }
+
+    /// Up to where the log is settled, and its last number.
+    async fn look(&self, connection: &mut PgConnection) -> Result<(i64, i64)> {
+        let sql = "select case when is_called then last_value else 0 end from events_seq_seq";
+        let last = int(connection.fetch(sql, &[]).await?)?;
+        if self.settled.lock().is_ok_and(|settled| settled.until == last) {
+            return Ok((last, last));
+        }
+        let sql = "select k.virtualtransaction from pg_locks k
+            where k.relation = 'events'::regclass and k.mode = 'RowExclusiveLock' and k.granted
+                and k.database = (select d.oid from pg_database d where d.datname = current_database())";
+        let rows = connection.fetch(sql, &[]).await?;
+        let writing = rows.into_iter().map(|mut row| row.text()).collect::<Result<HashSet<_>>>()?;
+        let Ok(mut settled) = self.settled.lock() else { return Ok((0, last)) };
+        while let Some((seq, _)) = settled.marks.pop_front_if(|(_, then)| then.is_disjoint(&writing)) {
+            settled.until = settled.until.max(seq);
+        }
+        if writing.is_empty() {
+            settled.until = settled.until.max(last);
+        } else if settled.marks.len() < MARKS_MAX {
+            settled.marks.push_back((last, writing));
+        }
+        Ok((settled.until, last))
     }
 
     async fn transaction(&self, writes: &[Write]) -> Result<Vec<Written>> {
@@ -162,23 +187,20 @@ impl super::batch::Engine for Postgres {
 
     async fn settled(&self, reader: &mut Self::Reader) -> Result<i64> {
         let connection: &mut PgConnection = reader;
-        let sql = "select case when is_called then last_value else 0 end from events_seq_seq";
-        let last = int(connection.fetch(sql, &[]).await?)?;
-        if self.settled.lock().is_ok_and(|settled| settled.until == last) {
-            return Ok(last);
+        self.look(connection).await.map(|(until, _)| until)
+    }
+
+    async fn settled_whole(&self, reader: &mut Self::Reader) -> Result<i64> {
+        let connection: &mut PgConnection = reader;
+        let (mut until, wanted) = self.look(connection).await?;
+        for _ in 0..LOOKS_MAX {
+            if until >= wanted {
+                return Ok(until);
+            }
+            connection.fetch("select 1 from pg_sleep(0.01)", &[]).await?;
+            until = self.look(connection).await?.0;
         }
-        let sql = "select pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_current_xact_id()::text::bigint";
-        let rows = connection.fetch(sql, &[]).await?;
-        let Some(mut row) = rows.into_iter().next() else { return Ok(0) };
-        let (oldest, own) = (row.int()?, row.int()?);
-        let Ok(mut settled) = self.settled.lock() else { return Ok(0) };
-        if settled.marks.len() < MARKS_MAX {
-            settled.marks.push_back((last, own));
-        }
-        while let Some((seq, _)) = settled.marks.pop_front_if(|(_, taken)| *taken <= oldest) {
-            settled.until = settled.until.max(seq);
-        }
-        Ok(settled.until)
+        Err(Error::Unavailable("a transaction has been writing to the log for too long".to_owned()))
     }
 
     async fn durability(&self) -> Result<Vec<(&'static str, String)>> {

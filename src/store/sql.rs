@@ -311,7 +311,7 @@ statements! {
         where t.phase = 1 and t.lease_until <= $1 order by t.lease_until, t.id limit $2 {skip t}";
     /// Transfers of senders that cannot be alive: this is the only process.
     transfer_orphans = "select {transfer}, t.idempotency_key, t.sha256, t.manifest, t.head from transfers t
-        where t.phase = 1 and t.holder <> $1 order by t.id limit $2 {skip t}";
+        where t.phase = 1 and t.holder <> $1 order by t.lease_until, t.id limit $2 {skip t}";
 
     // ---- forwarding stops ----------------------------------------------------------------------
     /// Stops of a lab that are due, with their orders locked.

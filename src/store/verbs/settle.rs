@@ -105,7 +105,6 @@ pub(super) async fn move_transfers<S: Session>(
         was.facts.phase = next.phase;
         was.facts.fence = next.fence;
         was.facts.unresolved = next.unresolved;
-        was.facts.next_at = next_at;
         was.facts.version += 1;
         if next.phase == TransferPhase::AtLab {
             was.facts.handed_at = was.facts.handed_at.or(Some(at));
@@ -120,6 +119,7 @@ pub(super) async fn move_transfers<S: Session>(
                 trail.escalate(id, "contradiction", &about, cause, at, at);
             }
         } else {
+            was.facts.next_at = next_at;
             others.push(transfer_row(&was, before, at, "", &head));
         }
         if next.phase == TransferPhase::Closed {

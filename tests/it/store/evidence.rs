@@ -73,9 +73,10 @@ async fn a_report_of_a_stopped_order_calls_a_person(world: World) {
     assert_eq!((calls.len(), calls[0].kind.as_str()), (1, "shipped_anyway"));
     assert_eq!(calls[0].order.as_ref(), Some(&order));
     // Told stopped in the house, never handed over, and printed all the same.
-    let order = lab.admit("A-2").await;
-    lab.stop(&order, 5).await;
-    assert_eq!(lab.report(&order, Stage::Printed, CUTOFF + 30).await, Reported::ShippedAnyway);
+    let nova = world.lab("nova", able()).await;
+    let order = nova.admit("A-2").await;
+    nova.stop(&order, 5).await;
+    assert_eq!(nova.report(&order, Stage::Printed, CUTOFF + 30).await, Reported::ShippedAnyway);
     assert_eq!(world.calls().await.len(), 2);
     world.verify().await;
 }
@@ -173,7 +174,7 @@ async fn a_person_ends_a_transfer(world: World) {
     // Not there: it goes again, with a new key and all the time that a new one has.
     let nova = world.lab("nova", deaf()).await;
     let (order, first) = nova.lost("B-1").await;
-    let (stopped, _) = (world.lab("vega", deaf()).await, ());
+    let stopped = world.lab("vega", deaf()).await;
     let (stopped_order, _) = stopped.lost("C-1").await;
     nova.claim(deadline).await;
     stopped.claim(deadline).await;
