@@ -95,7 +95,8 @@ pub(super) async fn move_transfers<S: Session>(
     let mut wake = Vec::new();
     let mut decided = Vec::new();
     for moving in movings {
-        let Moving { mut was, next, next_at, at, actor, mut detail, escalation, contradicts, decides } = moving;
+        let Moving { mut was, next, next_at, at, actor, mut detail, escalation, contradicts, decides } =
+            moving;
         let before = (was.facts.phase, was.facts.fence);
         detail["fence"] = was.facts.fence.into();
         detail["was"] = was.facts.phase.word().into();
@@ -105,6 +106,7 @@ pub(super) async fn move_transfers<S: Session>(
         was.facts.phase = next.phase;
         was.facts.fence = next.fence;
         was.facts.unresolved = next.unresolved;
+        was.facts.attempts = next.attempts;
         was.facts.version += 1;
         if next.phase == TransferPhase::AtLab {
             was.facts.handed_at = was.facts.handed_at.or(Some(at));
