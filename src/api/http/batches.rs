@@ -207,7 +207,9 @@ async fn moved(
         BatchMoved::Done => {}
         BatchMoved::NotFound => return Err(Problem::not_found()),
         BatchMoved::NotOpen(phase) => {
-            return Err(Problem::new(Code::BatchNotOpen, "Only an open batch can be moved.").with("phase", phase));
+            return Err(
+                Problem::new(Code::BatchNotOpen, "Only an open batch can be moved.").with("phase", phase)
+            );
         }
         BatchMoved::Earlier(closes_at) => {
             let text = format!("It was promised to close at {closes_at}.");
