@@ -4,7 +4,8 @@ use std::io::{self, BufWriter, ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use stoppress::cli::cutoffs;
+use stoppress::app;
+use stoppress::cli::{cutoffs, serve};
 use stoppress::clock::{Clock, HostClock};
 
 /// Holds print orders until a lab's cutoff, hands them over once, and says truthfully whether an
@@ -13,12 +14,27 @@ use stoppress::clock::{Clock, HostClock};
 #[command(version)]
 enum Command {
     Cutoffs(cutoffs::Cutoffs),
+    Serve(serve::Serve),
 }
 
 fn main() -> ExitCode {
+    if let Command::Serve(args) = Command::parse() {
+        let runtime = match tokio::runtime::Runtime::new() {
+            Ok(runtime) => runtime,
+            Err(_) => return ExitCode::FAILURE,
+        };
+        return match runtime.block_on(serve::run(&args, &mut io::stdout())) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                let _ = writeln!(io::stderr(), "stoppress: {error}");
+                ExitCode::from(if matches!(error, app::Error::Input(_)) { 2 } else { 1 })
+            }
+        };
+    }
     let mut out = BufWriter::new(io::stdout().lock());
     let done = match Command::parse() {
         Command::Cutoffs(args) => cutoffs::run(&args, HostClock.now(), &mut out),
+        Command::Serve(_) => Ok(()),
     };
     match done.and_then(|()| Ok(out.flush()?)) {
         Ok(()) => ExitCode::SUCCESS,

@@ -85,8 +85,9 @@ create table standings (
     version integer not null,
     head text not null
 ) strict, without rowid;
-create index standings_waiting on standings (batch, id) where transfer is null and stop = 0;
 create index standings_of_batch on standings (batch, id);
+-- Last, because SQLite prefers the newest of two that fit: only those that still wait.
+create index standings_waiting on standings (batch, id) where transfer is null and stop = 0;
 create index standings_of_transfer on standings (transfer, id) where transfer is not null;
 
 create table transfers (

@@ -1,4 +1,5 @@
 //! The commands, one file each.
 
 pub mod cutoffs;
+pub mod serve;
 pub mod simulate;

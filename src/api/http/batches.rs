@@ -216,8 +216,8 @@ async fn moved(
             return Err(Problem::new(Code::EarlierThanPromised, text).with("closes_at", closes_at));
         }
     }
-    api.nudge.closes.notify_one();
-    api.nudge.transfers.notify_one();
+    api.nudge.closes.ring();
+    api.nudge.transfers.ring();
     shown(api, &caller.scope, &batch).await
 }
 

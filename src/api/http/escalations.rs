@@ -156,8 +156,8 @@ pub(super) async fn resolve(
             return Err(Problem::new(Code::DecisionDoesNotFit, text).with("kind", kind));
         }
     }
-    api.nudge.transfers.notify_one();
-    api.nudge.stops.notify_one();
+    api.nudge.transfers.ring();
+    api.nudge.stops.ring();
     let filter = EscalationFilter { id: Some(escalation.0), limit: 1, ..EscalationFilter::default() };
     let row = api.store.escalations(&caller.scope, &filter).await?.pop().ok_or_else(Problem::not_found)?;
     Ok(answer(StatusCode::OK, &EscalationAnswer::from(row)))

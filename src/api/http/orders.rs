@@ -185,7 +185,7 @@ pub(super) async fn admit(api: &Api, mut prepared: Vec<Prepared>) -> Answer<Vec<
                         .as_ref()
                         .is_some_and(|b| admission.join.as_ref().is_some_and(|j| j.batch == b.id))
                     {
-                        api.nudge.closes.notify_one();
+                        api.nudge.closes.ring();
                     }
                     Outcome::New(Box::new(facts(admission, batch)))
                 }
@@ -234,7 +234,8 @@ fn facts(admission: &Admission, batch: Option<crate::domain::batch::BatchFacts>)
         paid: admission.paid,
         held: Held::No,
         stage: Stage::Received,
-        version: 1,
+        // As the store counts: the order's own changes and its batch's.
+        version: 1 + batch.as_ref().map_or(0, |batch| batch.version),
         batch,
         transfer: None,
         stop: None,

@@ -105,7 +105,7 @@ pub(super) async fn ask(
         StopOutcome::Already(stop) | StopOutcome::Asked(stop) => stop,
     };
     if stop.state == StopState::Pending {
-        api.nudge.stops.notify_one();
+        api.nudge.stops.ring();
     }
     let mut facts = find(&api, &caller.scope, OrderRef::Id(stop.order.clone())).await?;
     let shown = StopAnswer::from(&stop);
