@@ -1,5 +1,6 @@
 //! Stoppress: between photo platforms and the labs that print their orders.
 
+pub mod api;
 pub mod cli;
 pub mod clock;
 pub mod config;

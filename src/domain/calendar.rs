@@ -196,6 +196,13 @@ impl Calendar {
         &self.0.tzdata
     }
 
+    /// An instant as the region's clocks show it, with the zone, and its local date.
+    #[must_use]
+    pub fn shown(&self, at: Timestamp) -> (String, Date) {
+        let zoned = at.to_zoned(self.0.zone.clone());
+        (zoned.to_string(), zoned.date())
+    }
+
     /// The first cutoff strictly after an instant; `None` if there is none ever again.
     #[must_use]
     pub fn next_cutoff(&self, after: Timestamp) -> Option<Cutoff> {

@@ -13,6 +13,7 @@ pub mod order;
 pub mod platform;
 pub mod retry;
 pub mod stop;
+pub mod verdict;
 pub mod zones;
 
 use serde::{Deserialize, Serialize};

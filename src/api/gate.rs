@@ -1,0 +1,250 @@
+//! The gate in front of every route: deny by default.
+//!
+//! A route can only be registered with a [`Rule`], and [`Routes`] puts the gate in front of it: it
+//! takes the time, recognises the caller, checks the role, draws on the caller's budget, reads the
+//! body within its limits, and gives remembered answers. Handlers that name their
+//! [`Caller`](super::auth::Caller) refuse whoever did not come this way.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use jiff::Timestamp;
+use metrics::{Counter, Histogram};
+use utoipa::openapi::extensions::ExtensionsBuilder;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::SecurityRequirement;
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
+
+use super::auth::{Access, Caller, Role, permit};
+use super::limits::{BODY_MAX, BODY_WITHIN, Class, STOP_MAX, STOP_WITHIN};
+use super::problem::{Code, Problem};
+use super::{Api, idempotency, within};
+
+/// Counts requests by route and class of status.
+pub const REQUESTS: &str = "stoppress_http_requests_total";
+/// How long requests took, in seconds, by route.
+pub const SECONDS: &str = "stoppress_http_request_seconds";
+
+/// The scheme's name in the API description.
+pub const SCHEME: &str = "api_key";
+
+/// What a route takes as its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    /// Nothing.
+    Nothing,
+    /// JSON, read whole before the handler runs.
+    Json,
+    /// A stream that the handler reads.
+    Stream,
+}
+
+/// What holds for a route.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rule {
+    access: Access,
+    class: Class,
+    takes: Takes,
+}
+
+impl Rule {
+    /// Open to everybody, reads only.
+    pub(super) const PUBLIC: Self = Self { access: Access::Public, class: Class::Read, takes: Takes::Nothing };
+
+    /// Reading.
+    pub(super) const fn read(roles: &'static [Role]) -> Self {
+        Self { access: Access::Roles(roles), class: Class::Read, takes: Takes::Nothing }
+    }
+
+    /// Changing something, with a JSON body or none.
+    pub(super) const fn write(roles: &'static [Role]) -> Self {
+        Self { access: Access::Roles(roles), class: Class::Write, takes: Takes::Json }
+    }
+
+    /// Changing something with a body that is streamed.
+    pub(super) const fn stream(roles: &'static [Role]) -> Self {
+        Self { access: Access::Roles(roles), class: Class::Write, takes: Takes::Stream }
+    }
+
+    /// Asking for a stop.
+    pub(super) const fn stop(roles: &'static [Role]) -> Self {
+        Self { access: Access::Roles(roles), class: Class::Stop, takes: Takes::Json }
+    }
+}
+
+/// The body, read whole by the gate.
+#[derive(Debug, Clone)]
+pub(super) struct Whole(pub(super) Bytes);
+
+struct Gate {
+    api: Api,
+    rule: Rule,
+    route: String,
+    took: Histogram,
+    counts: [Counter; 6],
+}
+
+/// The routes, each with its rule. Without an [`Api`], only their description.
+pub(super) struct Routes<'a> {
+    api: Option<&'a Api>,
+    router: OpenApiRouter<Api>,
+}
+
+impl<'a> Routes<'a> {
+    pub(super) fn new(api: Option<&'a Api>, document: utoipa::openapi::OpenApi) -> Self {
+        Self { api, router: OpenApiRouter::with_openapi(document) }
+    }
+
+    /// Adds one operation behind the gate.
+    pub(super) fn add(self, rule: Rule, mut routes: UtoipaMethodRouter<Api>) -> Self {
+        let mut name = String::new();
+        for (path, item) in &mut routes.1.paths {
+            let operations = [
+                ("GET", &mut item.get),
+                ("PUT", &mut item.put),
+                ("POST", &mut item.post),
+                ("DELETE", &mut item.delete),
+                ("PATCH", &mut item.patch),
+            ];
+            for (method, operation) in operations {
+                if let Some(operation) = operation {
+                    describe(operation, rule, method == "POST");
+                    name = format!("{method} {path}");
+                }
+            }
+        }
+        if let Some(api) = self.api {
+            let took = metrics::histogram!(SECONDS, "route" => name.clone());
+            let counts = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"]
+                .map(|status| metrics::counter!(REQUESTS, "route" => name.clone(), "status" => status));
+            let gate = Gate { api: api.clone(), rule, route: name, took, counts };
+            // Only what is registered: other methods of the path are answered by the fallback.
+            routes.2 = routes.2.route_layer(from_fn_with_state(Arc::new(gate), pass));
+        }
+        Self { router: self.router.routes(routes), ..self }
+    }
+
+    pub(super) fn done(self) -> OpenApiRouter<Api> {
+        self.router
+    }
+}
+
+/// Adds to the description what the gate does for every route.
+fn describe(operation: &mut Operation, rule: Rule, posts: bool) {
+    let Access::Roles(roles) = rule.access else {
+        operation.security = Some(vec![SecurityRequirement::default()]);
+        return;
+    };
+    let words: Vec<&str> = roles.iter().map(|role| role.word()).collect();
+    operation.security = Some(vec![SecurityRequirement::new(SCHEME, Vec::<String>::new())]);
+    operation.extensions = Some(ExtensionsBuilder::new().add("x-scopes", words).build());
+    let mut add = |status: &str, text: &str| {
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+        let response =
+            ResponseBuilder::new().description(text).content("application/problem+json", content).build();
+        operation.responses.responses.entry(status.to_owned()).or_insert(RefOr::T(response));
+    };
+    add("401", "`unauthenticated`: no key, or one that is unknown, expired or revoked.");
+    add("403", "`forbidden`: the key's scope may not do this.");
+    add("429", "`rate_limited`: come again after `Retry-After` seconds.");
+    add("500", "`internal`");
+    add("503", "`unavailable`: repeat the same request after `Retry-After` seconds.");
+    if rule.takes == Takes::Json {
+        add("400", "`malformed`: not JSON, or a header that cannot be read.");
+        add("408", "`too_slow`: the body did not come in time.");
+        add("413", "`too_large`: more than 256 KiB (16 KiB for a stop).");
+        add("415", "`media_type`: not JSON.");
+        add("422", "`invalid`: `errors` names every field; `idempotency_key_reused`.");
+    }
+    if posts && rule.takes == Takes::Json {
+        use utoipa::openapi::path::{ParameterBuilder, ParameterIn};
+        use utoipa::openapi::schema::{ObjectBuilder, Type};
+        let text = "1 to 255 printable ASCII characters, quoted or bare. The same key with the same request \
+                    gives the stored answer, with `Idempotency-Replayed: true`, for 30 days.";
+        let parameter = ParameterBuilder::new()
+            .name("Idempotency-Key")
+            .parameter_in(ParameterIn::Header)
+            .description(Some(text))
+            .schema(Some(ObjectBuilder::new().schema_type(Type::String).max_length(Some(257)).build()));
+        operation.parameters.get_or_insert_default().push(RefOr::T(parameter.build()));
+        add("409", "`idempotency_key_in_use`: the first request with this key is still running.");
+    }
+}
+
+async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+    let at = gate.api.clock.now();
+    // First of all: from here on, no hand-over that begins later than this stop was asked goes
+    // ahead of it. The body of a stop is short and must come soon, so this cannot take long.
+    let _asking = (gate.rule.class == Class::Stop).then(|| gate.api.store.asking(at));
+    let response = match enter(&gate, request, next, at).await {
+        Ok(response) => response,
+        Err(problem) => problem.into_response(),
+    };
+    let class = usize::from(response.status().as_u16() / 100).saturating_sub(1).min(5);
+    gate.counts[class].increment(1);
+    gate.took.record((gate.api.clock.now().duration_since(at)).as_secs_f64());
+    response
+}
+
+async fn enter(gate: &Gate, mut request: Request, next: Next, at: Timestamp) -> Result<Response, Problem> {
+    let Gate { api, rule, .. } = gate;
+    let Access::Roles(roles) = rule.access else { return Ok(next.run(request).await) };
+    let who = api.keys.recognise(request.headers(), at)?;
+    permit(&who, roles)?;
+    api.limits.take(&who.key, rule.class)?;
+    let caller = Caller::new(who, at);
+    if rule.takes != Takes::Json {
+        request.extensions_mut().insert(caller);
+        return Ok(next.run(request).await);
+    }
+    let key = if request.method() == Method::POST { idempotency::key_of(request.headers())? } else { None };
+    let bytes = read(&mut request, rule.class).await?;
+    let Some(key) = key else {
+        request.extensions_mut().insert(caller);
+        request.extensions_mut().insert(Whole(bytes));
+        return Ok(next.run(request).await);
+    };
+    let path = request.uri().path_and_query().map_or("", |path| path.as_str());
+    let scope = format!("{} {}", caller.tenant, gate.route);
+    let name = (scope, key, idempotency::fingerprint(path, &bytes));
+    request.extensions_mut().insert(caller);
+    request.extensions_mut().insert(Whole(bytes));
+    let run = next.run(request);
+    Ok(idempotency::once(&*api.store, &api.running, name, || api.clock.now(), run).await)
+}
+
+/// Reads the body within its limits.
+async fn read(request: &mut Request, class: Class) -> Result<Bytes, Problem> {
+    let (most, limit) =
+        if class == Class::Stop { (STOP_MAX, STOP_WITHIN) } else { (BODY_MAX, BODY_WITHIN) };
+    let too_large = || Problem::new(Code::TooLarge, format!("The body has more than {most} bytes."));
+    let body = std::mem::take(request.body_mut());
+    if axum::body::HttpBody::size_hint(&body).lower() > most as u64 {
+        return Err(too_large());
+    }
+    let read = within(limit, Limited::new(body, most).collect()).await?;
+    let bytes = read.map_err(|error| {
+        if error.downcast_ref::<LengthLimitError>().is_some() {
+            return too_large();
+        }
+        Problem::new(Code::Malformed, "The body broke off.")
+    })?;
+    let bytes = bytes.to_bytes();
+    if !bytes.is_empty() && !is_json(request.headers()) {
+        return Err(Problem::new(Code::MediaType, "The Content-Type is not application/json."));
+    }
+    *request.body_mut() = Body::empty();
+    Ok(bytes)
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    kind.eq_ignore_ascii_case("application/json") || kind.to_ascii_lowercase().ends_with("+json")
+}

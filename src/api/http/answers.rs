@@ -1,0 +1,210 @@
+//! What is answered about orders, windows and stops: explicit shapes, never rows.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use crate::api::Api;
+use crate::api::problem::{Answer, Problem};
+use crate::api::registry::unknown_lab;
+use crate::domain::batch::BatchFacts;
+use crate::domain::ids::{BatchId, OrderId, PlatformId, StopId};
+use crate::domain::order::{OrderFacts, OrderState, Submission};
+use crate::domain::stop::{AskedBy, Evidence, StopFacts, StopState};
+use crate::domain::verdict::{Verdict, verdict, wants_odds};
+
+/// The window that an order joined.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct WindowAnswer {
+    /// The batch of the window.
+    batch: BatchId,
+    /// True for an order that goes alone.
+    direct: bool,
+    /// When the window opened.
+    #[schema(value_type = String, format = DateTime)]
+    opens_at: Timestamp,
+    /// The cutoff: an order can be stopped for certain until then.
+    #[schema(value_type = String, format = DateTime)]
+    closes_at: Timestamp,
+    /// The cutoff as the production region's clocks show it.
+    #[schema(example = "2026-11-22T00:00:00+02:00[Europe/Helsinki]")]
+    closes_at_local: String,
+    /// The local date of production.
+    #[schema(format = Date)]
+    production_date: String,
+    /// The calendar's rule and the configured time.
+    #[schema(example = "regular 24:00")]
+    rule: String,
+    /// The IANA name of the region's zone.
+    time_zone: String,
+    /// The release of the zone data that the instant was computed with.
+    #[schema(example = "2026f")]
+    tzdata: String,
+}
+
+impl From<&BatchFacts> for WindowAnswer {
+    fn from(batch: &BatchFacts) -> Self {
+        Self {
+            batch: batch.id.clone(),
+            direct: batch.direct,
+            opens_at: batch.opens_at,
+            closes_at: batch.closes_at,
+            closes_at_local: batch.closes_at_local.clone(),
+            production_date: batch.production_date.clone(),
+            rule: batch.rule.clone(),
+            time_zone: batch.time_zone.clone(),
+            tzdata: batch.tzdata.clone(),
+        }
+    }
+}
+
+/// How a stop stands.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct StopAnswer {
+    /// Its id.
+    id: StopId,
+    /// The order.
+    order: OrderId,
+    /// How it stands.
+    state: StopState,
+    /// What the state rests on; null while it is pending.
+    evidence: Option<Evidence>,
+    /// Why it was asked.
+    reason: String,
+    /// More about why.
+    comment: Option<String>,
+    /// Who asked.
+    asked_by: AskedBy,
+    /// When the request's head arrived.
+    #[schema(value_type = String, format = DateTime)]
+    asked_at: Timestamp,
+    /// When an answer is due: by then it is decided, or a person takes it. Null once it is decided.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    answer_due_at: Option<Timestamp>,
+    /// When it was decided.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    decided_at: Option<Timestamp>,
+    /// When the lab acknowledged that it heard.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    delivered_at: Option<Timestamp>,
+    /// The lab's or the person's words.
+    answer: Option<String>,
+}
+
+impl StopAnswer {
+    pub(super) fn open(&self) -> bool {
+        matches!(self.state, StopState::Pending | StopState::WithAPerson)
+    }
+}
+
+impl From<&StopFacts> for StopAnswer {
+    fn from(stop: &StopFacts) -> Self {
+        let open = matches!(stop.state, StopState::Pending | StopState::WithAPerson);
+        Self {
+            id: stop.id.clone(),
+            order: stop.order.clone(),
+            state: stop.state,
+            evidence: stop.evidence,
+            reason: stop.reason.clone(),
+            comment: stop.comment.clone(),
+            asked_by: stop.asked_by,
+            asked_at: stop.asked_at,
+            answer_due_at: open.then_some(stop.deadline_at),
+            decided_at: stop.decided_at,
+            delivered_at: stop.delivered_at,
+            answer: stop.answer.clone(),
+        }
+    }
+}
+
+/// What the gateway adds to a submission.
+#[derive(Serialize)]
+struct Added<'a> {
+    id: &'a OrderId,
+    platform: &'a PlatformId,
+    state: OrderState,
+    version: i64,
+    admitted_at: Timestamp,
+    window: Option<WindowAnswer>,
+    verdict: &'a Verdict,
+    stop: Option<StopAnswer>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    region: Option<&'a str>,
+}
+
+/// An order: what was submitted, and what the gateway adds.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documents what `order` writes")]
+pub(super) struct OrderAnswer {
+    /// Its id.
+    id: OrderId,
+    /// Whose it is.
+    platform: PlatformId,
+    /// Its state.
+    state: OrderState,
+    /// Counts every visible change; also the `ETag`.
+    version: i64,
+    /// When it was admitted.
+    #[schema(value_type = String, format = DateTime)]
+    admitted_at: Timestamp,
+    /// The window that it joined; null while it is in none.
+    #[schema(required = true)]
+    window: Option<WindowAnswer>,
+    /// Whether it can still be stopped.
+    verdict: Verdict,
+    /// The stop, if one was asked.
+    #[schema(required = true)]
+    stop: Option<StopAnswer>,
+    /// What was submitted. `region` is always there.
+    #[schema(inline)]
+    submission: Submission,
+}
+
+/// Writes an order as JSON: the stored document as it is, with what the gateway adds in front.
+pub(super) fn order(facts: &OrderFacts, verdict: &Verdict) -> Answer<String> {
+    #[derive(Deserialize)]
+    struct Peek<'a> {
+        #[serde(borrow, default)]
+        region: Option<&'a RawValue>,
+    }
+    let corrupt = |_| Problem::unexpected("a stored document is no order");
+    let peek: Peek<'_> = serde_json::from_str(&facts.document).map_err(corrupt)?;
+    let added = Added {
+        id: &facts.id,
+        platform: &facts.platform,
+        state: facts.state(),
+        version: facts.version,
+        admitted_at: facts.admitted_at,
+        window: facts.batch.as_ref().map(WindowAnswer::from),
+        verdict,
+        stop: facts.stop.as_ref().map(StopAnswer::from),
+        region: peek.region.is_none().then(|| facts.region.as_str()),
+    };
+    let mut text = serde_json::to_string(&added).map_err(corrupt)?;
+    // Both are objects with at least one member: `{…}` and `{…}` become `{…,…}`.
+    text.pop();
+    text.push(',');
+    text.push_str(facts.document.trim_start().trim_start_matches('{'));
+    Ok(text)
+}
+
+/// The verdict on an order, with the lab's history where it decides and `history` is wanted.
+pub(super) async fn judge(api: &Api, facts: &OrderFacts, history: bool, now: Timestamp) -> Answer<Verdict> {
+    let entry = api.registry.lab(&facts.lab);
+    let unknown = entry.is_none().then(|| unknown_lab(facts.lab.clone()));
+    let Some(lab) = entry.as_ref().map(|entry| &entry.lab.spec).or(unknown.as_ref()) else {
+        return Err(Problem::unexpected("a lab is neither known nor unknown"));
+    };
+    let platform = api.registry.platform(&facts.platform);
+    let handed_at = facts.transfer.as_ref().and_then(|transfer| transfer.handed_at);
+    let odds = match handed_at {
+        Some(handed_at) if history && wants_odds(facts, lab) => {
+            let elapsed_us = now.as_microsecond() - handed_at.as_microsecond();
+            let row = api.store.odds(&facts.lab, elapsed_us.max(0)).await?;
+            Some((row.asked, row.stopped))
+        }
+        _ => None,
+    };
+    Ok(verdict(facts, lab, platform.as_ref().map(|platform| &platform.spec), odds, now))
+}

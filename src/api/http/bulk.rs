@@ -1,0 +1,258 @@
+//! Many orders at once: NDJSON in, one result a line out, both streamed.
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
+use jiff::Timestamp;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::extract::Query;
+use super::orders::{OnBehalf, Outcome, admit, platform_of, prepare};
+use crate::api::auth::Caller;
+use crate::api::limits::{BODY_MAX, BODY_WITHIN, BULK_MAX};
+use crate::api::problem::{Answer, Code, Document, Problem};
+use crate::api::{Api, json, within};
+use crate::domain::event::Actor;
+use crate::domain::ids::{OrderId, PlatformId};
+use crate::domain::order::{OrderState, Submission};
+
+/// So many orders go into one commit.
+const SET: usize = 256;
+
+/// What became of one line.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Line {
+    /// The number of the line in the request, from 1.
+    line: u64,
+    /// 201 for a new order, 200 for one that was there, else the status of `problem`.
+    status: u16,
+    /// The order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<OrderId>,
+    /// The platform's reference.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<String>,
+    /// Its state, where it is new.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<OrderState>,
+    /// The cutoff of its window, where it is new and has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    closes_at: Option<Timestamp>,
+    /// Why it was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<Document>,
+}
+
+/// Admits many orders: one order a line.
+///
+/// Results come one a line, in the order of the lines, while the request is still being sent: read while
+/// you write. A broken line refuses that line and no other; empty lines are passed over. Each line is
+/// idempotent by its reference, so the whole request can be repeated, and an `Idempotency-Key` is not
+/// needed. At most 64 MiB, and 256 KiB a line. A request that breaks off ends with a line whose
+/// problem says so; lines before it are admitted.
+#[utoipa::path(post, path = "/v1/orders/bulk", tag = "orders", params(OnBehalf),
+    request_body(content = Submission, content_type = "application/x-ndjson"),
+    responses(
+        (status = 200, description = "One result a line", body = Line, content_type = "application/x-ndjson"),
+        (status = 415, description = "`media_type`", body = Document, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid`: the query", body = Document,
+            content_type = "application/problem+json"),
+    ))]
+pub(super) async fn submit(
+    api: State<Api>,
+    caller: Caller,
+    query: Query<OnBehalf>,
+    request: Request,
+) -> Answer<Response> {
+    let platform = platform_of(&api, &caller, query.0.platform)?;
+    if !is_ndjson(request.headers()) {
+        return Err(Problem::new(Code::MediaType, "The Content-Type is not application/x-ndjson."));
+    }
+    let reader = Reader {
+        api: api.0,
+        platform,
+        actor: caller.actor.clone(),
+        body: request.into_body().into_data_stream().boxed(),
+        held: Vec::new(),
+        line: 0,
+        bytes: 0,
+        ended: false,
+    };
+    let results = stream::unfold(reader, |mut reader| async {
+        let results = reader.step().await?;
+        Some((Ok::<_, std::convert::Infallible>(Bytes::from(results)), reader))
+    });
+    let mut response = Body::from_stream(results).into_response();
+    let kind = HeaderValue::from_static("application/x-ndjson");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    Ok(response)
+}
+
+fn is_ndjson(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/json"].contains(&kind)
+}
+
+type Chunks = std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, axum::Error>> + Send>>;
+
+/// Reads lines, and admits as many at once as have come.
+struct Reader {
+    api: Api,
+    platform: PlatformId,
+    actor: Actor,
+    body: Chunks,
+    /// What was read and is no whole line yet.
+    held: Vec<u8>,
+    line: u64,
+    bytes: usize,
+    ended: bool,
+}
+
+/// A line, or why there will be none.
+type Read = (u64, Result<Vec<u8>, Problem>);
+
+impl Reader {
+    /// The results of the next set; `None` at the end.
+    async fn step(&mut self) -> Option<Vec<u8>> {
+        let mut set = Vec::new();
+        self.lines(&mut set);
+        while set.is_empty() && !self.ended {
+            let chunk = match within(BODY_WITHIN, self.body.next()).await {
+                Ok(chunk) => chunk,
+                Err(slow) => {
+                    self.end(&mut set, Some(slow));
+                    break;
+                }
+            };
+            self.take(chunk, &mut set);
+        }
+        // More that is here already goes into the same commit; nobody waits for what is not.
+        while set.len() < SET && !self.ended {
+            let Some(chunk) = self.body.next().now_or_never() else { break };
+            self.take(chunk, &mut set);
+        }
+        if set.is_empty() { None } else { Some(self.admit(set).await) }
+    }
+
+    fn take(&mut self, chunk: Option<Result<Bytes, axum::Error>>, set: &mut Vec<Read>) {
+        match chunk {
+            Some(Ok(bytes)) => {
+                self.bytes += bytes.len();
+                if self.bytes > BULK_MAX {
+                    let text = "The request has more than 64 MiB; later lines were not read.";
+                    return self.end(set, Some(Problem::new(Code::TooLarge, text)));
+                }
+                self.held.extend_from_slice(&bytes);
+                self.lines(set);
+            }
+            Some(Err(_)) => {
+                let text = "The request broke off; later lines were not read.";
+                self.end(set, Some(Problem::new(Code::Malformed, text)));
+            }
+            None => self.end(set, None),
+        }
+    }
+
+    /// Cuts whole lines off what was read, up to a set.
+    fn lines(&mut self, set: &mut Vec<Read>) {
+        let mut from = 0;
+        while set.len() < SET {
+            let Some(length) = self.held[from..].iter().position(|byte| *byte == b'\n') else { break };
+            let line = &self.held[from..from + length];
+            from += length + 1;
+            push(&mut self.line, line, set);
+        }
+        self.held.drain(..from);
+        // A line that is too long already is refused; where it ends, nobody knows.
+        if set.len() < SET && self.held.len() > BODY_MAX && !self.held.contains(&b'\n') {
+            self.held.clear();
+            let text = "The line has more than 256 KiB; later lines were not read.";
+            self.end(set, Some(Problem::new(Code::TooLarge, text)));
+        }
+    }
+
+    fn end(&mut self, set: &mut Vec<Read>, why: Option<Problem>) {
+        self.ended = true;
+        let rest = std::mem::take(&mut self.held);
+        match why {
+            Some(problem) => {
+                self.line += 1;
+                set.push((self.line, Err(problem)));
+            }
+            None => rest.split(|byte| *byte == b'\n').for_each(|line| push(&mut self.line, line, set)),
+        }
+    }
+
+    async fn admit(&self, set: Vec<Read>) -> Vec<u8> {
+        let now = self.api.clock.now();
+        let mut results: Vec<Line> = Vec::with_capacity(set.len());
+        let mut prepared = Vec::with_capacity(set.len());
+        for (line, read) in set {
+            let mut result =
+                Line { line, status: 0, id: None, reference: None, state: None, closes_at: None, problem: None };
+            let checked = read.and_then(|text| json::read::<Submission>(&text)).and_then(|submission| {
+                result.reference = Some(submission.reference.clone());
+                prepare(&self.api, &self.platform, &submission, &self.actor, now)
+            });
+            match checked {
+                Ok(admission) => prepared.push((results.len(), admission)),
+                Err(problem) => result.refuse(problem),
+            }
+            results.push(result);
+        }
+        let (places, prepared): (Vec<usize>, Vec<_>) = prepared.into_iter().unzip();
+        if !prepared.is_empty() {
+            match admit(&self.api, prepared).await {
+                Ok(outcomes) => {
+                    places.into_iter().zip(outcomes).for_each(|(at, outcome)| results[at].set(outcome));
+                }
+                Err(problem) => places.into_iter().for_each(|at| results[at].refuse(problem.clone())),
+            }
+        }
+        let mut text = Vec::with_capacity(results.len() * 160);
+        for result in &results {
+            // Writing JSON to memory cannot fail: every key is a string.
+            let _ = serde_json::to_writer(&mut text, result);
+            text.push(b'\n');
+        }
+        text
+    }
+}
+
+fn push(count: &mut u64, line: &[u8], set: &mut Vec<Read>) {
+    *count += 1;
+    let line = line.trim_ascii();
+    if line.len() > BODY_MAX {
+        set.push((*count, Err(Problem::new(Code::TooLarge, "The line has more than 256 KiB."))));
+    } else if !line.is_empty() {
+        set.push((*count, Ok(line.to_vec())));
+    }
+}
+
+impl Line {
+    fn refuse(&mut self, problem: Problem) {
+        self.status = problem.code().status().as_u16();
+        self.problem = Some(problem.document());
+    }
+
+    fn set(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::New(facts) => {
+                self.status = StatusCode::CREATED.as_u16();
+                self.state = Some(facts.state());
+                self.closes_at = facts.batch.as_ref().map(|batch| batch.closes_at);
+                self.id = Some(facts.id);
+            }
+            Outcome::Same(id) => {
+                self.status = StatusCode::OK.as_u16();
+                self.id = Some(id);
+            }
+            Outcome::Refused(problem) => self.refuse(problem),
+        }
+    }
+}

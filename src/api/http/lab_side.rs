@@ -1,0 +1,270 @@
+//! The lab's own side: what it is asked, what it answers, what it reports.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::answers::StopAnswer;
+use super::extract::{self, Id, Json, Query, answer};
+use super::{batches, stops};
+use crate::api::Api;
+use crate::api::auth::Caller;
+use crate::api::problem::{Answer, Code, Document, Problem};
+use crate::domain::batch::{BatchPhase, later};
+use crate::domain::ids::{EscalationId, LabId, OrderId, StopId};
+use crate::domain::lab::{self, Profile};
+use crate::domain::order::Stage;
+use crate::domain::stop::StopState;
+use crate::store::{self, Report, Reported, Scope, SettleStop, StopSettled, Write, Written};
+
+/// Which stops to list.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StopsQuery {
+    /// The lab, when ops look.
+    lab: Option<LabId>,
+    /// Only in this state: `pending` is what waits for an answer.
+    state: Option<StopState>,
+    /// How many, 1 to 200; 50 unless told.
+    #[param(minimum = 1, maximum = 200)]
+    limit: Option<i64>,
+    /// The `next` of an earlier answer.
+    cursor: Option<String>,
+}
+
+/// What a caller sees of the lab's side: its own lab, or for ops the one that is named.
+fn seen(caller: &Caller, named: Option<LabId>) -> Answer<Scope> {
+    match (&caller.scope, named) {
+        (Scope::Ops, Some(lab)) => Ok(Scope::Lab(lab)),
+        (Scope::Lab(own), Some(named)) if *own != named => Err(Problem::not_found()),
+        (scope, _) => Ok(scope.clone()),
+    }
+}
+
+/// Lists the stops that the lab is asked for.
+#[utoipa::path(get, path = "/v1/lab/stops", tag = "lab", params(StopsQuery),
+    responses(
+        (status = 200, description = "A page of stops", body = stops::Stops),
+        (status = 404, description = "`not_found`: another lab was named.", body = Document,
+            content_type = "application/problem+json"),
+    ))]
+pub(super) async fn stops(api: State<Api>, caller: Caller, query: Query<StopsQuery>) -> Answer<Response> {
+    let StopsQuery { lab, state, limit, cursor } = query.0;
+    let scope = seen(&caller, lab)?;
+    stops::page(&api, &scope, stops::ListQuery { state, limit, cursor }).await
+}
+
+/// Which batches to list.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BatchesQuery {
+    /// The lab, when ops look.
+    lab: Option<LabId>,
+    /// Only in this phase.
+    phase: Option<BatchPhase>,
+    /// How many, 1 to 200; 50 unless told.
+    #[param(minimum = 1, maximum = 200)]
+    limit: Option<i64>,
+    /// The `next` of an earlier answer.
+    cursor: Option<String>,
+}
+
+/// Lists the lab's batches.
+#[utoipa::path(get, path = "/v1/lab/batches", tag = "lab", params(BatchesQuery),
+    responses(
+        (status = 200, description = "A page of batches", body = batches::Batches),
+        (status = 404, description = "`not_found`: another lab was named.", body = Document,
+            content_type = "application/problem+json"),
+    ))]
+pub(super) async fn batches(api: State<Api>, caller: Caller, query: Query<BatchesQuery>) -> Answer<Response> {
+    let BatchesQuery { lab, phase, limit, cursor } = query.0;
+    let scope = seen(&caller, lab)?;
+    batches::page(&api, &scope, batches::ListQuery { lab: None, phase, limit, cursor }).await
+}
+
+/// What a lab says to a stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Word {
+    /// It was taken out: it will not be printed.
+    Removed,
+    /// It is or will be printed.
+    WillPrint,
+    /// Heard; the answer comes later.
+    AnswerLater,
+}
+
+/// The lab's answer to a stop.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StopReply {
+    /// The answer.
+    answer: Word,
+    /// Why, at most 500 characters; the platform sees it.
+    #[serde(default)]
+    #[schema(max_length = 500)]
+    reason: Option<String>,
+    /// With `will_print`: how far the order is.
+    #[serde(default)]
+    stage: Stage,
+}
+
+/// How the stop stands after the answer.
+#[derive(Serialize, ToSchema)]
+pub(super) struct StopOnly {
+    /// The stop.
+    stop: StopAnswer,
+}
+
+/// Answers a stop.
+///
+/// `removed` and `will_print` decide it; a repeat of the deciding answer is taken as such. A contrary
+/// answer after it was decided is kept as evidence and answers `already_decided`.
+#[utoipa::path(post, path = "/v1/lab/stops/{stop}/answer", tag = "lab", request_body = StopReply,
+    params(("stop" = StopId, Path)),
+    responses(
+        (status = 200, description = "How it stands now", body = StopOnly),
+        (status = 404, description = "`not_found`", body = Document, content_type = "application/problem+json"),
+        (status = 409, description = "`already_decided`: `stop` is how it was decided.", body = Document,
+            content_type = "application/problem+json"),
+    ))]
+pub(super) async fn answer_stop(
+    api: State<Api>,
+    caller: Caller,
+    stop: Id<StopId>,
+    body: Json<StopReply>,
+) -> Answer<Response> {
+    let StopReply { answer: word, reason, stage } = body.0;
+    extract::text("reason", reason.as_deref().unwrap_or_default(), 500)?;
+    let now = api.clock.now();
+    let said = match word {
+        Word::Removed => lab::Answer::Removed { reason },
+        Word::WillPrint => lab::Answer::WillPrint { reason, stage },
+        Word::AnswerLater => lab::Answer::AnswerLater,
+    };
+    // A lab that will answer by itself is asked again when the answer would be due.
+    let profile = match &caller.scope {
+        Scope::Lab(own) => api.registry.lab(own).map(|entry| entry.lab.spec.profile.clone()),
+        _ => None,
+    };
+    let again = profile.unwrap_or_else(Profile::default).answers_within;
+    let settle = SettleStop {
+        stop: stop.0,
+        scope: caller.scope.clone(),
+        answer: said,
+        person: false,
+        asked: None,
+        at: now,
+        next_at: later(now, again.0),
+        actor: caller.actor.clone(),
+        escalation: EscalationId::new(now, &*api.random),
+    };
+    let Written::StopSettled(settled) = store::one(&*api.store, Write::SettleStop(Box::new(settle))).await?
+    else {
+        return Err(Problem::unexpected("not a stop"));
+    };
+    match *settled {
+        StopSettled::NotFound => Err(Problem::not_found()),
+        StopSettled::Done(stop) => {
+            api.nudge.transfers.notify_one();
+            Ok(answer(StatusCode::OK, &StopOnly { stop: StopAnswer::from(&stop) }))
+        }
+        StopSettled::Late(stop) => {
+            let agrees = matches!(
+                (word, stop.state),
+                (Word::Removed, StopState::Stopped) | (Word::WillPrint, StopState::TooLate)
+            );
+            let shown = StopAnswer::from(&stop);
+            if agrees {
+                return Ok(answer(StatusCode::OK, &StopOnly { stop: shown }));
+            }
+            let text = "The stop was decided before; this answer was kept as evidence.";
+            Err(Problem::new(Code::AlreadyDecided, text).with("stop", shown))
+        }
+    }
+}
+
+/// How far an order is.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StatusReport {
+    /// The stage that was reached. It never goes back.
+    stage: Stage,
+    /// The lab's own time of it; now unless told.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    at: Option<Timestamp>,
+    /// A reference such as a tracking number, at most 200 characters.
+    #[serde(default)]
+    #[schema(max_length = 200)]
+    reference: Option<String>,
+}
+
+/// What came of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Taken {
+    /// It was taken.
+    Taken,
+    /// An equal or later stage was known.
+    Unchanged,
+    /// It was taken, and contradicts a stop that had been granted: a person was called.
+    ShippedAnyway,
+}
+
+/// What came of a report.
+#[derive(Serialize, ToSchema)]
+pub(super) struct StatusAnswer {
+    /// The order.
+    order: OrderId,
+    /// What came of it.
+    outcome: Taken,
+}
+
+/// Reports how far an order is.
+#[utoipa::path(post, path = "/v1/lab/orders/{order}/status", tag = "lab", request_body = StatusReport,
+    params(("order" = OrderId, Path)),
+    responses(
+        (status = 200, description = "What came of it", body = StatusAnswer),
+        (status = 404, description = "`not_found`", body = Document, content_type = "application/problem+json"),
+        (status = 409, description = "`not_handed_over`: the lab was never given this order; the report is \
+            kept as evidence.", body = Document, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn status(
+    api: State<Api>,
+    caller: Caller,
+    order: Id<OrderId>,
+    body: Json<StatusReport>,
+) -> Answer<Response> {
+    let StatusReport { stage, at, reference } = body.0;
+    extract::text("reference", reference.as_deref().unwrap_or_default(), 200)?;
+    let now = api.clock.now();
+    let report = Report {
+        order: order.0.clone(),
+        scope: caller.scope.clone(),
+        stage,
+        reported_at: at.map_or(now, crate::clock::whole_micros),
+        reference,
+        at: now,
+        actor: caller.actor.clone(),
+        escalation: EscalationId::new(now, &*api.random),
+    };
+    let Written::Reported(reported) = store::one(&*api.store, Write::Report(Box::new(report))).await? else {
+        return Err(Problem::unexpected("not a report"));
+    };
+    let outcome = match reported {
+        Reported::Done => Taken::Taken,
+        Reported::Unchanged => Taken::Unchanged,
+        Reported::ShippedAnyway => Taken::ShippedAnyway,
+        Reported::NotFound => return Err(Problem::not_found()),
+        Reported::NotHanded => {
+            return Err(Problem::new(Code::NotHandedOver, "The gateway never handed this order to the lab."));
+        }
+    };
+    Ok(answer(StatusCode::OK, &StatusAnswer { order: order.0, outcome }))
+}

@@ -1,0 +1,125 @@
+//! The HTTP surface: one file a noun, one attribute that routes and documents.
+
+mod answers;
+mod batches;
+mod bulk;
+mod changes;
+mod escalations;
+mod events;
+mod extract;
+mod keys;
+mod lab_side;
+mod labs;
+mod meta;
+mod orders;
+mod platforms;
+mod promises;
+mod stops;
+
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use self::promises::{Kept, keep_promises};
+use super::Api;
+use super::auth::Role::{Lab, Ops, Platform};
+use super::gate::{Routes, Rule, SCHEME};
+
+/// The frame of the API description.
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Stoppress",
+        description = "Holds print orders until a lab's cutoff, hands them over once, and says truthfully \
+            whether an order can still be stopped.\n\n\
+            **Words.** An order of a *platform* waits in the *batch* of its *window* until the *cutoff*; then \
+            a *transfer* carries it to the *lab*. A *stop* asks that it not be printed; a *verdict* says \
+            what a stop would do now.\n\n\
+            **Conventions.** Instants are RFC 3339 in UTC with up to microseconds; fields that end in `_local` \
+            show the production region's clocks with the zone. Durations are written `30s`, `2m`, `24h`. \
+            Unknown fields are refused by name. Errors are problem documents (RFC 9457) with a stable \
+            `code`; see /problems. Lists are paged: pass `next` of an answer as `cursor`. Objects of \
+            others answer 404, as if they were not there. Every `POST` takes an `Idempotency-Key`; \
+            writes of orders and labs accept `If-Match` with an `ETag`. 429 and 503 carry `Retry-After` in \
+            seconds. In paths, an order is named by its id or, with a platform's key, by `@` and the \
+            platform's own reference, percent-encoded.",
+        license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT")
+    ),
+    components(schemas(crate::api::problem::Document)),
+    tags(
+        (name = "orders", description = "Admit, read and change orders"),
+        (name = "stops", description = "Ask that an order not be printed"),
+        (name = "labs", description = "Labs, their calendars and their batches"),
+        (name = "lab", description = "The lab's own side"),
+        (name = "registry", description = "Platforms and keys"),
+        (name = "ops", description = "Escalations and events"),
+        (name = "meta", description = "Description, health and metrics"),
+    )
+)]
+struct Frame;
+
+/// The description of the whole surface, OpenAPI 3.1.
+#[must_use]
+pub fn openapi() -> OpenApi {
+    routes(None).into_openapi()
+}
+
+pub(super) fn routes(api: Option<&Api>) -> OpenApiRouter<Api> {
+    let mut document = Frame::openapi();
+    let mut bearer = Http::new(HttpAuthScheme::Bearer);
+    bearer.description = Some("`Authorization: Bearer sp_ID_SECRET`, as POST /v1/keys gave it.".to_owned());
+    document.components.get_or_insert_default().add_security_scheme(SCHEME, SecurityScheme::Http(bearer));
+    let own = &[Platform, Ops];
+    let ops = &[Ops];
+    let lab = &[Lab, Ops];
+    let all = &[Platform, Lab, Ops];
+    Routes::new(api, document)
+        .add(Rule::write(own), routes!(orders::submit))
+        .add(Rule::stream(own), routes!(bulk::submit))
+        .add(Rule::read(own), routes!(orders::list))
+        .add(Rule::read(own), routes!(orders::get))
+        .add(Rule::read(own), routes!(orders::verdict))
+        .add(Rule::read(own), routes!(orders::changelog))
+        .add(Rule::write(own), routes!(changes::pay))
+        .add(Rule::write(own), routes!(changes::hold))
+        .add(Rule::write(own), routes!(changes::release))
+        .add(Rule::write(own), routes!(changes::review))
+        .add(Rule::write(ops), routes!(changes::reinstate))
+        .add(Rule::write(own), routes!(changes::patch))
+        .add(Rule::stop(own), routes!(stops::ask))
+        .add(Rule::read(own), routes!(stops::get))
+        .add(Rule::read(own), routes!(stops::list))
+        .add(Rule::read(all), routes!(labs::list))
+        .add(Rule::read(all), routes!(labs::get))
+        .add(Rule::write(ops), routes!(labs::put))
+        .add(Rule::write(ops), routes!(labs::delete))
+        .add(Rule::write(ops), routes!(labs::pause))
+        .add(Rule::write(ops), routes!(labs::resume))
+        .add(Rule::read(all), routes!(labs::cutoffs))
+        .add(Rule::read(all), routes!(labs::cutoffs_ics))
+        .add(Rule::read(ops), routes!(batches::list))
+        .add(Rule::read(lab), routes!(batches::get))
+        .add(Rule::write(ops), routes!(batches::release))
+        .add(Rule::write(ops), routes!(batches::postpone))
+        .add(Rule::read(lab), routes!(lab_side::stops))
+        .add(Rule::write(lab), routes!(lab_side::answer_stop))
+        .add(Rule::write(lab), routes!(lab_side::status))
+        .add(Rule::read(lab), routes!(lab_side::batches))
+        .add(Rule::read(ops), routes!(platforms::list))
+        .add(Rule::read(own), routes!(platforms::get))
+        .add(Rule::write(ops), routes!(platforms::put))
+        .add(Rule::read(ops), routes!(keys::list))
+        .add(Rule::write(ops), routes!(keys::create))
+        .add(Rule::write(ops), routes!(keys::revoke))
+        .add(Rule::read(ops), routes!(escalations::list))
+        .add(Rule::write(ops), routes!(escalations::resolve))
+        .add(Rule::read(ops), routes!(events::list))
+        .add(Rule::PUBLIC, routes!(meta::openapi))
+        .add(Rule::PUBLIC, routes!(meta::problems))
+        .add(Rule::PUBLIC, routes!(meta::healthz))
+        .add(Rule::PUBLIC, routes!(meta::readyz))
+        .add(Rule::PUBLIC, routes!(meta::metrics))
+        .done()
+}

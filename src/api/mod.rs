@@ -1,0 +1,194 @@
+//! Inward: the surface that platforms, labs and ops speak to.
+//!
+//! A handler reads the request, records the intent in the store, nudges whoever acts on it, and
+//! answers from what was recorded. It never calls a lab. Every route is registered through
+//! [`gate`], which is where callers are recognised; there is no other way in.
+
+pub mod auth;
+mod gate;
+pub mod http;
+pub mod idempotency;
+pub mod json;
+pub mod limits;
+pub mod problem;
+pub mod registry;
+pub mod serve;
+pub mod windows;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::Request;
+use axum::response::{IntoResponse as _, Response};
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use self::problem::{Code, Problem};
+use crate::clock::{Clock, Random};
+use crate::domain::Fault;
+use crate::domain::batch::later;
+use crate::domain::lab::DriverSpec;
+use crate::store::{self, Store};
+
+/// How often keys are read again.
+const KEYS_EVERY: SignedDuration = SignedDuration::from_secs(1);
+/// How often labs and platforms are read again.
+const REGISTRY_EVERY: SignedDuration = SignedDuration::from_secs(5);
+
+/// Wakes the loops when there is work for them. They would find it by themselves, later.
+#[derive(Debug, Clone, Default)]
+pub struct Nudge {
+    /// The loop that hands over.
+    pub transfers: Arc<Notify>,
+    /// The loop that forwards stops.
+    pub stops: Arc<Notify>,
+    /// The loop that closes batches.
+    pub closes: Arc<Notify>,
+}
+
+/// Checks a driver's own settings; faults are named from the driver's root.
+pub type CheckDriver = Arc<dyn Fn(&DriverSpec) -> Vec<Fault> + Send + Sync>;
+/// Renders the metrics as text.
+pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// What the surface is made of.
+pub struct Parts {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness for ids and keys.
+    pub random: Arc<dyn Random>,
+    /// Labs and platforms; shared with the loops.
+    pub registry: Arc<registry::Registry>,
+    /// Whom to wake.
+    pub nudge: Nudge,
+    /// Checks drivers.
+    pub check_driver: CheckDriver,
+    /// Renders the metrics.
+    pub metrics: RenderMetrics,
+    /// How often a key may call.
+    pub budgets: limits::Budgets,
+    /// The name of this replica, for `/readyz`.
+    pub replica: String,
+}
+
+/// The state behind every handler. Clones share everything.
+#[derive(Clone)]
+pub struct Api(Arc<Inner>);
+
+/// See [`Parts`].
+pub struct Inner {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) random: Arc<dyn Random>,
+    pub(super) registry: Arc<registry::Registry>,
+    pub(super) keys: auth::Keys,
+    pub(super) nudge: Nudge,
+    check_driver: CheckDriver,
+    metrics: RenderMetrics,
+    limits: limits::Limits,
+    running: idempotency::Running,
+    replica: String,
+}
+
+impl std::ops::Deref for Api {
+    type Target = Inner;
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Api").field("replica", &self.replica).finish_non_exhaustive()
+    }
+}
+
+impl Api {
+    /// Puts the parts together and reads the keys.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn open(parts: Parts) -> store::Result<Self> {
+        let Parts { store, clock, random, registry, nudge, check_driver, metrics, budgets, replica } = parts;
+        let keys = auth::Keys::load(Arc::clone(&store)).await?;
+        let limits = limits::Limits::new(budgets, Arc::clone(&clock));
+        let running = idempotency::Running::default();
+        let inner = Inner {
+            store,
+            clock,
+            random,
+            registry,
+            keys,
+            nudge,
+            check_driver,
+            metrics,
+            limits,
+            running,
+            replica,
+        };
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// Reads keys every second, and labs and platforms every five, until told to end: what other
+    /// replicas changed.
+    pub async fn keep_fresh(&self, end: CancellationToken) {
+        let keys = every(&*self.clock, KEYS_EVERY, &end, |_| self.keys.refresh());
+        let registry = every(&*self.clock, REGISTRY_EVERY, &end, |now| self.registry.refresh(now));
+        tokio::join!(keys, registry);
+    }
+}
+
+async fn every<F: Future<Output = store::Result<()>>>(
+    clock: &dyn Clock,
+    pause: SignedDuration,
+    end: &CancellationToken,
+    work: impl Fn(Timestamp) -> F,
+) {
+    loop {
+        tokio::select! {
+            () = end.cancelled() => return,
+            () = clock.sleep_until(later(clock.now(), pause)) => {}
+        }
+        if let Err(error) = work(clock.now()).await {
+            tracing::warn!(%error, "what other replicas changed was not read");
+        }
+    }
+}
+
+/// The routes with everything around them. Merge other services in before serving it.
+#[must_use]
+pub fn router(api: &Api) -> axum::Router {
+    let (router, _) = http::routes(Some(api)).split_for_parts();
+    router
+        .method_not_allowed_fallback(wrong_method)
+        .fallback(no_route)
+        .layer(CatchPanicLayer::custom(panicked))
+        .with_state(api.clone())
+}
+
+async fn no_route(request: Request) -> Response {
+    let text = format!("{} is not a route of the gateway.", request.uri().path());
+    Problem::new(Code::NoSuchRoute, text).into_response()
+}
+
+async fn wrong_method(request: Request) -> Response {
+    let text = format!("{} does not take {}.", request.uri().path(), request.method());
+    Problem::new(Code::MethodNotAllowed, text).into_response()
+}
+
+fn panicked(cause: Box<dyn std::any::Any + Send + 'static>) -> Response {
+    let text = cause.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| cause.downcast_ref::<&str>().copied()).unwrap_or("no text");
+    tracing::error!(panic = text, "a handler panicked");
+    Problem::new(Code::Internal, "The request ran into a mistake of the gateway.").into_response()
+}
+
+/// Waits at most so long for something from outside.
+pub(super) async fn within<F: Future>(limit: Duration, work: F) -> Result<F::Output, Problem> {
+    let text = || format!("The body did not come within {} s.", limit.as_secs());
+    tokio::time::timeout(limit, work).await.map_err(|_| Problem::new(Code::TooSlow, text()))
+}

@@ -1,0 +1,172 @@
+//! Labs and platforms, kept ready: what the store has, with calendars built.
+//!
+//! Read again after every change made here, and every few seconds, so that changes at another replica
+//! act too. A lab whose definition cannot be built any more (its zone has vanished from the data, say)
+//! stays as it was, and the log says so.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use jiff::Timestamp;
+
+use crate::domain::ids::{LabId, PlatformId};
+use crate::domain::lab::{DriverSpec, Lab, LabPolicy, LabSpec, Profile, StopsVia};
+use crate::domain::platform::PlatformSpec;
+use crate::domain::zones::Zones;
+use crate::store::{self, LabRow, Store};
+
+/// A lab, ready to admit orders.
+#[derive(Debug, Clone)]
+pub struct LabEntry {
+    /// The lab with its calendars.
+    pub lab: Lab,
+    /// The version of its definition.
+    pub version: i64,
+    /// Since when it is paused, and why.
+    pub paused: Option<(Timestamp, String)>,
+    /// When it was changed.
+    pub updated_at: Timestamp,
+    zones: u64,
+}
+
+/// A platform.
+#[derive(Debug, Clone)]
+pub struct PlatformEntry {
+    /// Its definition.
+    pub spec: PlatformSpec,
+    /// The version of its definition.
+    pub version: i64,
+}
+
+/// Everything at one instant.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// The labs.
+    pub labs: BTreeMap<LabId, Arc<LabEntry>>,
+    /// The platforms.
+    pub platforms: BTreeMap<PlatformId, Arc<PlatformEntry>>,
+}
+
+/// The cache.
+#[derive(Debug)]
+pub struct Registry {
+    store: Arc<dyn Store>,
+    zones: RwLock<(u64, Zones)>,
+    snapshot: RwLock<Arc<Snapshot>>,
+    /// One refresh at a time, so that an older read never overwrites a newer one.
+    refreshing: tokio::sync::Mutex<()>,
+}
+
+impl Registry {
+    /// Reads everything for the first time.
+    pub async fn load(store: Arc<dyn Store>, zones: Zones, now: Timestamp) -> store::Result<Self> {
+        let registry = Self {
+            store,
+            zones: RwLock::new((0, zones)),
+            snapshot: RwLock::default(),
+            refreshing: tokio::sync::Mutex::new(()),
+        };
+        registry.refresh(now).await?;
+        Ok(registry)
+    }
+
+    /// Reads everything again.
+    pub async fn refresh(&self, now: Timestamp) -> store::Result<()> {
+        let _turn = self.refreshing.lock().await;
+        let (labs, platforms) = (self.store.labs().await?, self.store.platforms().await?);
+        let old = self.snapshot();
+        let (generation, zones) = self.zones.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut fresh = Snapshot::default();
+        for row in labs {
+            let before = old.labs.get(&row.id);
+            if let Some(entry) = lab(&row, before, generation, &zones, now) {
+                fresh.labs.insert(row.id, entry);
+            }
+        }
+        for row in platforms {
+            match serde_json::from_str(&row.spec) {
+                Ok(spec) => {
+                    let entry = PlatformEntry { spec, version: row.version };
+                    fresh.platforms.insert(row.id, Arc::new(entry));
+                }
+                Err(error) => tracing::error!(platform = %row.id, %error, "a stored platform cannot be read"),
+            }
+        }
+        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);
+        Ok(())
+    }
+
+    /// Everything as it was read last.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A lab.
+    #[must_use]
+    pub fn lab(&self, id: &LabId) -> Option<Arc<LabEntry>> {
+        self.snapshot.read().unwrap_or_else(PoisonError::into_inner).labs.get(id).cloned()
+    }
+
+    /// A platform.
+    #[must_use]
+    pub fn platform(&self, id: &PlatformId) -> Option<Arc<PlatformEntry>> {
+        self.snapshot.read().unwrap_or_else(PoisonError::into_inner).platforms.get(id).cloned()
+    }
+
+    /// The zone data in use.
+    #[must_use]
+    pub fn zones(&self) -> Zones {
+        self.zones.read().unwrap_or_else(PoisonError::into_inner).1.clone()
+    }
+
+    /// Takes newer zone data; every calendar is built again at the next [`Registry::refresh`].
+    pub fn set_zones(&self, zones: Zones) {
+        let mut held = self.zones.write().unwrap_or_else(PoisonError::into_inner);
+        *held = (held.0 + 1, zones);
+    }
+}
+
+fn lab(
+    row: &LabRow,
+    before: Option<&Arc<LabEntry>>,
+    generation: u64,
+    zones: &Zones,
+    now: Timestamp,
+) -> Option<Arc<LabEntry>> {
+    let same = |entry: &&Arc<LabEntry>| entry.version == row.version && entry.zones == generation;
+    if let Some(entry) = before.filter(same) {
+        if entry.paused == row.paused {
+            return Some(Arc::clone(entry));
+        }
+        return Some(Arc::new(LabEntry { paused: row.paused.clone(), ..LabEntry::clone(entry) }));
+    }
+    let built = serde_json::from_str(&row.spec)
+        .map_err(|error| error.to_string())
+        .and_then(|spec| {
+            Lab::build(spec, zones, now)
+                .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        })
+        .map_err(|error| tracing::error!(lab = %row.id, error, "a stored lab cannot be built; it stays as it was"));
+    let Ok(lab) = built else { return before.cloned() };
+    Some(Arc::new(LabEntry {
+        lab,
+        version: row.version,
+        paused: row.paused.clone(),
+        updated_at: row.updated_at,
+        zones: generation,
+    }))
+}
+
+/// What is assumed of a lab that was deleted, of which old orders still speak: nothing.
+#[must_use]
+pub fn unknown_lab(id: LabId) -> LabSpec {
+    LabSpec {
+        name: id.to_string(),
+        id,
+        driver: DriverSpec { kind: "person".to_owned(), settings: serde_json::Map::new() },
+        profile: Profile::default(),
+        policy: LabPolicy { stops_via: StopsVia::GatewayOnly, ..LabPolicy::default() },
+        regions: Vec::new(),
+    }
+}

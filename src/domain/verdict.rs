@@ -1,0 +1,366 @@
+//! The verdict: can this order still be stopped, until when, and who decides.
+//!
+//! A verdict is advice, computed from the stored facts of one order; the grant itself is
+//! [`stop::grant`](super::stop::grant), on the facts that hold when a stop is asked. The two agree:
+//! the verdict says `yes` if and only if a stop asked on these facts is granted at once.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::batch::{BatchPhase, TransferPhase, later};
+use super::ids::OrderId;
+use super::lab::{Contact, LabSpec, StopsVia, TakesStops};
+use super::order::{Held, OrderFacts, Stage};
+use super::platform::{PlatformSpec, Refund, ServiceFee};
+use super::stop::{Evidence, StopFacts, StopState};
+
+/// Below so many cases no odds are shown.
+pub const CASES_MIN: i64 = 10;
+/// The 97.5 % quantile of the normal distribution: what makes the interval one of 95 %.
+const Z: f64 = 1.959_964;
+
+/// Whether the order can still be stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CanStop {
+    /// The gateway still has it: a stop before `until` succeeds, guaranteed.
+    Yes,
+    /// The lab has it and may say yes.
+    AskLab,
+    /// There is no channel for a machine: a person asks.
+    AskPerson,
+    /// It is being handed over, or a stop is pending: ask again in seconds.
+    NotYetKnown,
+    /// No.
+    No,
+}
+
+/// Why. The list is closed: a new word comes with a new version of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// It is not paid for, and so in no batch.
+    AwaitingPayment,
+    /// It is held, and so in no batch.
+    OnHold,
+    /// It is in review, and so in no batch.
+    InReview,
+    /// Its window is open.
+    InOpenBatch,
+    /// Its window has closed, and nothing has left the house yet. It may leave at any moment.
+    WaitingForTransfer,
+    /// It is being handed over right now.
+    BeingTransferred,
+    /// It was sent, and whether the lab has it is not known yet.
+    TransferUnclear,
+    /// It was sent, and a person finds out whether the lab has it.
+    TransferWithAPerson,
+    /// The lab has it.
+    AtLab,
+    /// The lab has it, and produces at once.
+    ImmediateProduction,
+    /// The lab has it, and what it has is final by contract.
+    LabNeverTakesStops,
+    /// The lab makes it.
+    InProduction,
+    /// It has left the lab.
+    Shipped,
+    /// A stop was asked, and its answer is still to come.
+    StopPending,
+    /// A stop was asked, and a person decides on it.
+    StopWithAPerson,
+    /// It is stopped.
+    AlreadyStopped,
+    /// Some of its lines are stopped.
+    StoppedInPart,
+    /// A stop was asked, and the lab said no.
+    RefusedByLab,
+    /// A stop was asked, and it was too late.
+    TooLate,
+}
+
+/// Who decides on a stop that is asked now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DecidedBy {
+    /// The gateway, at once.
+    Gateway,
+    /// The lab.
+    Lab,
+    /// A person.
+    Person,
+    /// Nobody: there is nothing left to decide.
+    Nobody,
+}
+
+/// Through whom the answer comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Channel {
+    /// Ask for the stop here: the gateway asks the lab, or a person who does.
+    Gateway,
+    /// Ask for the stop here, and contact the lab as well: it decides with people.
+    Contact,
+}
+
+/// What to do, and until when an answer is due.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Next {
+    /// Through whom.
+    pub channel: Channel,
+    /// Whom to ask at the lab; null where the lab takes stops through the gateway only.
+    pub contact: Option<Contact>,
+    /// The latest instant of an answer, if the stop is asked now; of one that was asked, its deadline.
+    #[schema(value_type = String, format = DateTime)]
+    pub answer_due_at: Timestamp,
+}
+
+/// How comparable stops at this lab ended.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Odds {
+    /// How many were asked as long after the hand-over.
+    pub asked: i64,
+    /// How many of them the lab took out.
+    pub stopped: i64,
+    /// Lower end of the 95 % Wilson interval of the share that is stopped, 0 to 1.
+    pub low: f64,
+    /// Its upper end.
+    pub high: f64,
+}
+
+impl Odds {
+    /// The odds of `stopped` out of `asked`; `None` below [`CASES_MIN`] cases.
+    #[must_use]
+    pub fn of(asked: i64, stopped: i64) -> Option<Self> {
+        if asked < CASES_MIN || !(0..=asked).contains(&stopped) {
+            return None;
+        }
+        let n = asked as f64;
+        let share = stopped as f64 / n;
+        let z2 = Z * Z;
+        let centre = (share + z2 / (2.0 * n)) / (1.0 + z2 / n);
+        let half = Z / (1.0 + z2 / n) * (share * (1.0 - share) / n + z2 / (4.0 * n * n)).sqrt();
+        let cut = |x: f64| (x.clamp(0.0, 1.0) * 10_000.0).round() / 10_000.0;
+        Some(Self { asked, stopped, low: cut(centre - half), high: cut(centre + half) })
+    }
+}
+
+/// What a stop brings with it, by the platform's policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Consequences {
+    /// Who refunds.
+    pub refund: Refund,
+    /// What happens to the service fee.
+    pub service_fee: ServiceFee,
+    /// Whether the goods go back to stock.
+    pub restock: bool,
+    /// An item is made for one customer: there is no right of withdrawal once it is made.
+    pub personalised: bool,
+}
+
+/// What of an order can still be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Changeable {
+    /// `ship_to`.
+    ShippingAddress,
+    /// `bill_to`.
+    BillingAddress,
+    /// `items`.
+    Items,
+}
+
+/// Can this order still be stopped?
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Verdict {
+    /// The order.
+    pub order: OrderId,
+    /// The instant of this verdict. It is decided when a stop is asked, not when the verdict is read.
+    #[schema(value_type = String, format = DateTime)]
+    pub as_of: Timestamp,
+    /// Whether it can be stopped.
+    pub can_stop: CanStop,
+    /// Why.
+    pub reason: Reason,
+    /// Until when `yes` is guaranteed: the cutoff of its window. Null with `yes`: it can be stopped
+    /// now, and no instant is promised.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub until: Option<Timestamp>,
+    /// `until` as the clocks of the production region show it, with the zone.
+    #[schema(example = "2026-11-22T00:00:00+01:00[Europe/Berlin]")]
+    pub until_local: Option<String>,
+    /// Who decides on a stop that is asked now.
+    pub decided_by: DecidedBy,
+    /// What to do where the gateway does not decide by itself.
+    pub next: Option<Next>,
+    /// How comparable stops ended, where the lab decides; null below 10 cases.
+    pub odds: Option<Odds>,
+    /// What a stop brings with it.
+    pub consequences: Consequences,
+    /// What can still be changed.
+    pub can_change: Vec<Changeable>,
+}
+
+/// What the stored facts say, before dates, contacts and policies are added.
+type Ruling = (CanStop, Reason, DecidedBy);
+
+/// The ruling on a stop that is asked on these facts.
+fn ruling(order: &OrderFacts, lab: &LabSpec) -> Ruling {
+    if let Some(stop) = &order.stop {
+        return asked(stop, order);
+    }
+    let no = |reason| (CanStop::No, reason, DecidedBy::Nobody);
+    let yes = |reason| (CanStop::Yes, reason, DecidedBy::Gateway);
+    let takes = lab.profile.stops;
+    let made = matches!(order.stage, Stage::InProduction | Stage::Printed);
+    if order.stage == Stage::Shipped {
+        return no(Reason::Shipped);
+    }
+    if made && takes != TakesStops::Yes {
+        return no(Reason::InProduction);
+    }
+    match order.transfer.as_ref().map(|transfer| transfer.phase) {
+        None => yes(waiting(order)),
+        Some(TransferPhase::Closed | TransferPhase::Empty) => yes(Reason::WaitingForTransfer),
+        Some(TransferPhase::Sending) => (CanStop::NotYetKnown, Reason::BeingTransferred, DecidedBy::Lab),
+        Some(TransferPhase::Unknown) => (CanStop::NotYetKnown, Reason::TransferUnclear, DecidedBy::Lab),
+        Some(TransferPhase::WithAPerson) => {
+            (CanStop::AskPerson, Reason::TransferWithAPerson, DecidedBy::Person)
+        }
+        Some(TransferPhase::AtLab) => {
+            let at_once = lab.policy.immediate_production;
+            match takes {
+                TakesStops::Yes if made => (CanStop::AskLab, Reason::InProduction, DecidedBy::Lab),
+                TakesStops::Yes => (CanStop::AskLab, Reason::AtLab, DecidedBy::Lab),
+                TakesStops::No if at_once => {
+                    (CanStop::AskPerson, Reason::ImmediateProduction, DecidedBy::Person)
+                }
+                TakesStops::No => (CanStop::AskPerson, Reason::AtLab, DecidedBy::Person),
+                TakesStops::FinalOnReceipt if at_once => no(Reason::ImmediateProduction),
+                TakesStops::FinalOnReceipt => no(Reason::LabNeverTakesStops),
+            }
+        }
+    }
+}
+
+/// Why an order that is in no transfer waits.
+fn waiting(order: &OrderFacts) -> Reason {
+    match &order.batch {
+        Some(batch) if batch.phase == BatchPhase::Open => Reason::InOpenBatch,
+        Some(_) => Reason::WaitingForTransfer,
+        None if !order.paid => Reason::AwaitingPayment,
+        None if order.held == Held::Review => Reason::InReview,
+        None => Reason::OnHold,
+    }
+}
+
+/// The ruling where a stop was asked before.
+fn asked(stop: &StopFacts, order: &OrderFacts) -> Ruling {
+    let no = |reason| (CanStop::No, reason, DecidedBy::Nobody);
+    match stop.state {
+        // A proof that the lab never had it may still decide, but nobody can promise one.
+        StopState::Pending => (CanStop::NotYetKnown, Reason::StopPending, DecidedBy::Lab),
+        StopState::WithAPerson => (CanStop::AskPerson, Reason::StopWithAPerson, DecidedBy::Person),
+        StopState::Stopped => no(Reason::AlreadyStopped),
+        StopState::StoppedInPart => no(Reason::StoppedInPart),
+        StopState::TooLate => no(match (stop.evidence, order.stage) {
+            (_, Stage::Shipped) | (Some(Evidence::Shipped), _) => Reason::Shipped,
+            (Some(Evidence::InProduction), _) => Reason::InProduction,
+            (Some(Evidence::LabRefused), _) => Reason::RefusedByLab,
+            (Some(Evidence::FinalOnReceipt), _) => Reason::LabNeverTakesStops,
+            _ => Reason::TooLate,
+        }),
+    }
+}
+
+/// Whether odds say something about these facts: only where the lab decides.
+#[must_use]
+pub fn wants_odds(order: &OrderFacts, lab: &LabSpec) -> bool {
+    ruling(order, lab).0 == CanStop::AskLab
+}
+
+/// The verdict on an order as of `now`. `odds` is `(asked, stopped)` of comparable stops.
+#[must_use]
+pub fn verdict(
+    order: &OrderFacts,
+    lab: &LabSpec,
+    platform: Option<&PlatformSpec>,
+    odds: Option<(i64, i64)>,
+    now: Timestamp,
+) -> Verdict {
+    let (can_stop, reason, decided_by) = ruling(order, lab);
+    // A cutoff that has passed while the batch is still stored as open is promised to nobody.
+    let window = order.batch.as_ref().filter(|batch| reason == Reason::InOpenBatch && batch.closes_at > now);
+    Verdict {
+        order: order.id.clone(),
+        as_of: now,
+        can_stop,
+        reason,
+        until: window.map(|batch| batch.closes_at),
+        until_local: window.map(|batch| batch.closes_at_local.clone()),
+        decided_by,
+        next: next(can_stop, order, lab, now),
+        odds: odds
+            .filter(|_| can_stop == CanStop::AskLab)
+            .and_then(|(asked, stopped)| Odds::of(asked, stopped)),
+        consequences: consequences(order, platform),
+        can_change: can_change(order),
+    }
+}
+
+fn next(can_stop: CanStop, order: &OrderFacts, lab: &LabSpec, now: Timestamp) -> Option<Next> {
+    if matches!(can_stop, CanStop::Yes | CanStop::No) {
+        return None;
+    }
+    let via = lab.policy.stops_via;
+    let contact = lab.policy.contact.clone().filter(|_| via != StopsVia::GatewayOnly);
+    let channel =
+        if via == StopsVia::Contact && contact.is_some() { Channel::Contact } else { Channel::Gateway };
+    let answered = later(now, lab.profile.answers_within.0);
+    let unclear = matches!(can_stop, CanStop::NotYetKnown);
+    let answer_due_at = match (&order.stop, &order.transfer) {
+        (Some(stop), _) => stop.deadline_at,
+        // By then it is known whether the lab has it, or a person takes it.
+        (None, Some(transfer)) if unclear => transfer.deadline_at,
+        _ => answered,
+    };
+    Some(Next { channel, contact, answer_due_at })
+}
+
+fn consequences(order: &OrderFacts, platform: Option<&PlatformSpec>) -> Consequences {
+    let policy = platform.map(|platform| platform.policy.clone()).unwrap_or_default();
+    Consequences {
+        refund: policy.refund,
+        service_fee: policy.service_fee,
+        restock: policy.restock,
+        // The document was written by `Submission::document`. Inside of a string its quotes would
+        // be escaped, and the values of options and metadata are strings: only an item matches.
+        personalised: order.document.contains(r#""personalised":true"#),
+    }
+}
+
+/// What of an order its stored facts allow to be changed. The store decides again when it is.
+#[must_use]
+pub fn can_change(order: &OrderFacts) -> Vec<Changeable> {
+    let mut list = Vec::new();
+    let handed = order
+        .transfer
+        .as_ref()
+        .is_some_and(|transfer| !matches!(transfer.phase, TransferPhase::Closed | TransferPhase::Empty));
+    if handed || order.stop.is_some() || order.stage != Stage::Received {
+        return list;
+    }
+    list.push(Changeable::ShippingAddress);
+    if order.batch.is_none() && !order.paid {
+        list.push(Changeable::BillingAddress);
+    }
+    if order.batch.is_none() && order.paid && order.held == Held::Review {
+        list.push(Changeable::Items);
+    }
+    list
+}
+
+#[cfg(test)]
+#[path = "verdict_tests.rs"]
+mod tests;

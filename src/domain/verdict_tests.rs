@@ -1,0 +1,264 @@
+//! Every combination of stored facts, and what must hold of its verdict.
+
+use super::*;
+use crate::domain::batch::{BatchFacts, TransferFacts};
+use crate::domain::ids::{BatchId, LabId, PlatformId, RegionId, StopId, TransferId};
+use crate::domain::lab::{DriverSpec, LabPolicy, Profile};
+use crate::domain::order::OrderState;
+use crate::domain::stop::{AskedBy, grant};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_795_000_000 + second).unwrap()
+}
+
+fn hex32(kind: &str) -> String {
+    format!("{kind}_{}", "0".repeat(32))
+}
+
+fn lab(stops: TakesStops, via: StopsVia, at_once: bool) -> LabSpec {
+    LabSpec {
+        id: LabId::parse("nordprint").unwrap(),
+        name: "Nordprint".into(),
+        driver: DriverSpec { kind: "person".into(), settings: serde_json::Map::new() },
+        profile: Profile { stops, ..Profile::default() },
+        policy: LabPolicy {
+            stops_via: via,
+            contact: Some(Contact { email: Some("a@b.example".into()), ..Contact::default() }),
+            immediate_production: at_once,
+            grace: None,
+        },
+        regions: Vec::new(),
+    }
+}
+
+fn batch(phase: BatchPhase, closes_at: Timestamp) -> BatchFacts {
+    BatchFacts {
+        id: BatchId::parse(&hex32("bat")).unwrap(),
+        lab: LabId::parse("nordprint").unwrap(),
+        region: RegionId::parse("fi").unwrap(),
+        phase,
+        direct: false,
+        opens_at: at(-100),
+        window_at: closes_at,
+        closes_at,
+        closes_at_local: "local".into(),
+        production_date: "2026-11-21".into(),
+        rule: "regular 24:00".into(),
+        time_zone: "Europe/Helsinki".into(),
+        tzdata: "2026f".into(),
+        closed_at: None,
+        version: 1,
+    }
+}
+
+fn transfer(phase: TransferPhase) -> TransferFacts {
+    TransferFacts {
+        id: TransferId::parse(&hex32("trf")).unwrap(),
+        lab: LabId::parse("nordprint").unwrap(),
+        batch: BatchId::parse(&hex32("bat")).unwrap(),
+        phase,
+        fence: 1,
+        attempts: 1,
+        unresolved: 1,
+        first_at: at(0),
+        horizon_at: at(300),
+        key_until: None,
+        deadline_at: at(6000),
+        next_at: at(0),
+        handed_at: None,
+        version: 1,
+    }
+}
+
+fn stop(state: StopState, evidence: Option<Evidence>) -> StopFacts {
+    StopFacts {
+        id: StopId::parse(&hex32("stp")).unwrap(),
+        order: OrderId::parse(&hex32("ord")).unwrap(),
+        state,
+        evidence,
+        reason: "wrong size".into(),
+        comment: None,
+        asked_by: AskedBy::System,
+        asked_at: at(0),
+        handed_at: None,
+        deadline_at: at(1800),
+        next_at: at(0),
+        attempts: 0,
+        delivered_at: None,
+        decided_at: None,
+        answer: None,
+    }
+}
+
+/// Every order that the stored facts can describe, stops aside.
+fn orders() -> Vec<OrderFacts> {
+    let bare = OrderFacts {
+        id: OrderId::parse(&hex32("ord")).unwrap(),
+        platform: PlatformId::parse("shop").unwrap(),
+        lab: LabId::parse("nordprint").unwrap(),
+        region: RegionId::parse("fi").unwrap(),
+        reference: "A-1".into(),
+        document: r#"{"items":[{"personalised":true}]}"#.into(),
+        admitted_at: at(-50),
+        paid: true,
+        held: Held::No,
+        stage: Stage::Received,
+        version: 1,
+        batch: None,
+        transfer: None,
+        stop: None,
+    };
+    let mut all = Vec::new();
+    for (paid, held) in [(false, Held::No), (true, Held::Hold), (true, Held::Review)] {
+        all.push(OrderFacts { paid, held, ..bare.clone() });
+    }
+    for phase in [BatchPhase::Open, BatchPhase::Closed] {
+        for closes in [-10, 0, 10] {
+            all.push(OrderFacts { batch: Some(batch(phase, at(closes))), ..bare.clone() });
+        }
+    }
+    for phase in (0..=5).filter_map(TransferPhase::from_code) {
+        for stage in (0..=3).filter_map(Stage::from_code) {
+            all.push(OrderFacts {
+                stage,
+                batch: Some(batch(BatchPhase::HandedOn, at(-10))),
+                transfer: Some(transfer(phase)),
+                ..bare.clone()
+            });
+        }
+    }
+    all
+}
+
+fn labs() -> Vec<LabSpec> {
+    let mut all = Vec::new();
+    for stops in [TakesStops::Yes, TakesStops::No, TakesStops::FinalOnReceipt] {
+        for via in [StopsVia::Lab, StopsVia::GatewayOnly, StopsVia::Contact] {
+            all.extend([false, true].map(|at_once| lab(stops, via, at_once)));
+        }
+    }
+    all
+}
+
+#[test]
+fn yes_if_and_only_if_a_stop_is_granted_at_once() {
+    for order in orders() {
+        for lab in labs() {
+            let now = verdict(&order, &lab, None, None, at(0));
+            let (state, _) = grant(order.transfer.as_ref(), order.stage, &lab.profile);
+            let expected = match state {
+                StopState::Stopped => vec![CanStop::Yes],
+                StopState::Pending => vec![CanStop::AskLab, CanStop::NotYetKnown],
+                StopState::WithAPerson => vec![CanStop::AskPerson],
+                StopState::TooLate => vec![CanStop::No],
+                StopState::StoppedInPart => vec![],
+            };
+            assert!(expected.contains(&now.can_stop), "{:?} but {state:?} of {order:?}", now.can_stop);
+            assert_eq!(now.can_stop == CanStop::Yes, now.decided_by == DecidedBy::Gateway);
+            assert_eq!(now.can_stop == CanStop::No, now.decided_by == DecidedBy::Nobody);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_promised_in_the_past_or_without_an_open_window() {
+    for order in orders() {
+        for lab in labs() {
+            let now = verdict(&order, &lab, None, None, at(0));
+            assert_eq!(now.until.is_some(), now.until_local.is_some());
+            if let Some(until) = now.until {
+                assert!(until > at(0) && now.can_stop == CanStop::Yes && now.reason == Reason::InOpenBatch);
+            }
+            assert_eq!(now.next.is_none(), matches!(now.can_stop, CanStop::Yes | CanStop::No));
+            assert!(now.next.iter().all(|next| next.answer_due_at > at(0)));
+            let hidden = lab.policy.stops_via == StopsVia::GatewayOnly;
+            assert!(now.next.iter().all(|next| next.contact.is_none() == hidden));
+            assert!(now.consequences.personalised);
+        }
+    }
+}
+
+#[test]
+fn after_a_stop_was_asked_there_is_never_a_yes() {
+    let cases = [
+        (StopState::Pending, None, CanStop::NotYetKnown, Reason::StopPending),
+        (StopState::WithAPerson, Some(Evidence::NoAnswer), CanStop::AskPerson, Reason::StopWithAPerson),
+        (StopState::Stopped, Some(Evidence::NeverHanded), CanStop::No, Reason::AlreadyStopped),
+        (StopState::StoppedInPart, Some(Evidence::LabRemoved), CanStop::No, Reason::StoppedInPart),
+        (StopState::TooLate, Some(Evidence::LabRefused), CanStop::No, Reason::RefusedByLab),
+        (StopState::TooLate, Some(Evidence::InProduction), CanStop::No, Reason::InProduction),
+        (StopState::TooLate, Some(Evidence::FinalOnReceipt), CanStop::No, Reason::LabNeverTakesStops),
+        (StopState::TooLate, Some(Evidence::PersonConfirmed), CanStop::No, Reason::TooLate),
+    ];
+    for mut order in orders() {
+        for lab in labs() {
+            for (state, evidence, can_stop, reason) in cases {
+                order.stop = Some(stop(state, evidence));
+                let now = verdict(&order, &lab, None, Some((100, 50)), at(0));
+                assert_eq!(now.can_stop, can_stop);
+                let left = order.stage == Stage::Shipped && state == StopState::TooLate;
+                assert_eq!(now.reason, if left { Reason::Shipped } else { reason });
+                assert_eq!(now.odds, None);
+                assert_eq!(now.can_change, []);
+            }
+        }
+    }
+}
+
+#[test]
+fn states_have_their_reasons() {
+    let lab = lab(TakesStops::Yes, StopsVia::Lab, false);
+    for order in orders() {
+        let now = verdict(&order, &lab, None, None, at(0));
+        let expected = match order.state() {
+            OrderState::AwaitingPayment => Reason::AwaitingPayment,
+            OrderState::OnHold => Reason::OnHold,
+            OrderState::InReview => Reason::InReview,
+            OrderState::InBatch => Reason::InOpenBatch,
+            OrderState::Closed => Reason::WaitingForTransfer,
+            OrderState::Sending => Reason::BeingTransferred,
+            OrderState::Unknown => Reason::TransferUnclear,
+            OrderState::AtLab => Reason::AtLab,
+            OrderState::WithAPerson => Reason::TransferWithAPerson,
+            OrderState::Shipped => Reason::Shipped,
+            // A report of the lab is kept on the order; what a stop does follows the transfer.
+            OrderState::InProduction | OrderState::Printed | OrderState::Stopped => continue,
+        };
+        assert_eq!(now.reason, expected, "{:?}", order.state());
+    }
+}
+
+#[test]
+fn what_can_change_follows_the_state() {
+    use Changeable::{BillingAddress, Items, ShippingAddress};
+    for order in orders() {
+        let expected: &[Changeable] = match order.state() {
+            OrderState::AwaitingPayment => &[ShippingAddress, BillingAddress],
+            OrderState::InReview => &[ShippingAddress, Items],
+            OrderState::OnHold | OrderState::InBatch | OrderState::Closed => &[ShippingAddress],
+            _ => &[],
+        };
+        assert_eq!(can_change(&order), expected, "{:?}", order.state());
+    }
+}
+
+#[test]
+fn odds_are_never_invented() {
+    assert_eq!(Odds::of(9, 9), None);
+    assert_eq!(Odds::of(20, 21), None);
+    // Wilson's interval for 10 of 10 and 0 of 10, as tabulated.
+    let all = Odds::of(10, 10).unwrap();
+    assert!((all.low - 0.7225).abs() < 1e-4 && (all.high - 1.0).abs() < 1e-9, "{all:?}");
+    let none = Odds::of(10, 0).unwrap();
+    assert!(none.low.abs() < 1e-9 && (none.high - 0.2775).abs() < 1e-4, "{none:?}");
+    let half = Odds::of(100, 50).unwrap();
+    assert!((half.low - 0.4038).abs() < 1e-4 && (half.high - 0.5962).abs() < 1e-4, "{half:?}");
+    let order = orders()
+        .into_iter()
+        .find(|order| order.transfer.as_ref().is_some_and(|transfer| transfer.phase == TransferPhase::AtLab))
+        .unwrap();
+    let lab = lab(TakesStops::Yes, StopsVia::Lab, false);
+    assert!(wants_odds(&order, &lab));
+    assert_eq!(verdict(&order, &lab, None, Some((9, 9)), at(0)).odds, None);
+    assert_eq!(verdict(&order, &lab, None, Some((100, 50)), at(0)).odds, Some(half));
+}
