@@ -1,32 +1,28 @@
 //! Arguments to command to exit code.
 
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::{self, BufWriter, IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use clap::Parser;
-use stoppress::cli::cutoffs;
-use stoppress::clock::{Clock, HostClock};
-
-/// Holds print orders until a lab's cutoff, hands them over once, and says truthfully whether an
-/// order can still be stopped.
-#[derive(Debug, Parser)]
-#[command(version)]
-enum Command {
-    Cutoffs(cutoffs::Cutoffs),
-}
+use clap::Parser as _;
+use stoppress::cli::{self, Cli, Failure, Terminal};
+use stoppress::clock::{HostClock, HostRandom};
 
 fn main() -> ExitCode {
+    let cli = Cli::parse();
     let mut out = BufWriter::new(io::stdout().lock());
-    let done = match Command::parse() {
-        Command::Cutoffs(args) => cutoffs::run(&args, HostClock.now(), &mut out),
+    let mut terminal = Terminal {
+        out: &mut out,
+        err: &mut io::stderr(),
+        live: io::stderr().is_terminal(),
+        clock: Arc::new(HostClock),
+        random: Arc::new(HostRandom),
     };
-    match done.and_then(|()| Ok(out.flush()?)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(cutoffs::Error::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => {
-            // If this cannot be written either, the exit code has to do.
-            let _ = writeln!(io::stderr(), "stoppress: {error}");
-            ExitCode::from(if matches!(error, cutoffs::Error::Input(_)) { 2 } else { 1 })
-        }
-    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(cli::run(cli, &mut terminal)),
+        Err(error) => Err(Failure::Failed(format!("cannot start: {error}"))),
+    };
+    let flushed = out.flush().map_err(Failure::Output);
+    ExitCode::from(cli::exit_code(done.and(flushed), &mut io::stderr()))
 }
