@@ -1,6 +1,7 @@
 //! Stoppress: between photo platforms and the labs that print their orders.
 
 pub mod api;
+pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -229,8 +229,11 @@ fn find(known: &HashMap<String, Known>, text: &str, now: Timestamp) -> Option<Ar
 
 /// One text for every way in which a key can be wrong.
 fn unauthenticated() -> Problem {
-    Problem::new(Code::Unauthenticated, "The request carries no key, or one that is unknown, expired or revoked.")
-        .header(header::WWW_AUTHENTICATE, "Bearer realm=\"stoppress\"")
+    Problem::new(
+        Code::Unauthenticated,
+        "The request carries no key, or one that is unknown, expired or revoked.",
+    )
+    .header(header::WWW_AUTHENTICATE, "Bearer realm=\"stoppress\"")
 }
 
 /// Refuses a caller whose role the route does not name.
@@ -239,7 +242,8 @@ pub(super) fn permit(who: &Identity, roles: &[Role]) -> Result<(), Problem> {
         return Ok(());
     }
     let roles: Vec<&str> = roles.iter().map(|role| role.word()).collect();
-    let text = format!("The key is of scope {}; this needs one of {}.", who.role().word(), roles.join(" or "));
+    let text =
+        format!("The key is of scope {}; this needs one of {}.", who.role().word(), roles.join(" or "));
     Err(Problem::new(Code::Forbidden, text))
 }
 
@@ -272,12 +276,8 @@ mod tests {
 
     #[test]
     fn roles_are_named_in_the_refusal() {
-        let who = Identity {
-            scope: Scope::Ops,
-            key: "k".into(),
-            actor: Actor::gateway(),
-            tenant: "ops".into(),
-        };
+        let who =
+            Identity { scope: Scope::Ops, key: "k".into(), actor: Actor::gateway(), tenant: "ops".into() };
         assert!(permit(&who, &[Role::Lab, Role::Ops]).is_ok());
         let refused = permit(&who, &[Role::Lab]).unwrap_err();
         assert!(refused.document().detail.contains("needs one of lab"));

@@ -55,7 +55,8 @@ pub(super) struct Rule {
 
 impl Rule {
     /// Open to everybody, reads only.
-    pub(super) const PUBLIC: Self = Self { access: Access::Public, class: Class::Read, takes: Takes::Nothing };
+    pub(super) const PUBLIC: Self =
+        Self { access: Access::Public, class: Class::Read, takes: Takes::Nothing };
 
     /// Reading.
     pub(super) const fn read(roles: &'static [Role]) -> Self {
@@ -221,8 +222,7 @@ async fn enter(gate: &Gate, mut request: Request, next: Next, at: Timestamp) -> 
 
 /// Reads the body within its limits.
 async fn read(request: &mut Request, class: Class) -> Result<Bytes, Problem> {
-    let (most, limit) =
-        if class == Class::Stop { (STOP_MAX, STOP_WITHIN) } else { (BODY_MAX, BODY_WITHIN) };
+    let (most, limit) = if class == Class::Stop { (STOP_MAX, STOP_WITHIN) } else { (BODY_MAX, BODY_WITHIN) };
     let too_large = || Problem::new(Code::TooLarge, format!("The body has more than {most} bytes."));
     let body = std::mem::take(request.body_mut());
     if axum::body::HttpBody::size_hint(&body).lower() > most as u64 {

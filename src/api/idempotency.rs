@@ -57,7 +57,8 @@ impl Drop for Turn<'_> {
 /// The key of a request, quoted (a Structured Field string) or bare.
 pub fn key_of(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get(&KEY) else { return Ok(None) };
-    let bad = || Problem::new(Code::IdempotencyKeyInvalid, "The Idempotency-Key is empty, too long or not plain.");
+    let bad =
+        || Problem::new(Code::IdempotencyKeyInvalid, "The Idempotency-Key is empty, too long or not plain.");
     if headers.get_all(&KEY).iter().count() > 1 {
         return Err(Problem::new(Code::IdempotencyKeyInvalid, "There are two Idempotency-Key headers."));
     }
@@ -86,7 +87,8 @@ pub async fn once(
     run: impl Future<Output = Response>,
 ) -> Response {
     let Some(_turn) = running.begin(&scope, &key) else {
-        let busy = Problem::new(Code::IdempotencyKeyInUse, "The first request with this key has no answer yet.");
+        let busy =
+            Problem::new(Code::IdempotencyKeyInUse, "The first request with this key has no answer yet.");
         return busy.retry_after(1).into_response();
     };
     match store.remembered(&scope, &key).await {

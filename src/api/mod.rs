@@ -21,7 +21,6 @@ use std::time::Duration;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -29,6 +28,7 @@ use self::problem::{Code, Problem};
 use crate::clock::{Clock, Random};
 use crate::domain::Fault;
 use crate::domain::batch::later;
+use crate::domain::event::Actor;
 use crate::domain::lab::DriverSpec;
 use crate::store::{self, Store};
 
@@ -37,15 +37,43 @@ const KEYS_EVERY: SignedDuration = SignedDuration::from_secs(1);
 /// How often labs and platforms are read again.
 const REGISTRY_EVERY: SignedDuration = SignedDuration::from_secs(5);
 
+/// A bell of somebody else's room. The default one is not heard.
+#[derive(Clone)]
+pub struct Bell(Arc<dyn Fn() + Send + Sync>);
+
+impl Bell {
+    /// A bell that calls this.
+    pub fn new(ring: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(ring))
+    }
+
+    /// Rings it.
+    pub fn ring(&self) {
+        (self.0)();
+    }
+}
+
+impl Default for Bell {
+    fn default() -> Self {
+        Self::new(|| {})
+    }
+}
+
+impl std::fmt::Debug for Bell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Bell")
+    }
+}
+
 /// Wakes the loops when there is work for them. They would find it by themselves, later.
 #[derive(Debug, Clone, Default)]
 pub struct Nudge {
     /// The loop that hands over.
-    pub transfers: Arc<Notify>,
+    pub transfers: Bell,
     /// The loop that forwards stops.
-    pub stops: Arc<Notify>,
+    pub stops: Bell,
     /// The loop that closes batches.
-    pub closes: Arc<Notify>,
+    pub closes: Bell,
 }
 
 /// Checks a driver's own settings; faults are named from the driver's root.
@@ -139,6 +167,22 @@ impl Api {
         let keys = every(&*self.clock, KEYS_EVERY, &end, |_| self.keys.refresh());
         let registry = every(&*self.clock, REGISTRY_EVERY, &end, |now| self.registry.refresh(now));
         tokio::join!(keys, registry);
+    }
+}
+
+impl Api {
+    /// Compares all open windows with the calendars as they are now, after newer zone data came.
+    ///
+    /// # Errors
+    /// If the store does not answer; it can be repeated.
+    pub async fn keep_promises(&self) -> store::Result<()> {
+        for entry in self.registry.snapshot().labs.values() {
+            let notes = http::keep_promises(self, entry, &Actor::gateway(), "newer zone data").await?;
+            for kept in notes {
+                tracing::warn!(batch = %kept.batch, closes_at = %kept.closes_at, note = kept.note, "newer zone data");
+            }
+        }
+        Ok(())
     }
 }
 

@@ -134,7 +134,13 @@ impl Problem {
     #[must_use]
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        Self(Box::new(Inner { code, detail, errors: Vec::new(), more: Map::new(), headers: HeaderMap::new() }))
+        Self(Box::new(Inner {
+            code,
+            detail,
+            errors: Vec::new(),
+            more: Map::new(),
+            headers: HeaderMap::new(),
+        }))
     }
 
     /// One fault or more in the input.

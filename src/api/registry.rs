@@ -147,7 +147,9 @@ fn lab(
             Lab::build(spec, zones, now)
                 .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
         })
-        .map_err(|error| tracing::error!(lab = %row.id, error, "a stored lab cannot be built; it stays as it was"));
+        .map_err(
+            |error| tracing::error!(lab = %row.id, error, "a stored lab cannot be built; it stays as it was"),
+        );
     let Ok(lab) = built else { return before.cloned() };
     Some(Arc::new(LabEntry {
         lab,

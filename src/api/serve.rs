@@ -182,7 +182,9 @@ mod tests {
         drain_within: Duration::from_millis(300),
     };
 
-    async fn started(settings: Settings) -> (std::net::SocketAddr, CancellationToken, tokio::task::JoinHandle<Drained>) {
+    async fn started(
+        settings: Settings,
+    ) -> (std::net::SocketAddr, CancellationToken, tokio::task::JoinHandle<Drained>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
         let end = CancellationToken::new();

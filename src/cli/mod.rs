@@ -14,6 +14,7 @@ pub mod keys;
 pub mod labs;
 pub mod orders;
 pub mod records;
+pub mod serve;
 pub mod simulate;
 pub mod stops;
 
@@ -25,7 +26,7 @@ use clap::{Parser, Subcommand};
 use crate::clock::{Clock, Random};
 use crate::config::LogConfig;
 use crate::domain::Fault;
-use crate::{api, telemetry};
+use crate::{api, app, telemetry};
 
 const AFTER: &str = "\
 Commands that speak to a gateway find it by --server or STOPPRESS_SERVER, and take their key from
@@ -45,6 +46,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 #[expect(clippy::large_enum_variant, reason = "there is one, once")]
 pub enum Command {
+    Serve(serve::Serve),
     /// Orders: import, list, show
     #[command(subcommand)]
     Orders(orders::Orders),
@@ -126,6 +128,15 @@ impl From<cutoffs::Error> for Failure {
     }
 }
 
+impl From<app::Error> for Failure {
+    fn from(error: app::Error) -> Self {
+        match error {
+            app::Error::Input(fault) => Self::Input(vec![fault]),
+            other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
 impl From<crate::store::Error> for Failure {
     fn from(error: crate::store::Error) -> Self {
         Self::Failed(error.to_string())
@@ -142,6 +153,7 @@ fn lines(faults: &[Fault]) -> String {
 /// If it did not do what it was asked.
 pub async fn run(cli: Cli, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     match cli.command {
+        Command::Serve(args) => Ok(serve::run(&args, terminal.out).await?),
         Command::Orders(args) => orders::run(args, terminal).await,
         Command::Verdict(args) => stops::verdict(args, terminal).await,
         Command::Stop(args) => stops::stop(args, terminal).await,

@@ -207,15 +207,17 @@ async fn moved(
         BatchMoved::Done => {}
         BatchMoved::NotFound => return Err(Problem::not_found()),
         BatchMoved::NotOpen(phase) => {
-            return Err(Problem::new(Code::BatchNotOpen, "Only an open batch can be moved.").with("phase", phase));
+            return Err(
+                Problem::new(Code::BatchNotOpen, "Only an open batch can be moved.").with("phase", phase)
+            );
         }
         BatchMoved::Earlier(closes_at) => {
             let text = format!("It was promised to close at {closes_at}.");
             return Err(Problem::new(Code::EarlierThanPromised, text).with("closes_at", closes_at));
         }
     }
-    api.nudge.closes.notify_one();
-    api.nudge.transfers.notify_one();
+    api.nudge.closes.ring();
+    api.nudge.transfers.ring();
     shown(api, &caller.scope, &batch).await
 }
 

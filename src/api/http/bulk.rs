@@ -188,13 +188,20 @@ impl Reader {
         }
     }
 
-    async fn admit(&self, set: Vec<Read>) -> Vec<u8> {
+    async fn admit(&mut self, set: Vec<Read>) -> Vec<u8> {
         let now = self.api.clock.now();
         let mut results: Vec<Line> = Vec::with_capacity(set.len());
         let mut prepared = Vec::with_capacity(set.len());
         for (line, read) in set {
-            let mut result =
-                Line { line, status: 0, id: None, reference: None, state: None, closes_at: None, problem: None };
+            let mut result = Line {
+                line,
+                status: 0,
+                id: None,
+                reference: None,
+                state: None,
+                closes_at: None,
+                problem: None,
+            };
             let checked = read.and_then(|text| json::read::<Submission>(&text)).and_then(|submission| {
                 result.reference = Some(submission.reference.clone());
                 prepare(&self.api, &self.platform, &submission, &self.actor, now)

@@ -143,7 +143,7 @@ async fn change(
             outcome => {
                 done(outcome)?;
                 if joins {
-                    api.nudge.closes.notify_one();
+                    api.nudge.closes.ring();
                 }
                 let facts = find(api, &caller.scope, OrderRef::Id(facts.id)).await?;
                 return shown(api, &facts, StatusCode::OK, true).await;

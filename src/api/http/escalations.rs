@@ -12,7 +12,9 @@ use crate::api::Api;
 use crate::api::auth::Caller;
 use crate::api::problem::{Answer, Code, Document, Problem};
 use crate::domain::ids::{EscalationId, LabId, OrderId};
-use crate::store::{self, EscalationFilter, EscalationRow, PersonDecision, Resolve, Resolved, Write, Written};
+use crate::store::{
+    self, EscalationFilter, EscalationRow, PersonDecision, Resolve, Resolved, Write, Written,
+};
 
 /// A decision that waits for a person, or that a person made.
 #[derive(Serialize, ToSchema)]
@@ -139,7 +141,8 @@ pub(super) async fn resolve(
         at: api.clock.now(),
         actor: caller.actor.clone(),
     };
-    let Written::Resolved(resolved) = store::one(&*api.store, Write::Resolve(Box::new(resolve))).await? else {
+    let Written::Resolved(resolved) = store::one(&*api.store, Write::Resolve(Box::new(resolve))).await?
+    else {
         return Err(Problem::unexpected("not an escalation"));
     };
     match resolved {
@@ -153,8 +156,8 @@ pub(super) async fn resolve(
             return Err(Problem::new(Code::DecisionDoesNotFit, text).with("kind", kind));
         }
     }
-    api.nudge.transfers.notify_one();
-    api.nudge.stops.notify_one();
+    api.nudge.transfers.ring();
+    api.nudge.stops.ring();
     let filter = EscalationFilter { id: Some(escalation.0), limit: 1, ..EscalationFilter::default() };
     let row = api.store.escalations(&caller.scope, &filter).await?.pop().ok_or_else(Problem::not_found)?;
     Ok(answer(StatusCode::OK, &EscalationAnswer::from(row)))

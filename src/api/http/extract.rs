@@ -107,7 +107,8 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
         }
         let version = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
         version.and_then(|version| version.parse().ok()).map(|version| Self(Some(version))).ok_or_else(|| {
-            let text = format!("If-Match is {text:?}; it must be one ETag of an answer, such as \"3\", or *.");
+            let text =
+                format!("If-Match is {text:?}; it must be one ETag of an answer, such as \"3\", or *.");
             Problem::new(Code::Malformed, text)
         })
     }

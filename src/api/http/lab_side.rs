@@ -171,7 +171,7 @@ pub(super) async fn answer_stop(
     match *settled {
         StopSettled::NotFound => Err(Problem::not_found()),
         StopSettled::Done(stop) => {
-            api.nudge.transfers.notify_one();
+            api.nudge.transfers.ring();
             Ok(answer(StatusCode::OK, &StopOnly { stop: StopAnswer::from(&stop) }))
         }
         StopSettled::Late(stop) => {

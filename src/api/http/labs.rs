@@ -175,13 +175,8 @@ pub(super) async fn put(
         return Err(faults.into());
     }
     let was_there = api.registry.lab(&lab.0).is_some();
-    let write = PutLab {
-        id: lab.0.clone(),
-        spec: text,
-        if_version: version.0,
-        at: now,
-        actor: caller.actor.clone(),
-    };
+    let write =
+        PutLab { id: lab.0.clone(), spec: text, if_version: version.0, at: now, actor: caller.actor.clone() };
     let Written::Put(put) = store::one(&*api.store, Write::PutLab(Box::new(write))).await? else {
         return Err(Problem::unexpected("not a lab"));
     };
@@ -190,9 +185,8 @@ pub(super) async fn put(
     let entry = entry(&api, &caller, &lab.0)?;
     let mut shown = LabAnswer::of(&entry, &caller.scope);
     // Also when nothing changed: a repeat finishes what a crash left undone.
-    shown.kept_promises =
-        keep_promises(&api, &entry, &caller.actor, "the lab's calendar changed").await?;
-    api.nudge.transfers.notify_one();
+    shown.kept_promises = keep_promises(&api, &entry, &caller.actor, "the lab's calendar changed").await?;
+    api.nudge.transfers.ring();
     let status = if was_there { StatusCode::OK } else { StatusCode::CREATED };
     Ok(tagged(answer(status, &shown), version))
 }
@@ -217,7 +211,7 @@ async fn switch(api: &Api, caller: &Caller, lab: &LabId, to: LabSwitch) -> Answe
     };
     version_of(put)?;
     api.registry.refresh(at).await?;
-    api.nudge.transfers.notify_one();
+    api.nudge.transfers.ring();
     Ok(())
 }
 

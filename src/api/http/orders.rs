@@ -181,8 +181,11 @@ pub(super) async fn admit(api: &Api, mut prepared: Vec<Prepared>) -> Answer<Vec<
                 Admitted::New { batch } => {
                     let admission = &prepared[at].admission;
                     // A batch with our fresh id was not there before: its cutoff is news.
-                    if batch.as_ref().is_some_and(|b| admission.join.as_ref().is_some_and(|j| j.batch == b.id)) {
-                        api.nudge.closes.notify_one();
+                    if batch
+                        .as_ref()
+                        .is_some_and(|b| admission.join.as_ref().is_some_and(|j| j.batch == b.id))
+                    {
+                        api.nudge.closes.ring();
                     }
                     Outcome::New(Box::new(facts(admission, batch)))
                 }

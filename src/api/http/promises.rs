@@ -80,7 +80,7 @@ pub async fn keep_promises(
             _ => notes.push(kept(batch, Some(to), "It stays: it closed meanwhile.")),
         }
     }
-    api.nudge.closes.notify_one();
+    api.nudge.closes.ring();
     Ok(notes)
 }
 

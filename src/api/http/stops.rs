@@ -64,7 +64,8 @@ pub(super) async fn ask(
     body: Maybe<StopRequest>,
 ) -> Answer<Response> {
     let StopRequest { reason, comment, asked_by } = body.0;
-    let reason = reason.filter(|reason| !reason.trim().is_empty()).unwrap_or_else(|| "unspecified".to_owned());
+    let reason =
+        reason.filter(|reason| !reason.trim().is_empty()).unwrap_or_else(|| "unspecified".to_owned());
     let faults: Vec<Fault> = [
         extract::text("reason", &reason, 200),
         extract::text("comment", comment.as_deref().unwrap_or_default(), 2_000),
@@ -104,7 +105,7 @@ pub(super) async fn ask(
         StopOutcome::Already(stop) | StopOutcome::Asked(stop) => stop,
     };
     if stop.state == StopState::Pending {
-        api.nudge.stops.notify_one();
+        api.nudge.stops.ring();
     }
     let mut facts = find(&api, &caller.scope, OrderRef::Id(stop.order.clone())).await?;
     let shown = StopAnswer::from(&stop);
@@ -120,9 +121,10 @@ fn customers(api: &Api, platform: &PlatformId) -> Answer<()> {
     let policy = api.registry.platform(platform).map(|entry| entry.spec.policy.customer_stops);
     match policy.unwrap_or_default() {
         CustomerStops::On => Ok(()),
-        CustomerStops::Off => {
-            Err(Problem::new(Code::CustomerStopsOff, format!("`customer_stops` of platform {platform} is off.")))
-        }
+        CustomerStops::Off => Err(Problem::new(
+            Code::CustomerStopsOff,
+            format!("`customer_stops` of platform {platform} is off."),
+        )),
         CustomerStops::AskMerchant => Err(Problem::new(
             Code::MerchantDecides,
             format!("`customer_stops` of platform {platform} is ask_merchant."),

@@ -1,0 +1,308 @@
+//! The composition root: parse, build and bind, spawn, and drain with a deadline.
+//!
+//! Nobody else sees concrete engines or clients. The port is bound before anything is spawned, so that
+//! a start that cannot serve does not begin to work.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::auth::{self, Grant};
+use crate::api::limits::{Budget, Budgets};
+use crate::api::registry::Registry;
+use crate::api::serve::{self, Drained};
+use crate::api::{self, Api, Bell, Nudge, Parts};
+use crate::clock::{Clock, HostClock, HostRandom, Random};
+use crate::config::{self, Config, LimitsConfig};
+use crate::domain::Fault;
+use crate::domain::event::{Actor, hex};
+use crate::domain::zones::Zones;
+use crate::lab::outbound::{Outbound, OutboundSettings, install_tls};
+use crate::lab::{self, Tools};
+use crate::store::{self, Scope, Store, TakeOver, Write, one};
+use crate::telemetry::Metrics;
+use crate::work::labs::Directory;
+use crate::work::{self, Bells, Bench, chores};
+
+/// Why the gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Somebody's input: the configuration.
+    #[error("{0}")]
+    Input(#[from] Fault),
+    /// The database.
+    #[error("{0}")]
+    Store(#[from] store::Error),
+    /// The port.
+    #[error("cannot listen on {addr}: {cause}")]
+    Listen {
+        /// Where.
+        addr: SocketAddr,
+        /// Why not.
+        cause: std::io::Error,
+    },
+}
+
+/// What surrounds the gateway: the time, randomness, and how often loops look for others' work.
+#[derive(Debug, Clone)]
+pub struct Ambient {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Random>,
+    /// The longest sleep of a loop.
+    pub poll: SignedDuration,
+    /// Whether coarse chores run by themselves, on the host's clock.
+    pub chores: bool,
+}
+
+impl Ambient {
+    /// The host's own.
+    #[must_use]
+    pub fn host() -> Self {
+        Self {
+            clock: Arc::new(HostClock),
+            random: Arc::new(HostRandom),
+            poll: SignedDuration::from_secs(30),
+            chores: true,
+        }
+    }
+}
+
+/// A gateway that runs.
+#[derive(Debug)]
+pub struct Running {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// The first start's ops key; it is shown once.
+    pub ops_key: Option<SecretString>,
+    /// Which zone data it uses, and from where.
+    pub zones: String,
+    /// What the loops work with.
+    pub bench: Bench,
+    end: CancellationToken,
+    server: JoinHandle<Drained>,
+    loops: Vec<JoinHandle<()>>,
+    chores: Option<chores::Chores>,
+    drain_within: Duration,
+}
+
+fn budgets(limits: &LimitsConfig) -> Budgets {
+    let budget = |per_second, burst| Budget { per_second, burst };
+    Budgets {
+        writes: budget(limits.writes_per_second, limits.writes_burst),
+        stops: budget(limits.stops_per_second, limits.stops_burst),
+        reads: budget(limits.reads_per_second, limits.reads_burst),
+    }
+}
+
+fn std_duration(lasting: crate::domain::lab::Lasting) -> Duration {
+    Duration::try_from(lasting.0).unwrap_or_default()
+}
+
+/// Makes the first ops key, if there is no key at all.
+async fn first_key(store: &dyn Store, ambient: &Ambient) -> store::Result<Option<SecretString>> {
+    if !store.keys().await?.is_empty() {
+        return Ok(None);
+    }
+    let grant = Grant { scope: Scope::Ops, name: "first start".to_owned(), expires_at: None };
+    let (row, text) = auth::mint(grant, ambient.clock.now(), &*ambient.random);
+    one(store, Write::PutKey(Box::new(row), Actor::gateway())).await?;
+    Ok(Some(text))
+}
+
+/// Starts a gateway.
+///
+/// # Errors
+/// If the configuration, the database or the port does not allow it; nothing is left running.
+pub async fn start(config: &Config, ambient: Ambient) -> Result<Running, Error> {
+    install_tls();
+    let metrics = Metrics::start();
+    let zones = Zones::of_host(config.zones.dir.as_deref())?;
+    let zones_text = format!("{} from {}", zones.version(), zones.source());
+    tracing::info!(version = zones.version(), source = %zones.source(), "zone data");
+
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|cause| Error::Listen { addr: config.listen, cause })?;
+    let addr = listener.local_addr().map_err(|cause| Error::Listen { addr: config.listen, cause })?;
+
+    let now = ambient.clock.now();
+    let store = store::open(&config.database, now).await?;
+    let ops_key = first_key(&*store, &ambient).await?;
+
+    let mut name = [0; 6];
+    ambient.random.fill(&mut name);
+    let holder = format!("gw-{}", hex(&name));
+    let tools = Tools {
+        clock: Arc::clone(&ambient.clock),
+        random: Arc::clone(&ambient.random),
+        outbound: Outbound::new(OutboundSettings {
+            allow: config.outbound.allow.clone(),
+            extra_ca: config.outbound.extra_ca.clone(),
+            ..OutboundSettings::default()
+        })?,
+        secrets: Arc::new(config::secret),
+    };
+    let bells = Arc::new(Bells::default());
+    let bench = Bench {
+        store: Arc::clone(&store),
+        clock: Arc::clone(&ambient.clock),
+        random: Arc::clone(&ambient.random),
+        labs: Arc::new(Directory::new(tools)),
+        bells: Arc::clone(&bells),
+        holder: holder.clone(),
+    };
+    let registry = Arc::new(Registry::load(Arc::clone(&store), zones, now).await?);
+    let rendered = metrics.clone();
+    let surface = Api::open(Parts {
+        store: Arc::clone(&store),
+        clock: Arc::clone(&ambient.clock),
+        random: Arc::clone(&ambient.random),
+        registry: Arc::clone(&registry),
+        nudge: nudge(&bench),
+        check_driver: Arc::new(lab::check),
+        metrics: Arc::new(move || rendered.render()),
+        budgets: budgets(&config.limits),
+        replica: holder.clone(),
+    })
+    .await?;
+
+    if !config.database.starts_with("postgres") {
+        // The only process on this file: whoever else was sending is dead.
+        one(&*store, Write::TakeOver(TakeOver { now, all_but: Some(holder), limit: i64::MAX })).await?;
+    }
+
+    let end = CancellationToken::new();
+    let loops = spawn_loops(&bench, ambient.poll, &surface, &end);
+    let chores = if ambient.chores {
+        let (metrics, registry) = (metrics.clone(), Arc::clone(&registry));
+        let clock = Arc::clone(&ambient.clock);
+        let upkeep: chores::Extra = Arc::new(move || {
+            metrics.upkeep();
+            Box::pin(async {})
+        });
+        let fresh = surface.clone();
+        let zone_data: chores::Extra = Arc::new(move || {
+            let (registry, clock, surface) = (Arc::clone(&registry), Arc::clone(&clock), fresh.clone());
+            Box::pin(async move { renew_zones(&registry, &surface, &*clock).await })
+        });
+        Some(chores::start(&bench, vec![("*/5 * * * * *", upkeep), ("30 * * * * *", zone_data)]).await?)
+    } else {
+        None
+    };
+    let settings = serve::Settings {
+        connections: config.serve.connections_max as usize,
+        head_within: std_duration(config.serve.header_within),
+        drain_within: std_duration(config.serve.drain_within),
+        ..serve::Settings::default()
+    };
+    let server = tokio::spawn(serve::serve(listener, api::router(&surface), settings, end.clone()));
+    tracing::info!(%addr, replica = %bench.holder, "serving");
+    let drain_within = std_duration(config.serve.drain_within);
+    Ok(Running { addr, ops_key, zones: zones_text, bench, end, server, loops, chores, drain_within })
+}
+
+fn nudge(bench: &Bench) -> Nudge {
+    let bell = |name: &'static str| {
+        let (bells, labs) = (Arc::clone(&bench.bells), Arc::clone(&bench.labs));
+        Bell::new(move || {
+            if name == work::transfer::NAME {
+                // A lab may have been changed: the bell does not say which.
+                labs.stale();
+            }
+            bells.nudge(name);
+        })
+    };
+    Nudge {
+        transfers: bell(work::transfer::NAME),
+        stops: bell(work::stop::NAME),
+        closes: bell(work::close::NAME),
+    }
+}
+
+fn spawn_loops(
+    bench: &Bench,
+    poll: SignedDuration,
+    surface: &Api,
+    end: &CancellationToken,
+) -> Vec<JoinHandle<()>> {
+    let (clock, bells) = (&bench.clock, &bench.bells);
+    let fresh = surface.clone();
+    let token = end.clone();
+    vec![
+        tokio::spawn(work::run(
+            work::close::Close(bench.clone()),
+            Arc::clone(clock),
+            Arc::clone(bells),
+            poll,
+            end.clone(),
+        )),
+        tokio::spawn(work::run(
+            work::transfer::Transfer(bench.clone()),
+            Arc::clone(clock),
+            Arc::clone(bells),
+            poll,
+            end.clone(),
+        )),
+        tokio::spawn(work::run(
+            work::stop::Forward(bench.clone()),
+            Arc::clone(clock),
+            Arc::clone(bells),
+            poll,
+            end.clone(),
+        )),
+        tokio::spawn(async move { fresh.keep_fresh(token).await }),
+    ]
+}
+
+/// Takes newer zone data of the host, if there is some.
+async fn renew_zones(registry: &Registry, surface: &Api, clock: &dyn Clock) {
+    let Some(zones) = registry.zones().refreshed() else { return };
+    tracing::info!(version = zones.version(), source = %zones.source(), "newer zone data");
+    registry.set_zones(zones);
+    let now = clock.now();
+    if let Err(error) = registry.refresh(now).await {
+        tracing::warn!(%error, "the calendars could not be built again");
+        return;
+    }
+    if let Err(error) = surface.keep_promises().await {
+        tracing::warn!(%error, "open windows could not be compared with the newer zone data");
+    }
+}
+
+impl Running {
+    /// The base URL of this gateway.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// Ends it: no new work, requests and calls under way get until the deadline.
+    pub async fn stop(self) -> Drained {
+        self.end.cancel();
+        let drained = self.server.await.unwrap_or(Drained::Cut(0));
+        for handle in self.loops {
+            let _ = handle.await;
+        }
+        if let Some(chores) = self.chores {
+            chores.stop().await;
+        }
+        // Calls that are under way settle what they learn; what does not make it is taken over.
+        let now = self.bench.clock.now();
+        let calls = self.bench.bells.settled(now);
+        if tokio::time::timeout(self.drain_within, calls).await.is_err() {
+            tracing::warn!(
+                "calls to labs were still under way at the deadline: what came of them is unknown"
+            );
+        }
+        self.bench.store.close().await;
+        drained
+    }
+}
