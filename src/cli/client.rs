@@ -31,7 +31,7 @@ const SERVER: &str = "http://127.0.0.1:8080";
 /// How long a call may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a call with many orders may take.
-const BULK_TIMEOUT: Duration = Duration::from_secs(120);
+const BULK_TIMEOUT: Duration = Duration::from_mins(2);
 /// The most bytes that are read of an answer.
 const BODY_MAX: usize = 64 * 1024 * 1024;
 /// So often a call is made that is answered with "later".
@@ -43,11 +43,19 @@ const PAGE: usize = 200;
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Gateway")]
 pub struct ServerArgs {
-    /// The gateway [default: STOPPRESS_SERVER of the environment, else http://127.0.0.1:8080]
-    #[arg(long, value_name = "URL")]
+    /// The gateway.
+    #[arg(
+        long,
+        value_name = "URL",
+        help = "The gateway [default: STOPPRESS_SERVER of the environment, else http://127.0.0.1:8080]"
+    )]
     pub server: Option<Url>,
-    /// The file with the API key [default: the key in STOPPRESS_KEY of the environment]
-    #[arg(long, value_name = "FILE")]
+    /// The file with the API key.
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "The file with the API key [default: the key in STOPPRESS_KEY of the environment]"
+    )]
     pub key_file: Option<PathBuf>,
 }
 
@@ -131,7 +139,8 @@ impl Client {
             (None, text) => {
                 let text = text.as_deref().unwrap_or(SERVER);
                 let field = "STOPPRESS_SERVER";
-                text.parse().map_err(|_| Fault::not(field, text, "a URL such as \"http://127.0.0.1:8080\""))?
+                text.parse()
+                    .map_err(|_| Fault::not(field, text, "a URL such as \"http://127.0.0.1:8080\""))?
             }
         };
         if !matches!(server.scheme(), "http" | "https") || !server.has_host() {
@@ -147,7 +156,8 @@ impl Client {
         };
         let key = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret()));
         // What was there is not shown: it may be most of a key.
-        let mut key = key.map_err(|_| Fault::new(field, "has no API key: a key is one line, sp_ID_SECRET"))?;
+        let mut key =
+            key.map_err(|_| Fault::new(field, "has no API key: a key is one line, sp_ID_SECRET"))?;
         key.set_sensitive(true);
         let (clock, random) = (Arc::clone(&terminal.clock), Arc::clone(&terminal.random));
         Ok(Self { outbound: Outbound::trusted()?, server, key, clock, random })
@@ -244,7 +254,8 @@ impl Client {
         };
         let mut attempt = 1;
         loop {
-            let response = self.outbound.call(request.clone()).await.map_err(|failure| self.silence(failure))?;
+            let response =
+                self.outbound.call(request.clone()).await.map_err(|failure| self.silence(failure))?;
             let later_status = matches!(response.status, 429 | 503);
             if !later_status || attempt == TRIES {
                 return checked(response);
@@ -308,7 +319,9 @@ fn json(response: &Response) -> Result<Value, Failure> {
     match &response.cut {
         Some(why) => Err(Failure::Failed(format!("the gateway's answer broke off: {why}"))),
         None => response.json().ok_or_else(|| {
-            Failure::Failed("the answer is not JSON: this is not a gateway, or something stands before it".to_owned())
+            Failure::Failed(
+                "the answer is not JSON: this is not a gateway, or something stands before it".to_owned(),
+            )
         }),
     }
 }
@@ -327,7 +340,8 @@ mod tests {
             "The request has faults (422 invalid)\n  lab: is missing\n  name: is missing\n  Correct them.";
         assert_eq!(problem.to_string(), expected);
         assert_eq!(problem.line(), "lab: is missing; name: is missing");
-        let short = Problem { errors: vec![], advice: String::new(), detail: "It is gone.".into(), ..problem };
+        let short =
+            Problem { errors: vec![], advice: String::new(), detail: "It is gone.".into(), ..problem };
         assert_eq!(short.to_string(), "The request has faults (422 invalid)\n  It is gone.");
     }
 }

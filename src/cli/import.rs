@@ -1,7 +1,7 @@
 //! `stoppress orders import`: many orders from a file, in chunks, each line idempotent by its reference.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write as _};
+use std::io::{self, BufRead, BufReader};
 use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -239,7 +239,9 @@ impl Progress {
         let bar = terminal.live.then(|| match total {
             Some(total) => {
                 let style = "{bar:30} {percent:>3} %  {msg}  {elapsed}, {eta} left";
-                ProgressBar::new(total).with_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()))
+                ProgressBar::new(total).with_style(
+                    ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
+                )
             }
             None => ProgressBar::new_spinner(),
         });

@@ -12,7 +12,8 @@ use crate::domain::Fault;
 
 /// Reads a file of TOML or JSON: by its name, else by how it begins.
 pub(super) fn read(path: &Path) -> Result<Value, Fault> {
-    let text = if path == Path::new("-") { io::read_to_string(io::stdin()) } else { std::fs::read_to_string(path) };
+    let text =
+        if path == Path::new("-") { io::read_to_string(io::stdin()) } else { std::fs::read_to_string(path) };
     let text = text.map_err(|error| Fault::new("", format!("cannot be read: {error}")))?;
     let is_json = match path.extension().and_then(|extension| extension.to_str()) {
         Some("json") => true,
@@ -75,7 +76,7 @@ fn take_out(value: &mut Value, path: &str) -> Option<String> {
     let mut parent = value;
     for step in steps {
         parent = match parent {
-            Value::Array(list) => list.get_mut(step.parse::<usize>().ok()?)?,
+            Value::Array(items) => items.get_mut(step.parse::<usize>().ok()?)?,
             Value::Object(object) => object.get_mut(step)?,
             _ => return None,
         };
@@ -109,8 +110,13 @@ mod tests {
         assert!(decode_all::<LabSpec>(&value, &mut faults).is_none());
         let mut fields: Vec<&str> = faults.iter().map(|fault| fault.field.as_str()).collect();
         fields.sort_unstable();
-        let expected =
-            ["profile.concurrency", "profile.dedupes", "profile.lookup", "profile.stopps", "regions[0].countries"];
+        let expected = [
+            "profile.concurrency",
+            "profile.dedupes",
+            "profile.lookup",
+            "profile.stopps",
+            "regions[0].countries",
+        ];
         assert_eq!(fields, expected, "{faults:?}");
         let mut missing = Vec::new();
         assert!(decode_all::<LabSpec>(&json!({"id": 7, "name": "x"}), &mut missing).is_none());

@@ -100,12 +100,8 @@ const CHECKED: &[Column] = &[
     ("tzdata", "/tzdata"),
 ];
 
-const IMPORTED: &[Column] = &[
-    ("lab", "/lab"),
-    ("outcome", "/outcome"),
-    ("version", "/version"),
-    ("promises kept", "/promises_kept"),
-];
+const IMPORTED: &[Column] =
+    &[("lab", "/lab"), ("outcome", "/outcome"), ("version", "/version"), ("promises kept", "/promises_kept")];
 
 /// Runs the command.
 pub(super) async fn run(args: Labs, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
@@ -184,7 +180,9 @@ pub fn labs_in(value: &Value, zones: &Zones, now: Timestamp) -> Result<Vec<Lab>,
 
 fn lab_of(value: &Value, zones: &Zones, now: Timestamp) -> (Option<Lab>, Vec<Fault>) {
     let mut faults = Vec::new();
-    if let Some(driver) = value.get("driver").and_then(|driver| decode_all::<DriverSpec>(driver, &mut Vec::new())) {
+    if let Some(driver) =
+        value.get("driver").and_then(|driver| decode_all::<DriverSpec>(driver, &mut Vec::new()))
+    {
         faults.extend(lab::check(&driver).into_iter().map(|fault| fault.under("driver")));
     }
     let Some(spec) = decode_all::<LabSpec>(value, &mut faults) else {

@@ -99,13 +99,8 @@ const SHOWN: &[Column] = &[
     ("evidence", "/stop/evidence"),
 ];
 
-const EVENTS: &[Column] = &[
-    ("at", "/at"),
-    ("what", "/kind"),
-    ("who", "/actor"),
-    ("subject", "/subject"),
-    ("detail", "/detail"),
-];
+const EVENTS: &[Column] =
+    &[("at", "/at"), ("what", "/kind"), ("who", "/actor"), ("subject", "/subject"), ("detail", "/detail")];
 
 /// Runs the command.
 pub(super) async fn run(args: Orders, terminal: &mut Terminal<'_>) -> Result<(), Failure> {

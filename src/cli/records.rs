@@ -32,7 +32,7 @@ pub(super) fn print(
         return writeln!(out, "None.");
     }
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(presets::NOTHING);
     table.set_header(columns.iter().map(|(title, _)| *title));
     for record in records {
         table.add_row(columns.iter().map(|(_, at)| text(record.pointer(at))));
@@ -60,9 +60,7 @@ pub(super) fn text(value: Option<&Value>) -> String {
     let text = match value {
         None | Some(Value::Null) => String::new(),
         Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(list)) => {
-            list.iter().map(|inner| text(Some(inner))).collect::<Vec<_>>().join(", ")
-        }
+        Some(Value::Array(list)) => list.iter().map(|inner| text(Some(inner))).collect::<Vec<_>>().join(", "),
         Some(Value::Object(object)) => match object.get("id") {
             Some(id) => text(Some(id)),
             None => serde_json::to_string(object).unwrap_or_default(),
@@ -80,7 +78,10 @@ mod tests {
 
     #[test]
     fn a_table_and_its_json() {
-        let records = [json!({"id": "a", "at": {"x": 1}, "of": [{"id": "p"}, {"id": "q"}]}), json!({"id": "b\u{1b}[2J"})];
+        let records = [
+            json!({"id": "a", "at": {"x": 1}, "of": [{"id": "p"}, {"id": "q"}]}),
+            json!({"id": "b\u{1b}[2J"}),
+        ];
         let shown = |format| {
             let mut out = Vec::new();
             print(&mut out, format, &[("id", "/id"), ("x", "/at/x"), ("of", "/of")], &records).unwrap();

@@ -112,14 +112,18 @@ fn show_verdict(out: &mut dyn Write, format: Format, verdict: &Value) -> io::Res
         return writeln!(out, "{verdict}");
     }
     let can = records::text(verdict.get("can_stop"));
-    writeln!(out, "{}", match can.as_str() {
-        "yes" => "Yes, it can be stopped: the gateway still has it.",
-        "ask_lab" => "Perhaps: the lab has it, and can be asked.",
-        "ask_person" => "Perhaps: the lab has it, and a person has to ask.",
-        "not_yet_known" => "Not known yet: ask again in a few seconds.",
-        "no" => "No.",
-        other => other,
-    })?;
+    writeln!(
+        out,
+        "{}",
+        match can.as_str() {
+            "yes" => "Yes, it can be stopped: the gateway still has it.",
+            "ask_lab" => "Perhaps: the lab has it, and can be asked.",
+            "ask_person" => "Perhaps: the lab has it, and a person has to ask.",
+            "not_yet_known" => "Not known yet: ask again in a few seconds.",
+            "no" => "No.",
+            other => other,
+        }
+    )?;
     records::fields(out, VERDICT, verdict)?;
     if let Some(odds) = verdict.get("odds").filter(|odds| odds.is_object()) {
         let number = |name| odds.get(name).and_then(Value::as_f64).unwrap_or_default();
@@ -139,7 +143,8 @@ fn show_verdict(out: &mut dyn Write, format: Format, verdict: &Value) -> io::Res
 pub(super) async fn stop(args: StopArgs, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let client = Client::new(&args.server, terminal)?;
     let mut body = Map::new();
-    for (name, value) in [("reason", &args.reason), ("comment", &args.comment), ("asked_by", &args.asked_by)] {
+    for (name, value) in [("reason", &args.reason), ("comment", &args.comment), ("asked_by", &args.asked_by)]
+    {
         if let Some(value) = value {
             body.insert(name.to_owned(), value.as_str().into());
         }
