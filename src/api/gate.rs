@@ -27,12 +27,12 @@ use super::problem::{Code, Problem};
 use super::{Api, idempotency, within};
 
 /// Counts requests by route and class of status.
-pub const REQUESTS: &str = "stoppress_http_requests_total";
+pub(super) const REQUESTS: &str = "stoppress_http_requests_total";
 /// How long requests took, in seconds, by route.
-pub const SECONDS: &str = "stoppress_http_request_seconds";
+pub(super) const SECONDS: &str = "stoppress_http_request_seconds";
 
 /// The scheme's name in the API description.
-pub const SCHEME: &str = "api_key";
+pub(super) const SCHEME: &str = "api_key";
 
 /// What a route takes as its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

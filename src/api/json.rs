@@ -18,7 +18,10 @@ fn why<T: DeserializeOwned>(bytes: &[u8]) -> Option<Problem> {
     let path = error.path().to_string();
     let inner = error.into_inner();
     if !inner.is_data() {
-        return Some(syntax(&inner));
+        // A number where a word is expected is reported as syntax, too.
+        let json = serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok();
+        let other = || Fault::new(path.as_str(), "is not of the type that is taken here").into();
+        return Some(if json { other() } else { syntax(&inner) });
     }
     let message = inner.to_string();
     let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(before, _)| before);

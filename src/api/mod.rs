@@ -204,7 +204,6 @@ async fn every<F: Future<Output = store::Result<()>>>(
 }
 
 /// The routes with everything around them. Merge other services in before serving it.
-#[must_use]
 pub fn router(api: &Api) -> axum::Router {
     let (router, _) = http::routes(Some(api)).split_for_parts();
     router

@@ -190,7 +190,7 @@ mod tests {
         let end = CancellationToken::new();
         let router = Router::new()
             .route("/", get(|| async { "ok" }))
-            .route("/slow", get(|| async { wait(Duration::from_secs(60)).await }));
+            .route("/slow", get(|| async { wait(Duration::from_mins(1)).await }));
         (at, end.clone(), tokio::spawn(serve(listener, router, settings, end)))
     }
 
@@ -219,7 +219,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_drain_waits_for_answers_but_not_for_the_idle_and_not_for_ever() {
-        let patient = Settings { head_within: Duration::from_secs(60), ..QUICK };
+        let patient = Settings { head_within: Duration::from_mins(1), ..QUICK };
         let (at, end, task) = started(patient).await;
         let mut idle = TcpStream::connect(at).await.unwrap();
         idle.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();

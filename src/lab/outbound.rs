@@ -95,10 +95,13 @@ pub struct Response {
 }
 
 impl Response {
-    /// The body as JSON, if it is whole and is that.
+    /// The body, if it is whole and a JSON object of this shape. An array is none, although the
+    /// library would read a struct's fields from one.
     #[must_use]
     pub fn json<T: serde::de::DeserializeOwned>(&self) -> Option<T> {
-        if self.cut.is_some() { None } else { serde_json::from_slice(&self.body).ok() }
+        let whole = self.cut.is_none().then_some(&self.body)?;
+        let object: serde_json::Map<_, _> = serde_json::from_slice(whole).ok()?;
+        serde_json::from_value(serde_json::Value::Object(object)).ok()
     }
 }
 

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::labs::Endpoint;
 use super::{Bench, Step, stop};
-use crate::domain::batch::{WRITE_DEADLINE, later};
+use crate::domain::batch::{TransferFacts, WRITE_DEADLINE, later};
 use crate::domain::event::Actor;
 use crate::domain::ids::{EscalationId, OrderId, TransferId};
 use crate::domain::lab::Answer;
@@ -25,6 +25,8 @@ pub const NAME: &str = "transfer";
 pub const LEASE: SignedDuration = SignedDuration::from_secs(90);
 /// The most transfers of one lab that a claim takes.
 const CLAIM_MAX: usize = 64;
+/// How many transfers a place claims ahead. They bound what a crash leaves unknown.
+const AHEAD: usize = 8;
 /// Transfers taken over in one transaction.
 const TAKE_OVER_MAX: i64 = 500;
 
@@ -53,13 +55,12 @@ impl Step for Transfer {
                 tracing::warn!(lab = %id, "orders wait for a lab that is not configured");
                 continue;
             };
-            let want = CLAIM_MAX.min(endpoint.profile.concurrency as usize);
             let usable = !endpoint.paused && endpoint.lab.is_ok();
             let (permits, limit, sends) = if endpoint.manual || !usable {
                 // Nothing is called: what a person must take, and what waits too long, still goes on.
                 (Vec::new(), CLAIM_MAX, endpoint.manual && usable)
             } else {
-                let taken = endpoint.lane.take(now, want, Kind::Upload);
+                let taken = endpoint.lane.take(now, CLAIM_MAX, Kind::Upload);
                 if taken.permits.is_empty() {
                     wake = wake.into_iter().chain(taken.wait_until).min();
                     if taken.wait_until.is_none() {
@@ -68,7 +69,10 @@ impl Step for Transfer {
                     // The lab rests: deadlines keep running.
                     (Vec::new(), CLAIM_MAX, false)
                 } else {
-                    let limit = taken.permits.len();
+                    let steady =
+                        endpoint.profile.rate.is_none() && endpoint.lane.status().closed_until.is_none();
+                    let ahead = if steady { AHEAD } else { 1 };
+                    let limit = (taken.permits.len() * ahead).min(CLAIM_MAX.max(taken.permits.len()));
                     (taken.permits, limit, true)
                 }
             };
@@ -79,11 +83,9 @@ impl Step for Transfer {
             return Ok(wake);
         }
         let written = bench.store.apply(claims).await?;
-        for ((endpoint, mut permits), written) in takers.into_iter().zip(written) {
+        for ((endpoint, permits), written) in takers.into_iter().zip(written) {
             let Written::Claimed(claimed) = written else { continue };
-            for step in claimed {
-                self.start(&endpoint, step, &mut permits, now);
-            }
+            self.start(&endpoint, claimed, permits, now);
         }
         let next = bench.store.due(now).await?;
         Ok(next.transfer_at.into_iter().chain(next.lease_at).chain(wake.filter(|at| *at > now)).min())
@@ -120,108 +122,167 @@ impl Transfer {
         }
     }
 
-    /// Starts what was claimed.
-    fn start(&self, endpoint: &Endpoint, step: Claimed, permits: &mut Vec<Permit>, now: Timestamp) {
-        let permit = permits.pop();
-        let lab = endpoint.lab.as_ref().ok().map(Arc::clone);
-        match (step, lab, permit) {
-            (Claimed::Send(outgoing), Some(lab), Some(permit)) => {
-                let guard = self.0.bells.call();
-                let bench = self.0.clone();
-                tokio::spawn(async move {
-                    send(&bench, &*lab, outgoing, permit, now).await;
-                    bench.bells.nudge(NAME);
-                    drop(guard);
-                });
-            }
-            (Claimed::LookUp { transfer, orders }, Some(lab), Some(permit)) => {
-                let guard = self.0.bells.call();
-                let bench = self.0.clone();
-                tokio::spawn(async move {
-                    look_up(&bench, &*lab, (transfer.id, transfer.fence, transfer.attempts), &orders, permit)
-                        .await;
-                    bench.bells.nudge(NAME);
-                    drop(guard);
-                });
-            }
-            (Claimed::Person(id), ..) => {
-                tracing::warn!(transfer = %id, lab = %endpoint.id, "a person takes the transfer");
-                metrics::counter!("stoppress_transfers_total", "lab" => endpoint.id.to_string(), "outcome" => "with_a_person").increment(1);
-                self.0.bells.nudge(stop::NAME);
-            }
-            (Claimed::Empty(id), ..) => {
-                tracing::info!(transfer = %id, "every order of the transfer was stopped")
-            }
-            (Claimed::Waits(_), ..) => {}
-            (Claimed::Send(outgoing), ..) => {
-                // A durable intent without a place to send from: its lease runs out, and it is unknown then.
-                tracing::error!(transfer = %outgoing.transfer.id, "a claimed transfer could not be sent");
-            }
-            (Claimed::LookUp { transfer, .. }, ..) => {
-                tracing::error!(transfer = %transfer.id, "a look-up could not be made")
+    /// Starts what was claimed: each permit works through its share, one call at a time.
+    fn start(&self, endpoint: &Endpoint, claimed: Vec<Claimed>, permits: Vec<Permit>, now: Timestamp) {
+        let mut jobs = Vec::with_capacity(claimed.len());
+        for step in claimed {
+            match step {
+                Claimed::Send(outgoing) => jobs.push(Job::Send(outgoing)),
+                Claimed::LookUp { transfer, orders } => jobs.push(Job::LookUp(transfer, orders)),
+                Claimed::Person(id) => {
+                    tracing::warn!(transfer = %id, lab = %endpoint.id, "a person takes the transfer");
+                    count(endpoint, "with_a_person");
+                    self.0.bells.nudge(stop::NAME);
+                }
+                Claimed::Empty(id) => {
+                    tracing::info!(transfer = %id, "every order of the transfer was stopped")
+                }
+                Claimed::Waits(_) => {}
             }
         }
+        let Ok(lab) = &endpoint.lab else { return };
+        let share = jobs.len().div_ceil(permits.len().max(1)).max(1);
+        let mut jobs = jobs.into_iter().peekable();
+        for permit in permits {
+            if jobs.peek().is_none() {
+                break;
+            }
+            let own: Vec<Job> = jobs.by_ref().take(share).collect();
+            let sender = Sender {
+                bench: self.0.clone(),
+                lab: Arc::clone(lab),
+                endpoint: endpoint.clone(),
+                claimed_at: now,
+            };
+            let guard = self.0.bells.call();
+            tokio::spawn(async move {
+                sender.work(own, permit).await;
+                sender.bench.bells.nudge(NAME);
+                drop(guard);
+            });
+        }
+        // A durable intent without a place to send from cannot be; if it were, its lease would run out,
+        // and it would be unknown then.
+        debug_assert!(jobs.peek().is_none(), "a claim is at most as large as the permits allow");
     }
 }
 
-/// Sends a transfer and settles what came back.
-async fn send(bench: &Bench, lab: &dyn Lab, outgoing: Outgoing, permit: Permit, claimed_at: Timestamp) {
-    let upload = Upload {
-        transfer: outgoing.transfer.id.clone(),
-        key: outgoing.key,
-        body: outgoing.body,
-        sha256: outgoing.sha256,
-        not_after: later(claimed_at, WRITE_DEADLINE),
-    };
-    let reply = lab.submit(&upload).await;
-    let now = bench.clock.now();
-    permit.done(now, &reply);
-    let facts = &outgoing.transfer;
-    let name = facts.lab.to_string();
-    metrics::counter!("stoppress_transfers_total", "lab" => name, "outcome" => reply.answer.word())
+fn count(endpoint: &Endpoint, outcome: &'static str) {
+    metrics::counter!("stoppress_transfers_total", "lab" => endpoint.id.to_string(), "outcome" => outcome)
         .increment(1);
-    if !matches!(reply.answer, Answer::Accepted { .. }) {
-        tracing::warn!(transfer = %facts.id, lab = %facts.lab, attempt = facts.attempts, answer = ?reply.answer, "the lab did not take a transfer at once");
-    }
-    settle(bench, (facts.id.clone(), facts.fence, facts.attempts), Source::Upload, reply, now).await;
 }
 
-/// Asks the lab about the orders of an unknown transfer: one that is there is a positive sign for all;
-/// only if all are absent is the transfer.
-async fn look_up(
-    bench: &Bench,
-    lab: &dyn Lab,
-    transfer: (TransferId, i64, i64),
-    orders: &[OrderId],
-    permit: Permit,
-) {
-    let asked_at = bench.clock.now();
-    let mut reply = Reply::from(Answer::Unclear { cause: "the manifest names no order".to_owned() });
-    for order in orders {
-        reply = lab.look_up(order).await;
-        if reply.answer != Answer::NotFound {
-            break;
+/// A call to make.
+enum Job {
+    Send(Outgoing),
+    LookUp(TransferFacts, Vec<OrderId>),
+}
+
+/// Makes calls to one lab, one after the other.
+struct Sender {
+    bench: Bench,
+    lab: Arc<dyn Lab>,
+    endpoint: Endpoint,
+    claimed_at: Timestamp,
+}
+
+impl Sender {
+    async fn work(&self, jobs: Vec<Job>, permit: Permit) {
+        let mut permit = Some(permit);
+        let mut settling = tokio::task::JoinSet::new();
+        for job in jobs {
+            let now = self.bench.clock.now();
+            let mut rest = None;
+            let own = permit.take().or_else(|| {
+                let mut taken = self.endpoint.lane.take(now, 1, Kind::Upload);
+                rest = taken.wait_until;
+                taken.permits.pop()
+            });
+            match (job, own) {
+                (Job::Send(outgoing), own) => {
+                    let attempt = Attempt::of(&outgoing.transfer, Source::Upload);
+                    let reply = match own {
+                        Some(permit) => self.send(outgoing, permit).await,
+                        // Claimed ahead, and the lane has closed since: not a byte has left.
+                        None => Reply::from(Answer::Unreachable {
+                            cause: "the lab rests; it was not called".to_owned(),
+                        }),
+                    };
+                    // The next call need not wait for this commit.
+                    settling.spawn(settle(self.bench.clone(), attempt, reply, rest));
+                }
+                (Job::LookUp(transfer, orders), Some(permit)) => {
+                    let asked_at = self.bench.clock.now();
+                    let reply = self.look_up(&orders, permit).await;
+                    let attempt = Attempt::of(&transfer, Source::LookUp(asked_at));
+                    settling.spawn(settle(self.bench.clone(), attempt, reply, None));
+                }
+                // It is due again when its lease ends.
+                (Job::LookUp(..), None) => {}
+            }
         }
+        while settling.join_next().await.is_some() {}
     }
-    let now = bench.clock.now();
-    permit.done(now, &reply);
-    settle(bench, transfer, Source::LookUp(asked_at), reply, now).await;
+
+    async fn send(&self, outgoing: Outgoing, permit: Permit) -> Reply {
+        let facts = &outgoing.transfer;
+        let upload = Upload {
+            transfer: facts.id.clone(),
+            key: outgoing.key,
+            body: outgoing.body,
+            sha256: outgoing.sha256,
+            not_after: later(self.claimed_at, WRITE_DEADLINE),
+        };
+        let reply = self.lab.submit(&upload).await;
+        permit.done(self.bench.clock.now(), &reply);
+        count(&self.endpoint, reply.answer.word());
+        if !matches!(reply.answer, Answer::Accepted { .. }) {
+            tracing::warn!(transfer = %facts.id, lab = %facts.lab, attempt = facts.attempts, answer = ?reply.answer, "the lab did not take a transfer at once");
+        }
+        reply
+    }
+
+    /// Asks the lab about the orders of an unknown transfer: one that is there is a positive sign for
+    /// all; only if all are absent is the transfer.
+    async fn look_up(&self, orders: &[OrderId], permit: Permit) -> Reply {
+        let mut reply = Reply::from(Answer::Unclear { cause: "the manifest names no order".to_owned() });
+        for order in orders {
+            reply = self.lab.look_up(order).await;
+            if reply.answer != Answer::NotFound {
+                break;
+            }
+        }
+        permit.done(self.bench.clock.now(), &reply);
+        reply
+    }
 }
 
-async fn settle(
-    bench: &Bench,
-    (transfer, fence, attempts): (TransferId, i64, i64),
+/// Which call an answer belongs to.
+struct Attempt {
+    transfer: TransferId,
+    fence: i64,
+    number: i64,
     source: Source,
-    reply: Reply,
-    now: Timestamp,
-) {
+}
+
+impl Attempt {
+    fn of(facts: &TransferFacts, source: Source) -> Self {
+        Self { transfer: facts.id.clone(), fence: facts.fence, number: facts.attempts, source }
+    }
+}
+
+/// Settles what came back. `rest`: until when the lab is not to be called.
+async fn settle(bench: Bench, attempt: Attempt, reply: Reply, rest: Option<Timestamp>) {
+    let Attempt { transfer, fence, number, source } = attempt;
+    let now = bench.clock.now();
+    let again = later(now, retry::delay(number, reply.retry_after, &*bench.random));
     let write = Write::Settle(Box::new(Settle {
         transfer: transfer.clone(),
         fence,
         source,
         answer: reply.answer,
         at: now,
-        next_at: later(now, retry::delay(attempts, reply.retry_after, &*bench.random)),
+        next_at: rest.unwrap_or(again),
         actor: Actor::gateway(),
         escalation: EscalationId::new(now, &*bench.random),
     }));

@@ -2,9 +2,23 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod api;
+mod api_document;
+mod api_gate;
+mod api_labs;
+mod api_orders;
 mod calendar;
 mod calendar_every_zone;
 mod calendar_random;
 mod cutoffs;
 mod ics;
+mod lab_classify;
+mod lab_grpc;
+mod lab_lane;
+mod lab_outbound;
+mod lab_sign;
+mod lab_simulator;
+mod lab_simulator_faults;
+mod lab_ssrf;
+mod lab_support;
 mod zones;

@@ -134,8 +134,8 @@ struct Added<'a> {
 }
 
 /// An order: what was submitted, and what the gateway adds.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "documents what `order` writes")]
+// Only described by this; written by `order` below, which leaves the stored document as it is.
+#[derive(Serialize, ToSchema)]
 pub(super) struct OrderAnswer {
     /// Its id.
     id: OrderId,
@@ -157,7 +157,7 @@ pub(super) struct OrderAnswer {
     #[schema(required = true)]
     stop: Option<StopAnswer>,
     /// What was submitted. `region` is always there.
-    #[schema(inline)]
+    #[serde(flatten)]
     submission: Submission,
 }
 

@@ -24,7 +24,7 @@ const SET: usize = 256;
 
 /// What became of one line.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Line {
+pub(super) struct LineResult {
     /// The number of the line in the request, from 1.
     line: u64,
     /// 201 for a new order, 200 for one that was there, else the status of `problem`.
@@ -57,7 +57,7 @@ pub(super) struct Line {
 #[utoipa::path(post, path = "/v1/orders/bulk", tag = "orders", params(OnBehalf),
     request_body(content = Submission, content_type = "application/x-ndjson"),
     responses(
-        (status = 200, description = "One result a line", body = Line, content_type = "application/x-ndjson"),
+        (status = 200, description = "One result a line", body = LineResult, content_type = "application/x-ndjson"),
         (status = 415, description = "`media_type`", body = Document, content_type = "application/problem+json"),
         (status = 422, description = "`invalid`: the query", body = Document,
             content_type = "application/problem+json"),
@@ -190,10 +190,10 @@ impl Reader {
 
     async fn admit(&mut self, set: Vec<Read>) -> Vec<u8> {
         let now = self.api.clock.now();
-        let mut results: Vec<Line> = Vec::with_capacity(set.len());
+        let mut results: Vec<LineResult> = Vec::with_capacity(set.len());
         let mut prepared = Vec::with_capacity(set.len());
         for (line, read) in set {
-            let mut result = Line {
+            let mut result = LineResult {
                 line,
                 status: 0,
                 id: None,
@@ -241,7 +241,7 @@ fn push(count: &mut u64, line: &[u8], set: &mut Vec<Read>) {
     }
 }
 
-impl Line {
+impl LineResult {
     fn refuse(&mut self, problem: Problem) {
         self.status = problem.code().status().as_u16();
         self.problem = Some(problem.document());

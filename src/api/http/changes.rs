@@ -28,15 +28,15 @@ pub(super) struct Why {
 }
 
 /// The parts of an order to replace. At least one must be there.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Patch {
     /// The new shipping address: until the order is handed over.
     ship_to: Option<Address>,
     /// The new billing address, or null for none: until the order is paid for.
-    #[serde(deserialize_with = "present")]
+    #[serde(default)]
     #[schema(value_type = Option<Address>)]
-    bill_to: Option<Option<Address>>,
+    bill_to: Given<Address>,
     /// All items anew: while the order is in review.
     items: Option<Vec<Item>>,
     /// Why, at most 500 characters.
@@ -45,8 +45,21 @@ pub(super) struct Patch {
 }
 
 /// Tells a null from a field that is not there.
-fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(input: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(input).map(Some)
+#[derive(Debug, Default)]
+enum Given<T> {
+    /// It is not there.
+    #[default]
+    Absent,
+    /// It is null.
+    Null,
+    /// It has a value.
+    Value(T),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Given<T> {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(input)?.map_or(Self::Null, Self::Value))
+    }
 }
 
 macro_rules! change {
@@ -220,7 +233,7 @@ pub(super) async fn patch(
     extract::text("reason", patch.reason.as_deref().unwrap_or_default(), 500)?;
     let wanted: Vec<Changeable> = [
         patch.ship_to.is_some().then_some(Changeable::ShippingAddress),
-        patch.bill_to.is_some().then_some(Changeable::BillingAddress),
+        (!matches!(patch.bill_to, Given::Absent)).then_some(Changeable::BillingAddress),
         patch.items.is_some().then_some(Changeable::Items),
     ]
     .into_iter()
@@ -268,8 +281,10 @@ fn patched(mut submission: Submission, patch: &Patch) -> Answer<Submission> {
     if let Some(ship_to) = &patch.ship_to {
         submission.ship_to = Some(ship_to.clone());
     }
-    if let Some(bill_to) = &patch.bill_to {
-        submission.bill_to.clone_from(bill_to);
+    match &patch.bill_to {
+        Given::Absent => {}
+        Given::Null => submission.bill_to = None,
+        Given::Value(bill_to) => submission.bill_to = Some(bill_to.clone()),
     }
     if let Some(items) = &patch.items {
         submission.items.clone_from(items);

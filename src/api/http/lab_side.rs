@@ -208,7 +208,7 @@ pub(super) struct StatusReport {
 /// What came of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Taken {
+pub(super) enum ReportOutcome {
     /// It was taken.
     Taken,
     /// An equal or later stage was known.
@@ -223,7 +223,7 @@ pub(super) struct StatusAnswer {
     /// The order.
     order: OrderId,
     /// What came of it.
-    outcome: Taken,
+    outcome: ReportOutcome,
 }
 
 /// Reports how far an order is.
@@ -258,9 +258,9 @@ pub(super) async fn status(
         return Err(Problem::unexpected("not a report"));
     };
     let outcome = match reported {
-        Reported::Done => Taken::Taken,
-        Reported::Unchanged => Taken::Unchanged,
-        Reported::ShippedAnyway => Taken::ShippedAnyway,
+        Reported::Done => ReportOutcome::Taken,
+        Reported::Unchanged => ReportOutcome::Unchanged,
+        Reported::ShippedAnyway => ReportOutcome::ShippedAnyway,
         Reported::NotFound => return Err(Problem::not_found()),
         Reported::NotHanded => {
             return Err(Problem::new(Code::NotHandedOver, "The gateway never handed this order to the lab."));

@@ -285,7 +285,7 @@ pub(super) struct Range {
 
 /// The cutoffs of a region.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Cutoffs {
+pub(super) struct RegionCutoffs {
     /// The lab.
     lab: LabId,
     /// The region.
@@ -312,7 +312,7 @@ fn listed(calendar: &Calendar, range: &Range, days: i64, now: Timestamp) -> Answ
 #[utoipa::path(get, path = "/v1/labs/{lab}/regions/{region}/cutoffs", tag = "labs",
     params(("lab" = LabId, Path), ("region" = RegionId, Path), Range),
     responses(
-        (status = 200, description = "The cutoffs", body = Cutoffs),
+        (status = 200, description = "The cutoffs", body = RegionCutoffs),
         (status = 404, description = "`not_found`", body = Document, content_type = "application/problem+json"),
         (status = 422, description = "`invalid`", body = Document, content_type = "application/problem+json"),
     ))]
@@ -325,7 +325,7 @@ pub(super) async fn cutoffs(
     let (entry, region) = region(&api, &caller, &path.0)?;
     let (_, calendar) = entry.lab.region(Some(&region), None).map_err(|_| Problem::not_found())?;
     let cutoffs = listed(calendar, &query.0, 14, api.clock.now())?;
-    let shown = Cutoffs {
+    let shown = RegionCutoffs {
         lab: entry.lab.spec.id.clone(),
         region,
         time_zone: calendar.time_zone().to_owned(),

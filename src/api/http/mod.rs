@@ -60,7 +60,7 @@ use super::gate::{Routes, Rule, SCHEME};
 )]
 struct Frame;
 
-/// The description of the whole surface, OpenAPI 3.1.
+/// The description of the whole surface, as `OpenAPI` 3.1.
 #[must_use]
 pub fn openapi() -> OpenApi {
     routes(None).into_openapi()

@@ -234,7 +234,8 @@ fn facts(admission: &Admission, batch: Option<crate::domain::batch::BatchFacts>)
         paid: admission.paid,
         held: Held::No,
         stage: Stage::Received,
-        version: 1,
+        // As the store counts: the order's own changes and its batch's.
+        version: 1 + batch.as_ref().map_or(0, |batch| batch.version),
         batch,
         transfer: None,
         stop: None,

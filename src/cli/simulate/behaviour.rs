@@ -327,7 +327,7 @@ pub struct BehaviourArgs {
     /// Print again what comes again under the same key
     #[arg(long)]
     duplicates: bool,
-    /// Forget idempotency keys: no, after_removal, or after a duration
+    /// Forget idempotency keys: `no`, `after_removal`, or after a duration
     #[arg(long, value_name = "WHEN")]
     forgets_keys: Option<Forgets>,
     /// What to say to stops

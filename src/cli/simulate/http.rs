@@ -106,11 +106,8 @@ async fn submit(
     if header(&headers, MANIFEST_SHA256).is_some_and(|told| told != sha256) {
         return problem(StatusCode::UNPROCESSABLE_ENTITY, "the body does not have the hash of the manifest");
     }
-    let not_after = match header(&headers, NOT_AFTER).map(str::parse::<Timestamp>).transpose() {
-        Ok(not_after) => not_after,
-        Err(_) => {
-            return problem(StatusCode::BAD_REQUEST, "the header Stoppress-Not-After is not an instant");
-        }
+    let Ok(not_after) = header(&headers, NOT_AFTER).map(str::parse::<Timestamp>).transpose() else {
+        return problem(StatusCode::BAD_REQUEST, "the header Stoppress-Not-After is not an instant");
     };
     let upload: Upload = match serde_json::from_slice(&body) {
         Ok(upload) => upload,

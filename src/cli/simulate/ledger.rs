@@ -192,6 +192,20 @@ impl Ledger {
         Ok(ledger)
     }
 
+    /// The ledger as it is now, in memory only.
+    #[must_use]
+    pub fn snapshot(&self) -> Self {
+        Self {
+            file: None,
+            length: 0,
+            entries: self.entries.clone(),
+            orders: self.orders.clone(),
+            keys: self.keys.clone(),
+            refused: self.refused.clone(),
+            due: self.due.clone(),
+        }
+    }
+
     /// All lines.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
@@ -381,7 +395,9 @@ impl Ledger {
             }
             self.length += text.len() as u64;
         }
-        lines.into_iter().for_each(|line| self.apply(line));
+        for line in lines {
+            self.apply(line);
+        }
         Ok(())
     }
 

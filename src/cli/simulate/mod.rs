@@ -161,13 +161,13 @@ impl Simulator {
         Ok(Self { http_addr, grpc_addr: addresses.last().copied().unwrap_or(http_addr), house })
     }
 
-    /// The ledger, with everything printed that is due.
+    /// The ledger as it is now, with everything printed that is due.
     #[must_use]
-    pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
+    pub fn ledger(&self) -> Ledger {
         let mut ledger = lock(&self.house.ledger);
         // If the file cannot be written the ledger shows what is on disk.
         let _ = ledger.catch_up(self.house.clock.now());
-        ledger
+        ledger.snapshot()
     }
 
     /// How the lab behaves.

@@ -50,14 +50,12 @@ pub(super) async fn serve(counter: Counter, listener: TcpListener, address: Sock
             }
         }
         let Some(listener) = &open else {
-            match TcpListener::bind(address).await {
-                Ok(listener) => open = Some(listener),
+            if let Ok(listener) = TcpListener::bind(address).await {
+                open = Some(listener);
+            } else {
                 // Somebody took the port meanwhile: it may be given back.
-                Err(_) => {
-                    HostClock
-                        .sleep_until(later(HostClock.now(), jiff::SignedDuration::from_millis(100)))
-                        .await
-                }
+                let soon = later(HostClock.now(), jiff::SignedDuration::from_millis(100));
+                HostClock.sleep_until(soon).await;
             }
             continue;
         };

@@ -1,0 +1,168 @@
+//! The lane to a lab: its limits hold strictly, stops come first, a lab that is down is left alone.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+use stoppress::domain::lab::{Answer, Profile, Rate};
+use stoppress::domain::retry::FAILURES_MAX;
+use stoppress::lab::Reply;
+use stoppress::lab::lane::{Kind, Lane, Permit};
+
+use crate::lab_support::noon;
+
+fn lane(concurrency: u32, rate: Option<&str>) -> Lane {
+    let rate = rate.map(|rate| Rate::try_from(rate.to_owned()).unwrap());
+    Lane::new(&Profile { concurrency, rate, ..Profile::default() })
+}
+
+fn accepted() -> Reply {
+    Answer::Accepted { lab_reference: None }.into()
+}
+
+fn unclear() -> Reply {
+    Answer::Unclear { cause: "reset".to_owned() }.into()
+}
+
+fn after(seconds: i64) -> Timestamp {
+    noon() + SignedDuration::from_secs(seconds)
+}
+
+fn one(lane: &Lane, now: Timestamp, kind: Kind) -> Permit {
+    lane.take(now, 1, kind).permits.pop().unwrap()
+}
+
+#[test]
+fn one_place_of_two_is_kept_for_stops() {
+    let lane = lane(4, None);
+    let uploads = lane.take(noon(), 10, Kind::Upload);
+    assert_eq!((uploads.permits.len(), uploads.wait_until), (3, None));
+    assert_eq!(lane.take(noon(), 1, Kind::LookUp).permits.len(), 0);
+    let stops = lane.take(noon(), 5, Kind::Stop);
+    assert_eq!(stops.permits.len(), 1);
+    assert_eq!(lane.status().in_flight, 4);
+    drop(uploads);
+    assert_eq!(lane.status().in_flight, 1);
+}
+
+#[test]
+fn a_dropped_permit_gives_its_place_back_and_says_nothing_about_the_lab() {
+    let lane = lane(1, None);
+    for _ in 0..20 {
+        drop(one(&lane, noon(), Kind::Upload));
+    }
+    assert_eq!((lane.status().closed_until, lane.status().last_answer), (None, None));
+}
+
+#[test]
+fn where_there_is_one_place_uploads_give_way_to_a_stop_that_waits() {
+    let lane = lane(1, None);
+    let upload = one(&lane, noon(), Kind::Upload);
+    assert_eq!(lane.take(noon(), 1, Kind::Stop).permits.len(), 0);
+    upload.done(after(1), &accepted());
+    assert_eq!(lane.take(after(1), 1, Kind::Upload).permits.len(), 0, "the stop is first");
+    one(&lane, after(2), Kind::Stop).done(after(2), &accepted());
+    assert_eq!(lane.take(after(2), 1, Kind::Upload).permits.len(), 1);
+}
+
+#[test]
+fn a_stop_that_never_comes_back_does_not_hold_uploads_up_for_ever() {
+    let lane = lane(1, None);
+    let upload = one(&lane, noon(), Kind::Upload);
+    assert!(lane.take(noon(), 1, Kind::Stop).permits.is_empty());
+    drop(upload);
+    let waits = lane.take(after(1), 1, Kind::Upload);
+    assert_eq!(waits.wait_until, Some(after(60)));
+    assert_eq!(lane.take(after(60), 1, Kind::Upload).permits.len(), 1);
+}
+
+#[test]
+fn a_lab_that_does_not_speak_is_left_alone_then_tried_once() {
+    let lane = lane(8, None);
+    for _ in 0..FAILURES_MAX {
+        one(&lane, noon(), Kind::Upload).done(noon(), &unclear());
+    }
+    let taken = lane.take(after(1), 3, Kind::Stop);
+    assert_eq!((taken.permits.len(), taken.wait_until), (0, Some(after(30))));
+    assert_eq!(lane.status().closed_until, Some(after(30)));
+    assert_eq!(lane.status().last_answer, Some("unclear"));
+    let mut probe = lane.take(after(30), 3, Kind::Upload);
+    assert_eq!(probe.permits.len(), 1);
+    let second = lane.take(after(30), 3, Kind::Upload);
+    assert_eq!(second.permits.len(), 0);
+    assert!(second.wait_until.is_some());
+    probe.permits.pop().unwrap().done(after(31), &accepted());
+    assert_eq!(lane.take(after(31), 3, Kind::Upload).permits.len(), 3);
+    assert_eq!(lane.status().closed_until, None);
+}
+
+#[test]
+fn a_probe_that_the_rate_holds_back_is_not_lost() {
+    let lane = lane(8, Some("5/h"));
+    let mut now = noon();
+    let mut failures = 0;
+    while lane.status().closed_until.is_none() {
+        let taken = lane.take(now, 1, Kind::Upload);
+        match taken.permits.into_iter().next() {
+            Some(permit) => {
+                permit.done(now, &unclear());
+                failures += 1;
+            }
+            None => now = taken.wait_until.unwrap(),
+        }
+    }
+    assert_eq!(failures, FAILURES_MAX);
+    let open = lane.status().closed_until.unwrap();
+    let held = lane.take(open, 1, Kind::Upload);
+    assert!(held.permits.is_empty(), "the rate does not allow it yet");
+    let probe = lane.take(held.wait_until.unwrap(), 1, Kind::Upload);
+    assert_eq!(probe.permits.len(), 1);
+}
+
+#[test]
+fn a_lab_that_asks_for_rest_gets_it() {
+    let lane = lane(8, None);
+    let busy = Reply { retry_after: Some(Duration::from_secs(20)), ..unclear() };
+    one(&lane, noon(), Kind::Upload).done(noon(), &busy);
+    assert_eq!(lane.take(after(19), 1, Kind::Stop).wait_until, Some(after(20)));
+    assert_eq!(lane.take(after(20), 1, Kind::Stop).permits.len(), 1);
+    let forever = Reply { retry_after: Some(Duration::MAX), ..accepted() };
+    one(&lane, after(20), Kind::Upload).done(after(20), &forever);
+    assert_eq!(lane.status().closed_until, Some(after(20 + 3600)));
+}
+
+#[test]
+fn a_clock_that_is_set_back_does_not_stop_the_lane() {
+    let lane = lane(200, Some("60/m"));
+    while !lane.take(after(7200), 1, Kind::Upload).permits.is_empty() {}
+    assert!(lane.take(noon(), 1, Kind::Upload).permits.is_empty());
+    assert_eq!(lane.take(after(3), 1, Kind::Upload).permits.len(), 1);
+}
+
+proptest! {
+    /// In no stretch of the rate's length are there more calls than it says, however they are
+    /// asked for; and whoever waits as told is served.
+    #[test]
+    fn a_rate_is_never_exceeded(calls in 1_u32..200, unit in 0_usize..3, asks in prop::collection::vec((0_i64..2_000, 1_usize..40), 1..80)) {
+        let (name, seconds) = [("s", 1), ("m", 60), ("h", 3600)][unit];
+        let lane = lane(256, Some(&format!("{calls}/{name}")));
+        let mut now = noon();
+        let mut made = Vec::new();
+        for (wait, want) in asks {
+            now += SignedDuration::from_millis(wait * seconds);
+            let taken = lane.take(now, want, Kind::Upload);
+            made.extend(std::iter::repeat_n(now, taken.permits.len()));
+            if let Some(until) = taken.wait_until {
+                prop_assert!(until > now);
+                now = until;
+                prop_assert_eq!(lane.take(now, 1, Kind::Upload).permits.len(), 1);
+                made.push(now);
+            }
+        }
+        for (first, at) in made.iter().enumerate() {
+            let end = *at + SignedDuration::from_secs(seconds);
+            let inside = made[first..].iter().take_while(|other| **other < end).count();
+            prop_assert!(inside <= calls as usize, "{} calls in one stretch of {} s, {} are allowed", inside, seconds, calls);
+        }
+    }
+}
