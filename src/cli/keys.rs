@@ -24,6 +24,7 @@ const ACTOR: &str = "ops:database";
 
 /// API keys: create, list, revoke
 #[derive(Debug, Subcommand)]
+#[expect(missing_docs, reason = "clap takes what is said about a command from its arguments")]
 pub enum Keys {
     Create(CreateArgs),
     List(ListArgs),

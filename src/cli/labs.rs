@@ -20,6 +20,7 @@ use crate::lab;
 
 /// Labs: check a file, import it, list
 #[derive(Debug, Subcommand)]
+#[expect(missing_docs, reason = "clap takes what is said about a command from its arguments")]
 pub enum Labs {
     Check(CheckArgs),
     Import(ImportArgs),

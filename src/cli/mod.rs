@@ -45,6 +45,7 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 #[expect(clippy::large_enum_variant, reason = "there is one, once")]
+#[expect(missing_docs, reason = "clap takes what is said about a command from its arguments")]
 pub enum Command {
     Serve(serve::Serve),
     /// Orders: import, list, show
@@ -69,6 +70,7 @@ pub enum Command {
 
 /// Tools for labs.
 #[derive(Debug, Subcommand)]
+#[expect(missing_docs, reason = "clap takes what is said about a command from its arguments")]
 pub enum LabTools {
     Simulate(simulate::SimulateArgs),
 }

@@ -9,6 +9,7 @@ use super::{Failure, Terminal, import};
 
 /// Orders: import, list, show
 #[derive(Debug, Subcommand)]
+#[expect(missing_docs, reason = "clap takes what is said about a command from its arguments")]
 pub enum Orders {
     Import(import::ImportArgs),
     List(ListArgs),
@@ -135,8 +136,9 @@ async fn show(args: ShowArgs, terminal: &mut Terminal<'_>) -> Result<(), Failure
         return Ok(records::print(terminal.out, args.format, EVENTS, events)?);
     }
     let order = client.get(&["v1", "orders", &args.order], &[]).await?;
-    Ok(match args.format {
+    match args.format {
         Format::Json => writeln!(terminal.out, "{order}")?,
         Format::Table => records::fields(terminal.out, SHOWN, &order)?,
-    })
+    }
+    Ok(())
 }
