@@ -234,6 +234,9 @@ fn spawn_loops(
     end: &CancellationToken,
 ) -> Vec<JoinHandle<()>> {
     let (clock, bells) = (&bench.clock, &bench.bells);
+    for name in [work::close::NAME, work::transfer::NAME, work::stop::NAME] {
+        bells.starts(name);
+    }
     let fresh = surface.clone();
     let token = end.clone();
     vec![

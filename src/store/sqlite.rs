@@ -28,7 +28,7 @@ pub(super) struct Sqlite {
     writer: Mutex<Option<SqliteConnection>>,
     readers: sqlx::Pool<Driver>,
     file: PathBuf,
-    _lock: File,
+    lock: std::sync::Mutex<Option<File>>,
 }
 
 impl Sqlite {
@@ -70,7 +70,12 @@ impl Sqlite {
             )
             .await
             .map_err(|error| Error::Open(format!("cannot open the database {shown} for reading: {error}")))?;
-        Ok(Self { writer: Mutex::new(Some(writer)), readers, file: file.to_owned(), _lock: lock })
+        Ok(Self {
+            writer: Mutex::new(Some(writer)),
+            readers,
+            file: file.to_owned(),
+            lock: std::sync::Mutex::new(Some(lock)),
+        })
     }
 }
 
@@ -182,6 +187,10 @@ impl super::batch::Engine for Sqlite {
             if let Some(mut writer) = self.writer.lock().await.take() {
                 let _ = writer.run("pragma optimize", &[]).await;
                 let _ = writer.close().await;
+            }
+            // Others may open the file from here on, even while somebody still holds this engine.
+            if let Ok(mut lock) = self.lock.lock() {
+                lock.take();
             }
             tracing::debug!(file = %self.file.display(), "database closed");
         }

@@ -101,13 +101,9 @@ impl Bells {
         self.bell(name).notify_one();
     }
 
-    /// Wakes the closing loop if it sleeps beyond `at`: an order has opened a window that closes then.
-    pub fn closes_at(&self, at: Timestamp) {
-        let late =
-            self.with(|desk| !matches!(desk.waits.get(close::NAME), Some(Some(until)) if *until <= at));
-        if late {
-            self.nudge(close::NAME);
-        }
+    /// Counts a loop as at work from now on, before its task has begun.
+    pub fn starts(&self, name: &'static str) {
+        self.with(|desk| desk.waits.insert(name, None));
     }
 
     /// Whether a stop was waiting when the stop loop last looked: only then does the end of a transfer

@@ -56,13 +56,6 @@ pub async fn keep_promises(
             notes.push(kept(batch, Some(to), "It stays: its cutoff was promised. Release it by name."));
             continue;
         }
-        let taken = |other: &BatchFacts| {
-            other.id != batch.id && other.region == batch.region && other.window_at == to && !other.direct
-        };
-        if open.iter().any(taken) {
-            notes.push(kept(batch, Some(to), "It stays: another batch has that cutoff."));
-            continue;
-        }
         let write = MoveBatch {
             batch: batch.id.clone(),
             to: Some((to, moved.closes_at_local.clone())),

@@ -1,0 +1,178 @@
+//! A whole gateway with one simulated lab, on a clock that the test moves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::http::{HeaderMap, HeaderValue, Method};
+use jiff::{SignedDuration, Timestamp};
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+use stoppress::app::{self, Ambient, Running};
+use stoppress::cli::simulate::behaviour::Behaviour;
+use stoppress::cli::simulate::{Simulator, SimulatorSettings};
+use stoppress::clock::{Clock as _, ManualClock, SeededRandom};
+use stoppress::config::Config;
+use stoppress::lab::outbound::{Outbound, Request};
+
+/// The gateway, the lab, and keys for both sides.
+pub struct Rig {
+    pub clock: ManualClock,
+    pub running: Option<Running>,
+    pub lab: Simulator,
+    pub ops: String,
+    pub platform: String,
+    pub folder: tempfile::TempDir,
+    config: Config,
+    client: Outbound,
+}
+
+/// An instant of text.
+pub fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+impl Rig {
+    /// A gateway at an instant, with a lab in Helsinki that closes at midnight and has this profile.
+    pub async fn new(now: &str, driver: &str, profile: Value, behaviour: Value) -> Self {
+        let clock = ManualClock::at(at(now));
+        let random = Arc::new(SeededRandom::new(7));
+        let behaviour: Behaviour = serde_json::from_value(behaviour).unwrap();
+        let settings = SimulatorSettings { behaviour, ..SimulatorSettings::default() };
+        let lab = Simulator::start(settings, Arc::new(clock.clone()), random.clone()).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            database: format!("sqlite:{}", folder.path().join("gateway.db").display()),
+            outbound: stoppress::config::OutboundConfig {
+                allow: vec!["127.0.0.0/8".parse().unwrap()],
+                extra_ca: None,
+            },
+            ..Config::default()
+        };
+        let mut rig = Self {
+            clock,
+            running: None,
+            lab,
+            ops: String::new(),
+            platform: String::new(),
+            folder,
+            config,
+            client: Outbound::trusted().unwrap(),
+        };
+        rig.start().await;
+        rig.ops = rig.running.as_ref().unwrap().ops_key.as_ref().unwrap().expose_secret().to_owned();
+        let ops = rig.ops.clone();
+        rig.call(&ops, Method::PUT, "/v1/platforms/acme", json!({"id": "acme", "name": "Acme"})).await;
+        let key = json!({"scope": "platform", "owner": "acme", "name": "test"});
+        let (_, made) = rig.call(&ops, Method::POST, "/v1/keys", key).await;
+        rig.platform = made["secret"].as_str().unwrap().to_owned();
+        let driver = match driver {
+            "grpc" => json!({"kind": "grpc", "endpoint": format!("http://{}", rig.lab.grpc_addr)}),
+            _ => json!({"kind": "http", "base_url": format!("http://{}", rig.lab.http_addr)}),
+        };
+        let lab = json!({
+            "id": "nordprint", "name": "Nordprint", "driver": driver, "profile": profile,
+            "regions": [{"id": "fi", "calendar": {"time_zone": "Europe/Helsinki", "cutoffs": ["24:00"]}}],
+        });
+        let (status, answer) = rig.call(&ops, Method::PUT, "/v1/labs/nordprint", lab).await;
+        assert_eq!(status, 201, "{answer}");
+        rig
+    }
+
+    /// Starts the gateway on its database, at the clock's time.
+    pub async fn start(&mut self) {
+        let ambient = Ambient {
+            clock: Arc::new(self.clock.clone()),
+            random: Arc::new(SeededRandom::new(11)),
+            poll: SignedDuration::from_hours(1),
+            chores: false,
+        };
+        self.running = Some(app::start(&self.config, ambient).await.unwrap());
+    }
+
+    /// Ends the gateway.
+    pub async fn stop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.stop().await;
+        }
+    }
+
+    /// One call of the API.
+    pub async fn call(&self, key: &str, method: Method, path: &str, body: Value) -> (u16, Value) {
+        let running = self.running.as_ref().unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", HeaderValue::from_str(&format!("Bearer {key}")).unwrap());
+        headers.insert("content-type", HeaderValue::from_static("application/json"));
+        let request = Request {
+            method,
+            url: format!("{}{path}", running.url()).parse().unwrap(),
+            headers,
+            body: if body.is_null() { Vec::new() } else { body.to_string().into_bytes() },
+            timeout: Duration::from_secs(20),
+            body_max: 1 << 20,
+        };
+        let response = self.client.call(request).await.unwrap();
+        (response.status, serde_json::from_slice(&response.body).unwrap_or(Value::Null))
+    }
+
+    /// Submits an order and gives its id.
+    pub async fn order(&self, reference: &str) -> String {
+        let order = json!({"reference": reference, "lab": "nordprint",
+            "ship_to": {"name": "n", "line1": "l", "city": "c", "country": "FI"},
+            "items": [{"id": "1", "sku": "print", "quantity": 1}]});
+        let (status, answer) = self.call(&self.platform, Method::POST, "/v1/orders", order).await;
+        assert_eq!(status, 201, "{answer}");
+        answer["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Asks for a stop; gives the status and the stop.
+    pub async fn ask(&self, order: &str) -> (u16, Value) {
+        let body = json!({"reason": "test", "asked_by": "merchant"});
+        let (status, answer) =
+            self.call(&self.platform, Method::POST, &format!("/v1/orders/{order}/stop"), body).await;
+        (status, answer["stop"].clone())
+    }
+
+    /// An order as the platform sees it.
+    pub async fn read(&self, order: &str) -> Value {
+        self.call(&self.platform, Method::GET, &format!("/v1/orders/{order}"), Value::Null).await.1
+    }
+
+    /// The kinds of the events in an order's changelog.
+    pub async fn kinds(&self, order: &str) -> Vec<String> {
+        let path = format!("/v1/orders/{order}/changelog");
+        let (_, log) = self.call(&self.platform, Method::GET, &path, Value::Null).await;
+        let kind = |event: &Value| event["kind"].as_str().unwrap().to_owned();
+        log["events"].as_array().unwrap().iter().map(kind).collect()
+    }
+
+    /// Waits until nobody is at work, at the time as it is.
+    pub async fn settle(&self) {
+        let bells = &self.running.as_ref().unwrap().bench.bells;
+        tokio::time::timeout(Duration::from_secs(30), bells.settled(self.clock.now()))
+            .await
+            .expect("it settles");
+    }
+
+    /// Moves the clock to an instant, stopping at everything that is due before.
+    pub async fn go_to(&self, until: &str) {
+        let until = at(until);
+        let bells = self.running.as_ref().unwrap().bench.bells.clone();
+        loop {
+            let now = self.clock.now();
+            let next =
+                tokio::time::timeout(Duration::from_secs(30), bells.settled(now)).await.expect("it settles");
+            match next.filter(|next| *next <= until) {
+                Some(next) => self.clock.set(next.max(now)),
+                None => break,
+            }
+        }
+        self.clock.set(until);
+        self.settle().await;
+    }
+
+    /// How often the lab printed an order.
+    pub fn prints(&self, order: &str) -> u64 {
+        self.lab.ledger().prints(order)
+    }
+}
