@@ -135,24 +135,21 @@ async fn open(url: &str, terminal: &Terminal<'_>) -> Result<Arc<dyn Store>, Fail
 }
 
 async fn create(args: CreateArgs, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
-    let mut key = match &args.place.database {
-        Some(url) => {
-            let store = open(url, terminal).await?;
-            let made = create_in(&*store, args.scope, args.name, args.expires_at, terminal).await;
-            store.close().await;
-            made?
-        }
-        None => {
-            let client = Client::new(&args.place.server, terminal)?;
-            let (scope, owner) = match &args.scope {
-                Scope::Ops => ("ops", None),
-                Scope::Platform(id) => ("platform", Some(id.as_str())),
-                Scope::Lab(id) => ("lab", Some(id.as_str())),
-            };
-            let body =
-                json!({ "scope": scope, "owner": owner, "name": args.name, "expires_at": args.expires_at });
-            client.send(Method::POST, &["v1", "keys"], &body).await?.1
-        }
+    let mut key = if let Some(url) = &args.place.database {
+        let store = open(url, terminal).await?;
+        let made = create_in(&*store, args.scope, args.name, args.expires_at, terminal).await;
+        store.close().await;
+        made?
+    } else {
+        let client = Client::new(&args.place.server, terminal)?;
+        let (scope, owner) = match &args.scope {
+            Scope::Ops => ("ops", None),
+            Scope::Platform(id) => ("platform", Some(id.as_str())),
+            Scope::Lab(id) => ("lab", Some(id.as_str())),
+        };
+        let body =
+            json!({ "scope": scope, "owner": owner, "name": args.name, "expires_at": args.expires_at });
+        client.send(Method::POST, &["v1", "keys"], &body).await?.1
     };
     if args.format == Format::Json {
         return Ok(writeln!(terminal.out, "{key}")?);

@@ -35,8 +35,7 @@ pub struct ListArgs {
     /// Only of this batch
     #[arg(long, value_name = "ID")]
     batch: Option<String>,
-    /// Only in this state, such as in_batch, at_lab, stopped
-    #[arg(long)]
+    #[arg(long, help = "Only in this state, such as in_batch, at_lab, stopped")]
     state: Option<String>,
     /// At most so many
     #[arg(long, value_name = "COUNT", default_value_t = 50)]

@@ -25,8 +25,12 @@ pub struct Serve {
     /// sqlite:FILE or postgres://… [default: sqlite:stoppress.db].
     #[arg(long, value_name = "URL")]
     pub database: Option<String>,
-    /// error, warn, info, debug, or a filter such as info,stoppress::work=debug.
-    #[arg(long, value_name = "LEVEL")]
+    /// The level of the log.
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        help = "error, warn, info, debug, or a filter such as info,stoppress::work=debug"
+    )]
     pub log_level: Option<String>,
     /// text or json.
     #[arg(long, value_name = "FORMAT")]

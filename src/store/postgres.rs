@@ -132,6 +132,6 @@ impl super::batch::Engine for Postgres {
     }
 
     async fn close(&self) {
-        self.pool.close().await
+        self.pool.close().await;
     }
 }

@@ -135,7 +135,7 @@ impl Transfer {
                     self.0.bells.nudge(stop::NAME);
                 }
                 Claimed::Empty(id) => {
-                    tracing::info!(transfer = %id, "every order of the transfer was stopped")
+                    tracing::info!(transfer = %id, "every order of the transfer was stopped");
                 }
                 Claimed::Waits(_) => {}
             }

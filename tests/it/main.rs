@@ -1,5 +1,6 @@
 //! One binary with all integration tests.
 
+#![expect(unreachable_pub, reason = "helpers are shared by the modules of one binary")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod api;
@@ -23,9 +24,9 @@ mod lab_simulator;
 mod lab_simulator_faults;
 mod lab_ssrf;
 mod lab_support;
+mod process;
 mod readme;
+mod rig;
 mod samples;
 mod tidy;
-mod process;
-mod rig;
 mod zones;
