@@ -36,8 +36,13 @@ A calendar:
   special = { \"2026-12-24\" = [\"10:00\"] }
   seasons = [{ name = \"peak\", from = \"10-01\", to = \"12-31\", cutoffs = [\"12:00\", \"24:00\"] }]")]
 pub struct Cutoffs {
-    /// A calendar, or a labs file with [[labs]]; TOML or JSON
-    #[arg(long, value_name = "FILE", required_unless_present = "tzdata")]
+    /// The file.
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "tzdata",
+        help = "A calendar, or a labs file with [[labs]]; TOML or JSON"
+    )]
     pub calendar: Option<PathBuf>,
     /// Only this lab of a labs file
     #[arg(long)]

@@ -38,7 +38,7 @@ Example:
 
 The exit code is 2 if something is wrong.")]
 pub struct CheckArgs {
-    /// A file with [[labs]]; TOML or JSON, - for standard input
+    #[arg(help = "A file with [[labs]]; TOML or JSON, - for standard input")]
     file: PathBuf,
     /// A folder of zone data, used if it is newer than the host's and the bundled
     #[arg(long, value_name = "DIR")]
@@ -59,7 +59,7 @@ Example:
 
 Needs a key of scope ops. The same file again changes nothing.")]
 pub struct ImportArgs {
-    /// A file with [[labs]]; TOML or JSON, - for standard input
+    #[arg(help = "A file with [[labs]]; TOML or JSON, - for standard input")]
     file: PathBuf,
     /// How to print them
     #[arg(long, value_enum, default_value_t)]
