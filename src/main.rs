@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use stoppress::app;
-use stoppress::cli::{cutoffs, serve};
+use stoppress::cli::{cutoffs, demo, serve};
 use stoppress::clock::{Clock, HostClock};
 
 /// Holds print orders until a lab's cutoff, hands them over once, and says truthfully whether an
@@ -14,6 +14,7 @@ use stoppress::clock::{Clock, HostClock};
 #[command(version)]
 enum Command {
     Cutoffs(cutoffs::Cutoffs),
+    Demo(demo::Demo),
     Serve(serve::Serve),
 }
 
@@ -31,10 +32,24 @@ fn main() -> ExitCode {
             }
         };
     }
+    if let Command::Demo(args) = Command::parse() {
+        let runtime = match tokio::runtime::Runtime::new() {
+            Ok(runtime) => runtime,
+            Err(_) => return ExitCode::FAILURE,
+        };
+        return match runtime.block_on(demo::run(&args, &mut io::stdout())) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(demo::Error::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            Err(error) => {
+                let _ = writeln!(io::stderr(), "stoppress: {error}");
+                ExitCode::from(if matches!(error, demo::Error::Input(_)) { 2 } else { 1 })
+            }
+        };
+    }
     let mut out = BufWriter::new(io::stdout().lock());
     let done = match Command::parse() {
         Command::Cutoffs(args) => cutoffs::run(&args, HostClock.now(), &mut out),
-        Command::Serve(_) => Ok(()),
+        Command::Demo(_) | Command::Serve(_) => Ok(()),
     };
     match done.and_then(|()| Ok(out.flush()?)) {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
 pub mod cutoffs;
+pub mod demo;
 pub mod serve;
 pub mod simulate;
