@@ -51,9 +51,10 @@ const CANCELLED: (u64, u64) = (43, 438);
 const DELAYS: [f64; 9] = [5.0, 7.0, 9.0, 1394.0, 1658.0, 1804.0, 1839.0, 2862.0, 5627.0];
 
 /// Shops with the habits of the measured one, each at home elsewhere.
-const SHOPS: [(&str, &str, &str, &str); 4] = [
+const SHOPS: [(&str, &str, &str, &str); 5] = [
     ("oxbow", "Oxbow Gifts, London", "GB", "Europe/London"),
     ("kuvala", "Kuvala, Helsinki", "FI", "Europe/Helsinki"),
+    ("rheinufer", "Rheinufer, Cologne", "DE", "Europe/Berlin"),
     ("brightbox", "Brightbox, New York", "US", "America/New_York"),
     ("southframe", "Southframe, Sydney", "AU", "Australia/Sydney"),
 ];
@@ -129,10 +130,10 @@ pub fn draw(count: u64, days: usize, seed: u64, zones: &Zones) -> Result<Script,
         ..Script::default()
     };
     // The eve is played without its orders: their cancellations are of orders that nobody knows here.
-    let eve = count * BY_DAY[0] / BY_DAY.iter().take(days).sum::<u64>().max(1) / 4;
+    let eve = count * BY_DAY[0] / BY_DAY.iter().take(days).sum::<u64>().max(1) / SHOPS.len() as u64;
     for (shop, (id, name, ..)) in SHOPS.iter().enumerate() {
         script.shops.push(Shop { id: PlatformId::parse(id)?, name: (*name).to_owned() });
-        let share = count / 4 + u64::from((shop as u64) < count % 4);
+        let share = count / SHOPS.len() as u64 + u64::from((shop as u64) < count % SHOPS.len() as u64);
         for nth in 0..share + eve {
             let day = if nth < share { Some(dice.weighted(BY_DAY.iter().take(days).copied())) } else { None };
             one(&mut script, &dice, (shop, nth + 1), day, zones)?;

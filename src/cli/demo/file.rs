@@ -1,6 +1,5 @@
 //! A shop's own export as a script: NDJSON in the shape of the API, or CSV with one order line a row.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -230,16 +229,6 @@ pub(super) fn country(name: &str) -> Option<String> {
     COUNTRIES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, code)| (*code).to_owned())
 }
 
-/// The labs that a script's orders go to.
-#[must_use]
-pub fn labs(script: &Script) -> BTreeSet<String> {
-    let orders = script.acts.iter().filter_map(|act| match &act.deed {
-        Deed::Submit(order) => Some(order.lab.to_string()),
-        Deed::Cancel(_) => None,
-    });
-    orders.collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,7 +254,8 @@ nonsense"#;
         assert_eq!((script.orders(), script.cancels(), script.broken.len()), (2, 1, 2));
         assert!(script.broken[0].starts_with("line 4: items[0].quantity"), "{:?}", script.broken);
         assert!(script.broken[1].starts_with("line 6: is not JSON"), "{:?}", script.broken);
-        assert_eq!(labs(&script), BTreeSet::from(["thames".to_owned(), "nordprint".to_owned()]));
+        let Deed::Submit(order) = &script.acts[1].deed else { panic!("an order") };
+        assert_eq!(order.lab.as_str(), "nordprint", "there is no lab \"elsewhere\" here");
         assert_eq!(script.acts[1].at, "2010-12-01T08:01:00Z".parse().unwrap());
     }
 

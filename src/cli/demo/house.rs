@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -31,6 +32,9 @@ const POLL: SignedDuration = SignedDuration::from_hours(365 * 24);
 /// A loop that waits for longer than this has nothing to wait for.
 pub const NOTHING_DUE: SignedDuration = SignedDuration::from_hours(200 * 24);
 
+/// The longest that anything may take in the host's time: above every time-out of a call.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// A lab with those who work there.
 #[derive(Debug)]
 pub struct Staff {
@@ -40,6 +44,8 @@ pub struct Staff {
     pub lab: Simulator,
     /// Its key to the gateway.
     pub caller: Caller,
+    /// When it prints next, as of the last step.
+    pub prints: Option<Timestamp>,
     /// Lines of its ledger that were reported.
     pub reported: usize,
 }
@@ -186,7 +192,7 @@ impl House {
             let caller = key(&ops, "lab", role.id).await?;
             let answers = Gateway { url: base.clone(), key: SecretString::from(caller.key().to_owned()) };
             lab.answers_to(answers)?;
-            labs.push(Staff { role, lab, caller, reported: 0 });
+            labs.push(Staff { role, lab, caller, prints: None, reported: 0 });
         }
         Ok(Self { clock, gateway, ops, shops, labs })
     }
@@ -199,7 +205,15 @@ impl House {
 
     /// Waits until nobody is at work as of now: no loop, no call, no lab that owes an answer. Gives
     /// the next instant at which somebody wants to wake.
-    pub async fn settled(&self) -> Option<Timestamp> {
+    ///
+    /// # Errors
+    /// If that does not come about in [`PATIENCE`] of the host's time.
+    pub async fn settled(&self) -> Result<Option<Timestamp>, Error> {
+        let stuck = || Error::Failed(format!("at {} somebody was still at work after {PATIENCE:?}", self.now()));
+        tokio::time::timeout(PATIENCE, self.settling()).await.map_err(|_| stuck())
+    }
+
+    async fn settling(&self) -> Option<Timestamp> {
         let now = self.now();
         loop {
             let wake = self.gateway.bench.bells.settled(now).await;

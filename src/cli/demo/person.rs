@@ -8,7 +8,6 @@ use serde_json::json;
 
 use super::house::{House, Staff};
 use super::wire::{Escalation, Odd};
-use crate::cli::simulate::behaviour::{Behaviour, Stops};
 use crate::cli::simulate::ledger::{Said, What};
 use crate::domain::batch::later;
 use crate::domain::ids::EscalationId;
@@ -72,18 +71,17 @@ impl Desk {
         self.cases.values().filter_map(|case| case.at).min()
     }
 
-    /// Decides what is due; gives the orders whose stops were decided.
+    /// Decides what is due.
     ///
     /// # Errors
     /// If the gateway does not answer.
-    pub async fn decide(&mut self, house: &House) -> Result<Vec<String>, Odd> {
+    pub async fn decide(&mut self, house: &House) -> Result<(), Odd> {
         let now = house.now();
         let due: Vec<_> =
             self.cases.values().filter(|case| case.at.is_some_and(|at| at <= now)).map(|case| case.escalation.clone()).collect();
-        let mut orders = Vec::new();
         for case in due {
             let Some(staff) = house.lab(case.lab.as_str()) else { continue };
-            let Some((decision, reason)) = judge(staff, &case, now) else {
+            let Some((decision, reason)) = judge(staff, &case) else {
                 // Nobody can say yet: they telephone again.
                 if let Some(case) = self.cases.get_mut(&case.id) {
                     case.at = Some(later(now, TAKES_UP));
@@ -97,10 +95,9 @@ impl Desk {
                 reply.read::<serde_json::Value>("POST escalations/…/resolve")?;
                 *self.decided.entry(format!("{}: {decision}", case.kind)).or_default() += 1;
             }
-            orders.extend(case.order.as_ref().map(ToString::to_string));
             self.cases.remove(&case.id);
         }
-        Ok(orders)
+        Ok(())
     }
 }
 
@@ -108,28 +105,24 @@ impl Desk {
 ///
 /// `None` if the lab has never got an order: it may be on its way again, so that "they do not have it"
 /// is no reason to tell anybody that it is stopped. What became of its transfer decides.
-fn judge(staff: &Staff, case: &Escalation, now: Timestamp) -> Option<(&'static str, &'static str)> {
-    let mut ledger = staff.lab.ledger();
-    Some(match (case.kind.as_str(), &case.order) {
-        ("stop", Some(order)) => {
-            let by_hand = Behaviour { stops: Stops::Yes, ..staff.lab.behaviour() };
-            let asked = What::StopAsked { order: order.to_string(), stop: case.subject.clone() };
-            match ledger.decide(now, order.as_str(), &case.subject, &by_hand, Some(asked)) {
-                Ok((Said::WillPrint, _)) => ("too_late", "by telephone: it is printed"),
-                Ok((Said::Removed, _)) => ("stopped", "by telephone: taken out of the pile"),
-                _ => return None,
-            }
-        }
+fn judge(staff: &Staff, case: &Escalation) -> Option<(&'static str, &'static str)> {
+    match (case.kind.as_str(), &case.order) {
+        ("stop", Some(order)) => match staff.lab.take_out(order.as_str(), &case.subject) {
+            Ok(Said::WillPrint) => Some(("too_late", "by telephone: it is printed")),
+            Ok(Said::Removed) => Some(("stopped", "by telephone: taken out of the pile")),
+            _ => None,
+        },
         ("transfer", _) => {
+            let ledger = staff.lab.ledger();
             let there = ledger.entries().iter().any(
                 |entry| matches!(&entry.what, What::Received { transfer, .. } if *transfer == case.subject),
             );
-            if there {
+            Some(if there {
                 ("handed_over", "by telephone: they have it")
             } else {
                 ("not_handed", "by telephone: they do not have it, and nothing is on its way")
-            }
+            })
         }
-        _ => ("noted", "seen"),
-    })
+        _ => Some(("noted", "seen")),
+    }
 }

@@ -7,6 +7,7 @@ use hyper::Method;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
+use super::Error;
 use super::check::{Account, Told};
 use super::house::House;
 use super::person::Desk;
@@ -62,7 +63,7 @@ pub struct Book {
 /// What an act came to.
 enum Done {
     Submitted(usize, String, bool, Result<Reply, Odd>),
-    Cancelled(usize, Cancel, Result<(Reply, Reply), Odd>),
+    Cancelled(usize, Cancel, Result<(Option<Reply>, Reply), Odd>),
 }
 
 /// The play.
@@ -100,32 +101,35 @@ impl<'a> Play<'a> {
     ///
     /// # Errors
     /// If the gateway does not answer.
-    pub async fn run(&mut self) -> Result<(), Odd> {
-        let mut wake = self.house.settled().await;
+    pub async fn run(&mut self) -> Result<(), Error> {
+        let mut wake = self.house.settled().await?;
         while let Some(next) = self.next(wake) {
             if next > self.house.now() {
                 self.house.clock.set(next);
             }
             self.act().await;
             self.report().await?;
-            self.house.settled().await;
+            self.house.settled().await?;
             self.look().await?;
-            wake = self.house.settled().await;
+            wake = self.house.settled().await?;
+            for staff in &mut self.house.labs {
+                staff.prints = staff.lab.prints_between().map(|(next, _)| next);
+            }
             self.screen.at(self.house.now(), &self.book);
         }
-        let last = self.house.labs.iter().filter_map(|staff| staff.lab.ledger().last_due()).max();
+        let last = self.house.labs.iter().filter_map(|staff| staff.lab.prints_between()).map(|(_, last)| last).max();
         if let Some(last) = last.filter(|last| *last > self.house.now()) {
             self.house.clock.set(last);
-            self.house.settled().await;
+            self.house.settled().await?;
         }
-        self.read_all().await
+        Ok(self.read_all().await?)
     }
 
     /// The next instant at which something happens.
     fn next(&self, wake: Option<Timestamp>) -> Option<Timestamp> {
         let now = self.house.now();
         let labs = self.house.labs.iter().flat_map(|staff| {
-            let prints = staff.lab.ledger().next_due().filter(|_| staff.role.reports);
+            let prints = staff.prints.filter(|_| staff.role.reports);
             [prints, staff.lab.behaviour().next_edge(now)]
         });
         let again = self.book.asked_again.filter(|_| !self.book.open.is_empty());
@@ -149,7 +153,7 @@ impl<'a> Play<'a> {
             // The clock goes over the cutoff while these are on their way.
             let mut micros = [0; 2];
             self.dice.fill(&mut micros);
-            let pause = SignedDuration::from_micros(i64::from(u16::from_le_bytes(micros) % 1_500));
+            let pause = SignedDuration::from_micros(i64::from(u16::from_le_bytes(micros) % 900));
             let all = tokio::spawn(all);
             let until = later(HostClock.now(), pause);
             while HostClock.now() < until {
@@ -187,8 +191,12 @@ impl<'a> Play<'a> {
                     };
                     let body = json!({ "reason": cancel.reason, "asked_by": "customer" });
                     let both = async {
-                        let verdict =
-                            caller.call(Method::GET, &["orders", &name, "verdict"], "", None).await?;
+                        // Who is in a hurry does not ask first whether it is of use.
+                        let verdict = if cancel.racing {
+                            None
+                        } else {
+                            Some(caller.call(Method::GET, &["orders", &name, "verdict"], "", None).await?)
+                        };
                         Ok((verdict, caller.post(&["orders", &name, "stop"], &body).await?))
                     };
                     let both = both.await;
@@ -217,7 +225,7 @@ impl<'a> Play<'a> {
                 let known = self.book.by_reference.get(&(shop, cancel.reference.clone())).copied();
                 match (both, known) {
                     (Ok((_, reply)), None) if reply.status == 404 => self.book.unknown += 1,
-                    (Ok((verdict, reply)), Some(nth)) => self.stopped(nth, &verdict, &reply),
+                    (Ok((verdict, reply)), Some(nth)) => self.stopped(nth, verdict.as_ref(), &reply),
                     (Ok((_, reply)), None) => {
                         let text = format!("a stop of {}, which nobody submitted: {}", cancel.reference, reply.status);
                         self.book.odd.push(text);
@@ -281,13 +289,13 @@ impl<'a> Play<'a> {
         self.book.watching += 1;
     }
 
-    fn stopped(&mut self, nth: usize, verdict: &Reply, reply: &Reply) {
+    fn stopped(&mut self, nth: usize, verdict: Option<&Reply>, reply: &Reply) {
         let at = self.house.now();
-        let answers = (verdict.read::<Verdict>("GET verdict"), reply.read::<StopAnswer>("POST stop"));
-        match answers {
+        let verdict = verdict.map(|verdict| verdict.read::<Verdict>("GET verdict")).transpose();
+        match (verdict, reply.read::<StopAnswer>("POST stop")) {
             (Ok(verdict), Ok(answer)) => {
                 let account = &mut self.book.accounts[nth];
-                if verdict.can_stop == CanStop::Yes {
+                if let Some(verdict) = verdict.filter(|verdict| verdict.can_stop == CanStop::Yes) {
                     account.promised = account.promised.max(verdict.until);
                 }
                 if account.told.is_empty() {
@@ -321,7 +329,13 @@ impl<'a> Play<'a> {
     /// The labs report what they have printed.
     async fn report(&mut self) -> Result<(), Odd> {
         let mut calls = Vec::new();
+        let now = self.house.now();
         for staff in self.house.labs.iter_mut().filter(|staff| staff.role.reports) {
+            // What was taken in at the last step is printed later than that.
+            let due = staff.prints.is_some_and(|at| at <= now);
+            if !due {
+                continue;
+            }
             let ledger = staff.lab.ledger();
             let entries = ledger.entries();
             for entry in &entries[staff.reported.min(entries.len())..] {
@@ -347,7 +361,7 @@ impl<'a> Play<'a> {
     }
 
     /// Looks at what came of it: windows that closed, stops that were decided, cases for the person.
-    async fn look(&mut self) -> Result<(), Odd> {
+    async fn look(&mut self) -> Result<(), Error> {
         let now = self.house.now();
         for staff in &self.house.labs {
             self.screen.lab(staff, now);
@@ -372,7 +386,7 @@ impl<'a> Play<'a> {
         }
         if self.desk.next().is_some_and(|at| at <= now) {
             self.desk.decide(self.house).await?;
-            self.house.settled().await;
+            self.house.settled().await?;
             ask = true;
         }
         if ask {
@@ -419,7 +433,7 @@ impl<'a> Play<'a> {
                 };
                 self.book.accounts[nth].state = Some(order.state);
                 if let Some(stop) = order.stop {
-                    self.told(nth, at, &StopAnswer { stop, verdict: order.verdict });
+                    self.told(nth, at, &StopAnswer { stop });
                 }
             }
         }

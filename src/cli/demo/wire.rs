@@ -200,7 +200,6 @@ pub struct Stop {
 #[expect(missing_docs, reason = "named as in the API")]
 pub struct StopAnswer {
     pub stop: Stop,
-    pub verdict: Verdict,
 }
 
 /// An order.
@@ -227,7 +226,6 @@ pub struct Batch {
     pub window: Window,
     pub orders: u64,
     pub stopped: u64,
-    pub waiting: u64,
     #[serde(default)]
     pub transfers: Vec<Transfer>,
 }
@@ -236,7 +234,6 @@ pub struct Batch {
 #[derive(Debug, Clone, Deserialize)]
 #[expect(missing_docs, reason = "named as in the API")]
 pub struct Transfer {
-    pub id: String,
     pub phase: crate::domain::batch::TransferPhase,
     pub orders: u64,
     pub attempts: u64,
@@ -251,18 +248,14 @@ pub struct Escalation {
     pub subject: String,
     pub order: Option<OrderId>,
     pub lab: LabId,
-    pub cause: String,
     pub opened_at: Timestamp,
     pub due_at: Timestamp,
-    pub decision: Option<String>,
 }
 
 /// An entry of the feed.
 #[derive(Debug, Clone, Deserialize)]
 #[expect(missing_docs, reason = "named as in the API")]
 pub struct Event {
-    pub seq: i64,
-    pub at: Timestamp,
     pub subject: String,
     pub kind: String,
     pub actor: String,

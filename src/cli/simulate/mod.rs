@@ -173,6 +173,26 @@ impl Simulator {
         ledger.snapshot()
     }
 
+    /// Somebody at the lab takes an order out by hand, if it is not printed yet: what no call can do where
+    /// the lab takes no stops.
+    ///
+    /// # Errors
+    /// If the ledger cannot be written: nothing was taken out.
+    pub fn take_out(&self, order: &str, stop: &str) -> io::Result<Said> {
+        let by_hand = Behaviour { stops: behaviour::Stops::Yes, ..self.behaviour() };
+        let asked = ledger::What::StopAsked { order: order.to_owned(), stop: stop.to_owned() };
+        let decided =
+            lock(&self.house.ledger).decide(self.house.clock.now(), order, stop, &by_hand, Some(asked));
+        decided.map(|(said, _)| said)
+    }
+
+    /// When the next order is printed, and the last of those that wait.
+    #[must_use]
+    pub fn prints_between(&self) -> Option<(Timestamp, Timestamp)> {
+        let ledger = lock(&self.house.ledger);
+        ledger.next_due().zip(ledger.last_due())
+    }
+
     /// How the lab behaves.
     #[must_use]
     pub fn behaviour(&self) -> Behaviour {
