@@ -70,7 +70,12 @@ impl Sqlite {
             )
             .await
             .map_err(|error| Error::Open(format!("cannot open the database {shown} for reading: {error}")))?;
-        Ok(Self { writer: Mutex::new(Some(writer)), readers, file: file.to_owned(), lock: std::sync::Mutex::new(Some(lock)) })
+        Ok(Self {
+            writer: Mutex::new(Some(writer)),
+            readers,
+            file: file.to_owned(),
+            lock: std::sync::Mutex::new(Some(lock)),
+        })
     }
 }
 
@@ -184,10 +189,10 @@ impl super::batch::Engine for Sqlite {
                 let _ = writer.close().await;
             }
             // Others may open the file from here on, even while somebody still holds this engine.
-        if let Ok(mut lock) = self.lock.lock() {
-            lock.take();
-        }
-        tracing::debug!(file = %self.file.display(), "database closed");
+            if let Ok(mut lock) = self.lock.lock() {
+                lock.take();
+            }
+            tracing::debug!(file = %self.file.display(), "database closed");
         }
     }
 }

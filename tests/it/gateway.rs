@@ -35,7 +35,11 @@ async fn a_stop_just_before_the_cutoff_succeeds_and_the_order_stays_out() {
     let (kept, stopped) = (rig.order("A-1").await, rig.order("A-2").await);
     rig.go_to("2026-11-21T21:59:59.999999Z").await;
     let (status, answer) = rig.ask(&stopped).await;
-    assert_eq!((status, answer["state"].as_str(), answer["evidence"].as_str()), (200, Some("stopped"), Some("never_handed")), "{answer}");
+    assert_eq!(
+        (status, answer["state"].as_str(), answer["evidence"].as_str()),
+        (200, Some("stopped"), Some("never_handed")),
+        "{answer}"
+    );
     rig.go_to("2026-11-22T06:00:00Z").await;
     assert_eq!((rig.prints(&kept), rig.prints(&stopped)), (1, 0));
     assert_eq!(rig.read(&stopped).await["state"], "stopped");
@@ -87,7 +91,8 @@ async fn where_nothing_can_be_found_out_a_person_takes_it_before_the_deadline() 
     let (_, list) = rig.call(&rig.ops, Method::GET, "/v1/escalations?open=true", Value::Null).await;
     let escalation = list["escalations"][0]["id"].as_str().expect("an escalation").to_owned();
     let resolve = json!({"decision": "handed_over", "reason": "they have it in their list"});
-    let (status, answer) = rig.call(&rig.ops, Method::POST, &format!("/v1/escalations/{escalation}/resolve"), resolve).await;
+    let (status, answer) =
+        rig.call(&rig.ops, Method::POST, &format!("/v1/escalations/{escalation}/resolve"), resolve).await;
     assert_eq!(status, 200, "{answer}");
     assert_eq!(rig.read(&order).await["state"], "at_lab");
     assert_eq!(rig.prints(&order), 1, "one upload, one print");
@@ -102,7 +107,11 @@ async fn a_lab_that_is_down_gets_its_orders_when_it_is_back() {
     let state = rig.read(&order).await["state"].as_str().unwrap().to_owned();
     assert_eq!(state, "closed", "definitely not delivered: it is still in the house");
     let (status, answer) = rig.ask(&rig.order("A-2").await).await;
-    assert_eq!((status, answer["state"].as_str()), (200, Some("stopped")), "pausing or failing labs keep stops working");
+    assert_eq!(
+        (status, answer["state"].as_str()),
+        (200, Some("stopped")),
+        "pausing or failing labs keep stops working"
+    );
     rig.go_to("2026-11-22T06:00:00Z").await;
     assert_eq!(rig.read(&order).await["state"], "at_lab");
     assert_eq!(rig.prints(&order), 1);

@@ -11,6 +11,7 @@ mod calendar;
 mod calendar_every_zone;
 mod calendar_random;
 mod cutoffs;
+mod demo;
 mod gateway;
 mod ics;
 mod lab_classify;

@@ -128,7 +128,8 @@ impl Rig {
     /// Asks for a stop; gives the status and the stop.
     pub async fn ask(&self, order: &str) -> (u16, Value) {
         let body = json!({"reason": "test", "asked_by": "merchant"});
-        let (status, answer) = self.call(&self.platform, Method::POST, &format!("/v1/orders/{order}/stop"), body).await;
+        let (status, answer) =
+            self.call(&self.platform, Method::POST, &format!("/v1/orders/{order}/stop"), body).await;
         (status, answer["stop"].clone())
     }
 
@@ -148,7 +149,9 @@ impl Rig {
     /// Waits until nobody is at work, at the time as it is.
     pub async fn settle(&self) {
         let bells = &self.running.as_ref().unwrap().bench.bells;
-        tokio::time::timeout(Duration::from_secs(30), bells.settled(self.clock.now())).await.expect("it settles");
+        tokio::time::timeout(Duration::from_secs(30), bells.settled(self.clock.now()))
+            .await
+            .expect("it settles");
     }
 
     /// Moves the clock to an instant, stopping at everything that is due before.
@@ -157,7 +160,8 @@ impl Rig {
         let bells = self.running.as_ref().unwrap().bench.bells.clone();
         loop {
             let now = self.clock.now();
-            let next = tokio::time::timeout(Duration::from_secs(30), bells.settled(now)).await.expect("it settles");
+            let next =
+                tokio::time::timeout(Duration::from_secs(30), bells.settled(now)).await.expect("it settles");
             match next.filter(|next| *next <= until) {
                 Some(next) => self.clock.set(next.max(now)),
                 None => break,

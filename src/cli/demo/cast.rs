@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::simulate::behaviour::{Behaviour, Down, DownBy, LosesBy, Share, Stops};
 use crate::domain::Fault;
 use crate::domain::ids::{LabId, RegionId};
-use crate::domain::lab::{Lasting, LabSpec};
+use crate::domain::lab::{LabSpec, Lasting};
 use crate::domain::zones::Zones;
 
 /// A lab of the demo.
@@ -33,7 +33,7 @@ pub struct Role {
 }
 
 /// All labs. The last one prints for whatever country no other does.
-pub const ROLES: [Role; 6] = [
+pub(super) const ROLES: [Role; 6] = [
     Role {
         id: "nordprint",
         region: "fi",
@@ -101,7 +101,7 @@ pub const ROLES: [Role; 6] = [
 /// # Panics
 /// Never: the ids above are slugs, and a test reads them.
 #[must_use]
-pub fn route(country: &str) -> (LabId, RegionId) {
+pub(super) fn route(country: &str) -> (LabId, RegionId) {
     let role = ROLES.iter().find(|role| role.countries.contains(&country)).unwrap_or(&ROLES[ROLES.len() - 1]);
     let lab = LabId::parse(role.id).expect("a slug");
     (lab, RegionId::parse(role.region).expect("a slug"))

@@ -164,7 +164,8 @@ fn one(found: &mut Findings, account: &Account, truth: &[(&str, &ledger::Verdict
         found.add(Kind::BrokenPromise, account, text);
     }
     for pair in account.told.windows(2) {
-        let settled = matches!(pair[0].state, StopState::Stopped | StopState::TooLate | StopState::StoppedInPart);
+        let settled =
+            matches!(pair[0].state, StopState::Stopped | StopState::TooLate | StopState::StoppedInPart);
         if settled && pair[1].state != pair[0].state {
             let (was, is) = (pair[0].state.word(), pair[1].state.word());
             found.add(
@@ -207,7 +208,8 @@ fn one(found: &mut Findings, account: &Account, truth: &[(&str, &ledger::Verdict
         _ => {}
     }
 
-    let with_a_person = last == Some(StopState::WithAPerson) || account.state == Some(OrderState::WithAPerson);
+    let with_a_person =
+        last == Some(StopState::WithAPerson) || account.state == Some(OrderState::WithAPerson);
     let withheld = matches!(
         account.state,
         Some(OrderState::AwaitingPayment | OrderState::OnHold | OrderState::InReview)
@@ -230,3 +232,7 @@ fn one(found: &mut Findings, account: &Account, truth: &[(&str, &ledger::Verdict
 fn evidence(told: &Told) -> &'static str {
     told.evidence.map_or("no evidence", Evidence::word)
 }
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;

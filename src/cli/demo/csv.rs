@@ -14,9 +14,8 @@ use crate::domain::order::ITEMS_MAX;
 use crate::domain::{Fault, nearest};
 
 /// Codes of the Online Retail data set that name no article.
-const NO_ARTICLE: [&str; 12] = [
-    "POST", "DOT", "M", "D", "C2", "BANK CHARGES", "S", "B", "AMAZONFEE", "CRUK", "PADS", "ADJUST",
-];
+const NO_ARTICLE: [&str; 12] =
+    ["POST", "DOT", "M", "D", "C2", "BANK CHARGES", "S", "B", "AMAZONFEE", "CRUK", "PADS", "ADJUST"];
 /// Where the country is none that is known: an order of a code that nobody uses goes to the last lab.
 const NOWHERE: &str = "ZZ";
 
@@ -43,7 +42,7 @@ struct Row {
 ///
 /// # Errors
 /// If it has no header with the columns.
-pub fn script(text: &str, columns: &Columns, zone: &TimeZone) -> Result<Script, Fault> {
+pub(super) fn script(text: &str, columns: &Columns, zone: &TimeZone) -> Result<Script, Fault> {
     let mut reader = ::csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
     let header = reader.headers().map_err(|error| Fault::new("", error.to_string()))?.clone();
     let place = |name: &str| {
@@ -107,11 +106,13 @@ fn row(
         "" => Err(Fault::missing(name, "a text that is not empty")),
         text => Ok(text.to_owned()),
     };
-    let quantity = field(2)
-        .parse()
-        .map_err(|_| Fault::not(&columns.quantity, field(2), "a whole number"))?;
+    let quantity = field(2).parse().map_err(|_| Fault::not(&columns.quantity, field(2), "a whole number"))?;
     let at = instant(field(3), zone).ok_or_else(|| {
-        Fault::not(&columns.at, field(3), "a time such as 2010-12-01 08:26:00, 12/1/2010 8:26 or 2010-12-01T08:26:00Z")
+        Fault::not(
+            &columns.at,
+            field(3),
+            "a time such as 2010-12-01 08:26:00, 12/1/2010 8:26 or 2010-12-01T08:26:00Z",
+        )
     })?;
     Ok(Row {
         number: needed(0, &columns.invoice)?,
@@ -153,7 +154,10 @@ fn play(script: &mut Script, mut invoices: Vec<Invoice>) {
             }
         }
         script.note("lines that name no article (postage, fees, discounts, manual entries), left out", none);
-        script.note("lines below zero on no credit note and of no customer (stock corrections), left out", corrections);
+        script.note(
+            "lines below zero on no credit note and of no customer (stock corrections), left out",
+            corrections,
+        );
         if is_credit || !returned.is_empty() {
             cancel(script, &mut sold, (&number, at, &customer), &returned);
         }
@@ -185,8 +189,10 @@ fn order(
     } else {
         format!("Customer {customer}")
     };
-    let items: Vec<_> =
-        lines.iter().map(|(sku, quantity)| (sku.clone(), u32::try_from(*quantity).unwrap_or(u32::MAX))).collect();
+    let items: Vec<_> = lines
+        .iter()
+        .map(|(sku, quantity)| (sku.clone(), u32::try_from(*quantity).unwrap_or(u32::MAX)))
+        .collect();
     let submitted = submission(&number, &code, &name, &items);
     script.acts.push(Act { at, shop: 0, deed: Deed::Submit(Box::new(submitted)) });
     let articles = lines.into_iter().map(|(sku, _)| sku).collect();
@@ -217,7 +223,10 @@ fn cancel(
         let whole = order.articles.iter().all(|sku| articles.contains(sku));
         let reference = order.reference.clone();
         if !whole {
-            script.note("cancellations that name only some articles of their order: the whole order is stopped", 1);
+            script.note(
+                "cancellations that name only some articles of their order: the whole order is stopped",
+                1,
+            );
         }
         reference
     } else {
@@ -280,7 +289,8 @@ mod tests {
 
     #[test]
     fn an_order_and_its_cancellation_at_the_same_minute_match() {
-        let script = read("C2,A,a,-6,2010-12-01 08:00:00,1,7,France\n1,A,a,6,2010-12-01 08:00:00,1,7,France\n");
+        let script =
+            read("C2,A,a,-6,2010-12-01 08:00:00,1,7,France\n1,A,a,6,2010-12-01 08:00:00,1,7,France\n");
         assert_eq!(cancels(&script), ["1"]);
         assert!(matches!(script.acts[0].deed, Deed::Submit(_)));
     }
@@ -298,7 +308,12 @@ mod tests {
         assert_eq!(script.orders(), 2);
         assert_eq!(script.cancels(), 0);
         let noted = |part: &str| {
-            script.notes.iter().filter(|(what, _)| what.contains(part)).map(|(_, times)| *times).sum::<usize>()
+            script
+                .notes
+                .iter()
+                .filter(|(what, _)| what.contains(part))
+                .map(|(_, times)| *times)
+                .sum::<usize>()
         };
         assert_eq!(noted("name no article"), 2);
         assert_eq!(noted("stock corrections"), 1);
@@ -310,15 +325,22 @@ mod tests {
 
     #[test]
     fn a_discount_taken_back_is_a_stop_of_an_unknown_order() {
-        let script = read("1,A,a,6,2010-12-01 08:00:00,1,7,France\nC2,D,Discount,-1,2010-12-01 09:00:00,1,7,France\n");
+        let script =
+            read("1,A,a,6,2010-12-01 08:00:00,1,7,France\nC2,D,Discount,-1,2010-12-01 09:00:00,1,7,France\n");
         assert_eq!(cancels(&script), ["C2"]);
     }
 
     #[test]
     fn a_broken_line_is_named_with_what_is_allowed_and_a_wrong_header_too() {
-        let script = read("1,A,a,six,2010-12-01 08:00:00,1,7,France\n2,A,a,1,tomorrow,1,7,France\n3,A,a,1,2010-12-01 08:00:00,1,7,France\n");
+        let script = read(
+            "1,A,a,six,2010-12-01 08:00:00,1,7,France\n2,A,a,1,tomorrow,1,7,France\n3,A,a,1,2010-12-01 08:00:00,1,7,France\n",
+        );
         assert_eq!(script.broken[0], "line 2: Quantity: \"six\" is not a whole number");
-        assert!(script.broken[1].starts_with("line 3: InvoiceDate: \"tomorrow\" is not a time"), "{:?}", script.broken);
+        assert!(
+            script.broken[1].starts_with("line 3: InvoiceDate: \"tomorrow\" is not a time"),
+            "{:?}",
+            script.broken
+        );
         assert_eq!(script.orders(), 1);
         let error = super::script("Invoice,StockCode\n", &Columns::default(), &TimeZone::UTC).unwrap_err();
         assert!(error.message.contains("no column \"InvoiceNo\" (did you mean \"Invoice\"?)"), "{error}");

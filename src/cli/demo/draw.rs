@@ -68,7 +68,8 @@ const ARTICLES: [&str; 8] = [
     "calendar-a3",
     "magnet-7x7",
 ];
-const REASONS: [&str; 5] = ["wrong size", "ordered twice", "wrong address", "changed my mind", "wrong picture"];
+const REASONS: [&str; 5] =
+    ["wrong size", "ordered twice", "wrong address", "changed my mind", "wrong picture"];
 /// The day before the first: its orders were sold before the shops had the gateway.
 const EVE: Date = Date::constant(2010, 11, 30);
 
@@ -119,7 +120,7 @@ impl Dice {
 ///
 /// # Errors
 /// If the zone data lacks a shop's zone.
-pub fn draw(count: u64, days: usize, seed: u64, zones: &Zones) -> Result<Script, Fault> {
+pub(super) fn draw(count: u64, days: usize, seed: u64, zones: &Zones) -> Result<Script, Fault> {
     let dice = Dice(SeededRandom::new(seed));
     let days = days.clamp(1, BY_DAY.len());
     let mut script = Script {
@@ -159,7 +160,8 @@ fn one(
         None => EVE,
     };
     let hour = FIRST_HOUR + dice.weighted(BY_HOUR.iter().copied()) as u64;
-    let time = Time::new(hour as i8, dice.below(60) as i8, dice.below(60) as i8, 0).unwrap_or(Time::midnight());
+    let time =
+        Time::new(hour as i8, dice.below(60) as i8, dice.below(60) as i8, 0).unwrap_or(Time::midnight());
     let at = zones.get(zone)?.to_ambiguous_timestamp(date.to_datetime(time)).compatible();
     let at = at.map_err(|error| Fault::new("", error.to_string()))?;
     let lines: Vec<_> = (0..dice.quantile(&LINES))

@@ -81,7 +81,12 @@ impl FromStr for Columns {
 ///
 /// # Errors
 /// If it cannot be read, or nothing in it can be played.
-pub fn read(path: &Path, columns: &Columns, zone: &TimeZone, zone_name: &str) -> Result<Script, Fault> {
+pub(super) fn read(
+    path: &Path,
+    columns: &Columns,
+    zone: &TimeZone,
+    zone_name: &str,
+) -> Result<Script, Fault> {
     let fault = |why: String| Fault::new("--orders", format!("{}: {why}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| fault(error.to_string()))?;
     let text = text.trim_start_matches('\u{feff}');
@@ -91,7 +96,9 @@ pub fn read(path: &Path, columns: &Columns, zone: &TimeZone, zone_name: &str) ->
         csv::script(text, columns, zone).map_err(|why| fault(why.to_string()))?
     };
     script.sort();
-    let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
+    let name = path
+        .file_name()
+        .map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
     script.origin = if text.trim_start().starts_with('{') {
         name
     } else {
@@ -119,7 +126,10 @@ fn ndjson(text: &str) -> Result<Script, Fault> {
         match entry(line, clock) {
             Ok((at, deed, rerouted)) => {
                 if rerouted {
-                    script.note("orders for labs that are not in the demo: sent to the one for their country", 1);
+                    script.note(
+                        "orders for labs that are not in the demo: sent to the one for their country",
+                        1,
+                    );
                 }
                 clock = at.max(clock) + jiff::SignedDuration::from_secs(SPREAD_SECONDS);
                 script.acts.push(Act { at, shop: 0, deed });
@@ -143,7 +153,8 @@ fn entry(line: &str, clock: Timestamp) -> Result<(Timestamp, Deed, bool), Fault>
             .ok_or_else(|| Fault::not("at", &at, "an instant such as \"2010-12-01T08:26:00Z\""))?,
     };
     if let Some(stop) = object.remove("stop") {
-        let reference = stop.as_str().ok_or_else(|| Fault::not("stop", &stop, "the reference of an order"))?;
+        let reference =
+            stop.as_str().ok_or_else(|| Fault::not("stop", &stop, "the reference of an order"))?;
         let reason = object.remove("reason").and_then(|reason| reason.as_str().map(ToOwned::to_owned));
         let reason = reason.unwrap_or_else(|| "unspecified".to_owned());
         let cancel = Cancel { reference: reference.to_owned(), reason, racing: false };

@@ -30,10 +30,10 @@ use crate::lab::outbound::Outbound;
 /// Loops look for others' work so rarely that the demo never sees it: all that is due has an instant.
 const POLL: SignedDuration = SignedDuration::from_hours(365 * 24);
 /// A loop that waits for longer than this has nothing to wait for.
-pub const NOTHING_DUE: SignedDuration = SignedDuration::from_hours(200 * 24);
+pub(super) const NOTHING_DUE: SignedDuration = SignedDuration::from_hours(200 * 24);
 
 /// The longest that anything may take in the host's time: above every time-out of a call.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A lab with those who work there.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ pub struct House {
 
 /// A folder that is removed when this is dropped, unless it is kept.
 #[derive(Debug)]
-pub struct Folder {
+pub(super) struct Folder {
     /// Where.
     pub path: PathBuf,
     /// Whether it stays.
@@ -79,7 +79,7 @@ impl Folder {
     ///
     /// # Errors
     /// If it cannot be made.
-    pub fn new(keep: bool) -> std::io::Result<Self> {
+    pub(super) fn new(keep: bool) -> std::io::Result<Self> {
         use std::os::unix::fs::DirBuilderExt as _;
         let mut name = [0; 8];
         HostRandom.fill(&mut name);
@@ -117,7 +117,12 @@ pub struct Plan<'a> {
     pub zones: &'a Zones,
 }
 
-async fn lab(role: &'static Role, nth: u64, plan: &Plan<'_>, clock: &ManualClock) -> Result<(Simulator, Option<PathBuf>), Error> {
+async fn lab(
+    role: &'static Role,
+    nth: u64,
+    plan: &Plan<'_>,
+    clock: &ManualClock,
+) -> Result<(Simulator, Option<PathBuf>), Error> {
     let mut secret = None;
     let mut secret_file = None;
     if role.signed {
@@ -170,7 +175,8 @@ impl House {
         let shared: Arc<dyn Clock> = Arc::new(clock.clone());
         let ambient = Ambient { clock: shared, random, poll: POLL, chores: false };
         let gateway = app::start(&config, ambient).await?;
-        let base = Url::parse(&gateway.url()).map_err(|error| Error::failed(&"the gateway's address", &error))?;
+        let base =
+            Url::parse(&gateway.url()).map_err(|error| Error::failed(&"the gateway's address", &error))?;
         let outbound = Outbound::trusted()?;
         let first = gateway.ops_key.clone().unwrap_or_else(|| SecretString::from(String::new()));
         let ops = Caller::new(&base, first, &outbound);
@@ -209,7 +215,8 @@ impl House {
     /// # Errors
     /// If that does not come about in [`PATIENCE`] of the host's time.
     pub async fn settled(&self) -> Result<Option<Timestamp>, Error> {
-        let stuck = || Error::Failed(format!("at {} somebody was still at work after {PATIENCE:?}", self.now()));
+        let stuck =
+            || Error::Failed(format!("at {} somebody was still at work after {PATIENCE:?}", self.now()));
         tokio::time::timeout(PATIENCE, self.settling()).await.map_err(|_| stuck())
     }
 

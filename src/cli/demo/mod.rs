@@ -175,7 +175,8 @@ async fn play(
     out: &mut (dyn Write + Send),
 ) -> Result<Report, Error> {
     let began = HostClock.now();
-    let folder = Folder::new(args.keep).map_err(|error| Error::failed(&"a folder for temporary files", &error))?;
+    let folder =
+        Folder::new(args.keep).map_err(|error| Error::failed(&"a folder for temporary files", &error))?;
     let first = script.acts.first().map_or(Timestamp::UNIX_EPOCH, |act| act.at);
     let plan = Plan {
         folder: &folder.path,
@@ -195,10 +196,9 @@ async fn play(
         screen::plural(script.cancels(), "cancellation", "cancellations"),
     ));
     screen.steady();
-    let mut play = Play::new(&mut house, script, args.seed, &mut screen);
-    let played = play.run().await;
-    let (book, desk) = (std::mem::take(&mut play.book), std::mem::take(&mut play.desk));
-    drop(play);
+    let mut playing = Play::new(&mut house, script, args.seed, &mut screen);
+    let played = playing.run().await;
+    let (book, desk) = playing.end();
     screen.end();
     played?;
 
@@ -228,11 +228,16 @@ async fn examine(
     desk: &person::Desk,
     (first, began): (Timestamp, Timestamp),
 ) -> Result<Report, Error> {
-    let ledgers = house.labs.iter().map(|staff| (staff.role.id.to_owned(), staff.lab.ledger().verdicts())).collect();
+    let ledgers =
+        house.labs.iter().map(|staff| (staff.role.id.to_owned(), staff.lab.ledger().verdicts())).collect();
     let mut check = check::check(&book.accounts, &ledgers);
     let verified = house.gateway.bench.store.verify_events().await?;
     let faults = book.odd.iter().chain(&verified.breaks);
-    check.violations.extend(faults.map(|text| Violation { kind: Kind::Fault, order: None, text: text.clone() }));
+    check.violations.extend(faults.map(|text| Violation {
+        kind: Kind::Fault,
+        order: None,
+        text: text.clone(),
+    }));
     Ok(Report {
         origin: script.origin.clone(),
         simulated_from: screen::utc(first),
@@ -264,7 +269,14 @@ async fn violations(house: &House, found: &Findings, out: &mut (dyn Write + Send
         let log: Value = house.ops.get(&["orders", order, "changelog"], "").await.unwrap_or_default();
         for event in log["events"].as_array().into_iter().flatten() {
             let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
-            writeln!(out, "    {:<28} {:<24} {:<20} {}", text("at"), text("kind"), text("actor"), event["detail"])?;
+            writeln!(
+                out,
+                "    {:<28} {:<24} {:<20} {}",
+                text("at"),
+                text("kind"),
+                text("actor"),
+                event["detail"]
+            )?;
         }
         for staff in &house.labs {
             let ledger = staff.lab.ledger();
@@ -308,8 +320,13 @@ fn hints(house: &House, book: &Book, folder: &Path, kept: bool, out: &mut dyn Wr
     let json = "-H 'Content-Type: application/json'";
     writeln!(out, "  curl -s {url}/v1/orders -H \"$SHOP\" {json} -d '{order}'")?;
     writeln!(out, "  curl -s {url}/v1/orders/@TRY-1/verdict -H \"$SHOP\"")?;
-    writeln!(out, "  curl -s -X POST {url}/v1/orders/@TRY-1/stop -H \"$SHOP\" {json} -d '{{\"reason\":\"wrong size\"}}'")?;
-    if let Some(account) = book.accounts.iter().find(|account| account.told.len() > 1).or(book.accounts.first()) {
+    writeln!(
+        out,
+        "  curl -s -X POST {url}/v1/orders/@TRY-1/stop -H \"$SHOP\" {json} -d '{{\"reason\":\"wrong size\"}}'"
+    )?;
+    if let Some(account) =
+        book.accounts.iter().find(|account| account.told.len() > 1).or(book.accounts.first())
+    {
         writeln!(out, "What happened to an order of the play:")?;
         writeln!(out, "  curl -s {url}/v1/orders/{}/changelog -H \"$OPS\"", account.id)?;
     }

@@ -19,7 +19,7 @@ const LEFT_OPEN: usize = 6;
 
 /// The desk.
 #[derive(Debug, Default)]
-pub struct Desk {
+pub(super) struct Desk {
     cases: BTreeMap<EscalationId, Case>,
     stops: usize,
     /// Decisions made, by kind and decision.
@@ -40,7 +40,7 @@ impl Desk {
     ///
     /// # Errors
     /// If the list cannot be read.
-    pub async fn look(&mut self, house: &House) -> Result<(), Odd> {
+    pub(super) async fn look(&mut self, house: &House) -> Result<(), Odd> {
         let now = house.now();
         let open: Vec<Escalation> = house.ops.all(&["escalations"], "escalations", "open=true").await?;
         self.cases.retain(|id, _| open.iter().any(|escalation| escalation.id == *id));
@@ -67,7 +67,7 @@ impl Desk {
 
     /// When the next case is decided.
     #[must_use]
-    pub fn next(&self) -> Option<Timestamp> {
+    pub(super) fn next(&self) -> Option<Timestamp> {
         self.cases.values().filter_map(|case| case.at).min()
     }
 
@@ -75,10 +75,14 @@ impl Desk {
     ///
     /// # Errors
     /// If the gateway does not answer.
-    pub async fn decide(&mut self, house: &House) -> Result<(), Odd> {
+    pub(super) async fn decide(&mut self, house: &House) -> Result<(), Odd> {
         let now = house.now();
-        let due: Vec<_> =
-            self.cases.values().filter(|case| case.at.is_some_and(|at| at <= now)).map(|case| case.escalation.clone()).collect();
+        let due: Vec<_> = self
+            .cases
+            .values()
+            .filter(|case| case.at.is_some_and(|at| at <= now))
+            .map(|case| case.escalation.clone())
+            .collect();
         for case in due {
             let Some(staff) = house.lab(case.lab.as_str()) else { continue };
             let Some((decision, reason)) = judge(staff, &case) else {

@@ -67,23 +67,21 @@ enum Done {
 }
 
 /// The play.
-pub struct Play<'a> {
+pub(super) struct Play<'a> {
     house: &'a mut House,
     acts: VecDeque<Act>,
     watchers: bool,
     dice: SeededRandom,
     hour: i64,
     announced: Option<(Timestamp, BatchId)>,
-    /// What the shops know.
-    pub book: Book,
-    /// The desk of the person.
-    pub desk: Desk,
+    book: Book,
+    desk: Desk,
     screen: &'a mut Screen,
 }
 
 impl<'a> Play<'a> {
     /// A play that has not begun.
-    pub fn new(house: &'a mut House, script: &Script, seed: u64, screen: &'a mut Screen) -> Self {
+    pub(super) fn new(house: &'a mut House, script: &Script, seed: u64, screen: &'a mut Screen) -> Self {
         Self {
             house,
             acts: script.acts.iter().cloned().collect(),
@@ -101,7 +99,7 @@ impl<'a> Play<'a> {
     ///
     /// # Errors
     /// If the gateway does not answer.
-    pub async fn run(&mut self) -> Result<(), Error> {
+    pub(super) async fn run(&mut self) -> Result<(), Error> {
         let mut wake = self.house.settled().await?;
         while let Some(next) = self.next(wake) {
             if next > self.house.now() {
@@ -117,12 +115,18 @@ impl<'a> Play<'a> {
             }
             self.screen.at(self.house.now(), &self.book);
         }
-        let last = self.house.labs.iter().filter_map(|staff| staff.lab.prints_between()).map(|(_, last)| last).max();
+        let last =
+            self.house.labs.iter().filter_map(|staff| staff.lab.prints_between()).map(|(_, last)| last).max();
         if let Some(last) = last.filter(|last| *last > self.house.now()) {
             self.house.clock.set(last);
             self.house.settled().await?;
         }
         Ok(self.read_all().await?)
+    }
+
+    /// What the shops know, and what the person did.
+    pub(crate) fn end(self) -> (Book, Desk) {
+        (self.book, self.desk)
     }
 
     /// The next instant at which something happens.
@@ -173,7 +177,9 @@ impl<'a> Play<'a> {
         let caller = self.house.shops[act.shop].clone();
         let known = match &act.deed {
             Deed::Submit(_) => None,
-            Deed::Cancel(cancel) => self.book.by_reference.get(&(act.shop, cancel.reference.clone())).copied(),
+            Deed::Cancel(cancel) => {
+                self.book.by_reference.get(&(act.shop, cancel.reference.clone())).copied()
+            }
         };
         let id = known.map(|nth| self.book.accounts[nth].id.clone());
         async move {
@@ -227,7 +233,10 @@ impl<'a> Play<'a> {
                     (Ok((_, reply)), None) if reply.status == 404 => self.book.unknown += 1,
                     (Ok((verdict, reply)), Some(nth)) => self.stopped(nth, verdict.as_ref(), &reply),
                     (Ok((_, reply)), None) => {
-                        let text = format!("a stop of {}, which nobody submitted: {}", cancel.reference, reply.status);
+                        let text = format!(
+                            "a stop of {}, which nobody submitted: {}",
+                            cancel.reference, reply.status
+                        );
                         self.book.odd.push(text);
                     }
                     (Err(odd), _) => self.book.odd.push(odd.to_string()),
@@ -244,7 +253,9 @@ impl<'a> Play<'a> {
         let nth = self.book.accounts.len();
         let label = format!("{}/{}", order.lab, order.region);
         if let Some(window) = &order.window {
-            self.book.windows.insert((window.closes_at, window.batch.clone()), window.closes_at_local.clone());
+            self.book
+                .windows
+                .insert((window.closes_at, window.batch.clone()), window.closes_at_local.clone());
             if self.watchers {
                 self.watch(shop, &order.reference, window.closes_at);
             }
@@ -369,7 +380,10 @@ impl<'a> Play<'a> {
         let closed: Vec<_> = self
             .book
             .windows
-            .range((self.announced.as_ref().map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded), std::ops::Bound::Unbounded))
+            .range((
+                self.announced.as_ref().map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded),
+                std::ops::Bound::Unbounded,
+            ))
             .map(|(key, _)| key.clone())
             .take_while(|(closes_at, _)| *closes_at <= now)
             .collect();
@@ -405,7 +419,9 @@ impl<'a> Play<'a> {
         if hourly || ask {
             self.desk.look(self.house).await?;
         }
-        let waits = |nth: &usize| self.book.accounts[*nth].last().is_some_and(|told| told.state == StopState::Pending);
+        let waits = |nth: &usize| {
+            self.book.accounts[*nth].last().is_some_and(|told| told.state == StopState::Pending)
+        };
         if !self.book.open.iter().any(waits) {
             self.book.asked_again = None;
         }
@@ -414,7 +430,8 @@ impl<'a> Play<'a> {
 
     async fn read(&mut self, nth: usize) -> Result<(), Odd> {
         let id = self.book.accounts[nth].id.clone();
-        let answer: StopAnswer = self.house.shops[self.book.shop_of[nth]].get(&["orders", &id, "stop"], "").await?;
+        let answer: StopAnswer =
+            self.house.shops[self.book.shop_of[nth]].get(&["orders", &id, "stop"], "").await?;
         self.book.calls += 1;
         self.told(nth, self.house.now(), &answer);
         Ok(())

@@ -1,6 +1,6 @@
 //! The report: what was asked, what came of it, and what the check found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use comfy_table::{CellAlignment, Table, presets};
@@ -107,7 +107,9 @@ pub async fn windows(house: &House) -> Result<Vec<WindowLine>, Odd> {
                 lab: format!("{}/{}", batch.lab, batch.region),
                 cutoff: local(&batch.window.closes_at_local),
                 orders: batch.orders,
-                stopped_before: batch.orders.saturating_sub(batch.transfers.iter().map(|t| t.orders).sum::<u64>()),
+                stopped_before: batch
+                    .orders
+                    .saturating_sub(batch.transfers.iter().map(|t| t.orders).sum::<u64>()),
                 handed_over: of(TransferPhase::AtLab),
                 transfers: batch.transfers.len(),
                 attempts: batch.transfers.iter().map(|transfer| transfer.attempts).sum(),
@@ -129,7 +131,7 @@ pub async fn unclear(house: &House) -> Result<BTreeMap<String, usize>, Odd> {
         events: Vec<Event>,
         next: i64,
     }
-    let mut waiting: BTreeMap<String, ()> = BTreeMap::new();
+    let mut waiting = BTreeSet::new();
     let (mut after, mut found) = (0, BTreeMap::new());
     loop {
         let page: Page = house.ops.get(&["events"], &format!("after={after}&limit=200")).await?;
@@ -139,8 +141,8 @@ pub async fn unclear(house: &House) -> Result<BTreeMap<String, usize>, Odd> {
         after = page.next;
         for event in page.events.iter().filter(|event| event.kind.starts_with("transfer.")) {
             if event.kind == "transfer.unknown" {
-                waiting.insert(event.subject.clone(), ());
-            } else if event.kind != "transfer.answer" && waiting.remove(&event.subject).is_some() {
+                waiting.insert(event.subject.clone());
+            } else if event.kind != "transfer.answer" && waiting.remove(&event.subject) {
                 *found.entry(cleared(event).to_owned()).or_default() += 1;
             }
         }
@@ -211,7 +213,9 @@ pub fn stops(book: &Book) -> BTreeMap<String, Stops> {
             || account.told.iter().any(|told| told.state == StopState::WithAPerson);
         let count = match last.state {
             StopState::Stopped if first.state == StopState::Stopped => &mut line.in_the_gateway,
-            StopState::Stopped if last.evidence == Some(Evidence::NeverHanded) => &mut line.proven_never_handed,
+            StopState::Stopped if last.evidence == Some(Evidence::NeverHanded) => {
+                &mut line.proven_never_handed
+            }
             StopState::Stopped if person => &mut line.by_a_person,
             StopState::Stopped | StopState::StoppedInPart => &mut line.by_the_lab,
             StopState::TooLate if person => &mut line.too_late_by_a_person,
@@ -242,7 +246,8 @@ fn table(out: &mut dyn Write, head: &[&str], rows: Vec<Vec<String>>, texts: &[us
 }
 
 fn row(first: &str, numbers: &[usize]) -> Vec<String> {
-    let numbers = numbers.iter().map(|number| if *number == 0 { "·".to_owned() } else { thousands(*number as u64) });
+    let numbers =
+        numbers.iter().map(|number| if *number == 0 { "·".to_owned() } else { thousands(*number as u64) });
     std::iter::once(first.to_owned()).chain(numbers).collect()
 }
 
@@ -294,7 +299,8 @@ impl Report {
     }
 
     fn print_windows(&self, out: &mut dyn Write) -> io::Result<()> {
-        let head = ["lab", "cutoff", "orders", "stopped", "handed over", "transfers", "attempts", "with a person"];
+        let head =
+            ["lab", "cutoff", "orders", "stopped", "handed over", "transfers", "attempts", "with a person"];
         let rows = self.windows.iter().enumerate().map(|(nth, line)| {
             let again = nth > 0 && self.windows[nth - 1].lab == line.lab;
             let numbers = [
@@ -313,8 +319,17 @@ impl Report {
     }
 
     fn print_labs(&self, out: &mut dyn Write) -> io::Result<()> {
-        let head =
-            ["lab", "orders", "printed", "taken out", "uploads", "repeats", "refused", "answers lost", "manner"];
+        let head = [
+            "lab",
+            "orders",
+            "printed",
+            "taken out",
+            "uploads",
+            "repeats",
+            "refused",
+            "answers lost",
+            "manner",
+        ];
         let rows = self.labs.iter().map(|line| {
             let numbers = [
                 line.received,
@@ -334,7 +349,14 @@ impl Report {
 
     fn print_stops(&self, out: &mut dyn Write) -> io::Result<()> {
         let head = [
-            "lab", "asked", "stopped: gateway", "proven absent", "lab", "person", "too late", "by person",
+            "lab",
+            "asked",
+            "stopped: gateway",
+            "proven absent",
+            "lab",
+            "person",
+            "too late",
+            "by person",
             "person, open",
         ];
         let numbers = |line: &Stops| {
@@ -376,7 +398,10 @@ impl Report {
             ROLES.len(),
         )?;
         let explained = [
-            (Kind::BrokenPromise, "told stopped and printed, asked in time and not stopped, an answer that changed"),
+            (
+                Kind::BrokenPromise,
+                "told stopped and printed, asked in time and not stopped, an answer that changed",
+            ),
             (Kind::Loss, "accepted, not stopped, and neither printed nor with a person"),
             (Kind::DoublePrint, "printed more than once"),
             (Kind::Fault, "answers that should not have been, and a changelog that does not hold together"),
@@ -386,8 +411,11 @@ impl Report {
             writeln!(out, "  {:>4} {words:<16} {why}", found.count(kind))?;
         }
         let in_time = found.in_time;
-        writeln!(out, "       {} asked before the promised instant, all told stopped at once",
-            plural(in_time, "stop was", "stops were"))?;
+        writeln!(
+            out,
+            "       {} asked before the promised instant, all told stopped at once",
+            plural(in_time, "stop was", "stops were")
+        )?;
         writeln!(
             out,
             "       {} in hash chains under {} verified",

@@ -14,7 +14,7 @@ use super::wire::Batch;
 
 /// The screen.
 #[derive(Debug)]
-pub struct Screen {
+pub(super) struct Screen {
     mode: Mode,
     away: BTreeSet<&'static str>,
 }
@@ -31,7 +31,7 @@ enum Mode {
 
 /// An instant as its region's clocks show it (`2010-12-02T00:00:00+02:00[Europe/Helsinki]`), for people.
 #[must_use]
-pub fn local(shown: &str) -> String {
+pub(super) fn local(shown: &str) -> String {
     let (stamp, zone) = shown.split_once('[').unwrap_or((shown, ""));
     match stamp.get(..19).and_then(|civil| civil.parse::<DateTime>().ok()) {
         Some(civil) => format!("{} {}", civil.strftime("%a %F %H:%M"), zone.trim_end_matches(']')),
@@ -41,19 +41,19 @@ pub fn local(shown: &str) -> String {
 
 /// An instant in UTC, for people.
 #[must_use]
-pub fn utc(at: Timestamp) -> String {
+pub(super) fn utc(at: Timestamp) -> String {
     at.strftime("%a %F %H:%M UTC").to_string()
 }
 
 /// One word or the other.
 #[must_use]
-pub fn plural(count: usize, one: &str, many: &str) -> String {
+pub(super) fn plural(count: usize, one: &str, many: &str) -> String {
     format!("{} {}", thousands(count as u64), if count == 1 { one } else { many })
 }
 
 /// A number with its thousands apart.
 #[must_use]
-pub fn thousands(number: u64) -> String {
+pub(super) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (nth, digit) in digits.chars().enumerate() {
@@ -68,7 +68,7 @@ pub fn thousands(number: u64) -> String {
 impl Screen {
     /// The screen of this process.
     #[must_use]
-    pub fn new(acts: usize) -> Self {
+    pub(super) fn new(acts: usize) -> Self {
         let mode = if std::io::stderr().is_terminal() {
             let plain = crate::config::variable("NO_COLOR").is_some();
             let bar = if plain { "{bar:30}" } else { "{bar:30.cyan/blue}" };
@@ -84,12 +84,12 @@ impl Screen {
 
     /// A screen on which nothing is seen.
     #[must_use]
-    pub fn quiet() -> Self {
+    pub(super) fn quiet() -> Self {
         Self { mode: Mode::Quiet, away: BTreeSet::new() }
     }
 
     /// Shows a line.
-    pub fn line(&self, text: &str) {
+    pub(super) fn line(&self, text: &str) {
         match &self.mode {
             Mode::Quiet => {}
             // A screen that is gone is no reason to end.
@@ -99,15 +99,19 @@ impl Screen {
     }
 
     /// A cutoff has passed.
-    pub fn closed(&self, batch: &Batch) {
-        let before = if batch.stopped > 0 { format!(", {} stopped before", batch.stopped) } else { String::new() };
+    pub(super) fn closed(&self, batch: &Batch) {
+        let before =
+            if batch.stopped > 0 { format!(", {} stopped before", batch.stopped) } else { String::new() };
         let orders = plural(batch.orders as usize, "order", "orders");
         let place = format!("{}/{}", batch.lab, batch.region);
-        self.line(&format!("{:<38} {place:<16} closed {orders}{before}", local(&batch.window.closes_at_local)));
+        self.line(&format!(
+            "{:<38} {place:<16} closed {orders}{before}",
+            local(&batch.window.closes_at_local)
+        ));
     }
 
     /// How a lab is: told when it goes away or comes back.
-    pub fn lab(&mut self, staff: &Staff, now: Timestamp) {
+    pub(super) fn lab(&mut self, staff: &Staff, now: Timestamp) {
         let away = staff.lab.behaviour().down_at(now).is_some();
         let told = if away { self.away.insert(staff.role.id) } else { self.away.remove(staff.role.id) };
         if told {
@@ -118,7 +122,7 @@ impl Screen {
     }
 
     /// Shows how far it is.
-    pub fn at(&self, now: Timestamp, book: &Book) {
+    pub(super) fn at(&self, now: Timestamp, book: &Book) {
         let Mode::Bar(bar) = &self.mode else { return };
         bar.set_position((book.accounts.len() + book.refused.len() + book.asked + book.unknown) as u64);
         let (orders, stops) = (book.accounts.len(), book.asked + book.unknown);
@@ -127,14 +131,14 @@ impl Screen {
     }
 
     /// Takes the bar away.
-    pub fn end(&self) {
+    pub(super) fn end(&self) {
         if let Mode::Bar(bar) = &self.mode {
             bar.finish_and_clear();
         }
     }
 
     /// How long the bar may stand still before it is drawn again.
-    pub fn steady(&self) {
+    pub(super) fn steady(&self) {
         if let Mode::Bar(bar) = &self.mode {
             bar.enable_steady_tick(Duration::from_millis(100));
         }
@@ -147,7 +151,10 @@ mod tests {
 
     #[test]
     fn local_times_are_read_by_people() {
-        assert_eq!(local("2010-12-02T00:00:00+02:00[Europe/Helsinki]"), "Thu 2010-12-02 00:00 Europe/Helsinki");
+        assert_eq!(
+            local("2010-12-02T00:00:00+02:00[Europe/Helsinki]"),
+            "Thu 2010-12-02 00:00 Europe/Helsinki"
+        );
         assert_eq!(thousands(0), "0");
         assert_eq!(thousands(1_234_567), "1,234,567");
         assert_eq!(plural(1, "order", "orders"), "1 order");

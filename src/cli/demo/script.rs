@@ -95,7 +95,12 @@ impl Script {
 
 /// An order for the lab that prints for the customer's country.
 #[must_use]
-pub fn submission(reference: &str, country: &str, customer: &str, lines: &[(String, u32)]) -> Submission {
+pub(super) fn submission(
+    reference: &str,
+    country: &str,
+    customer: &str,
+    lines: &[(String, u32)],
+) -> Submission {
     let (lab, region) = cast::route(country);
     let items = lines.iter().enumerate().map(|(nth, (sku, quantity))| Item {
         id: (nth + 1).to_string(),

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::Method;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
@@ -98,7 +98,13 @@ impl Caller {
     ///
     /// # Errors
     /// If there is no answer.
-    pub async fn call(&self, method: Method, path: &[&str], query: &str, body: Option<&Value>) -> Result<Reply, Odd> {
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &str,
+        body: Option<&Value>,
+    ) -> Result<Reply, Odd> {
         let mut url = self.base.clone();
         if let Ok(mut parts) = url.path_segments_mut() {
             parts.pop_if_empty().push("v1").extend(path);
@@ -111,7 +117,7 @@ impl Caller {
         }
         let call = format!("{method} {}", url.path());
         let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
-        let timeout = Duration::from_secs(60);
+        let timeout = Duration::from_mins(1);
         let request = Request { method, url, headers, body, timeout, body_max: 64 << 20 };
         let response = self.outbound.call(request).await.map_err(|cause| Odd::NoAnswer { call, cause })?;
         Ok(Reply { status: response.status, body: response.json().unwrap_or(Value::Null) })
@@ -145,7 +151,12 @@ impl Caller {
     ///
     /// # Errors
     /// If a page cannot be read.
-    pub async fn all<T: DeserializeOwned>(&self, path: &[&str], list: &str, filter: &str) -> Result<Vec<T>, Odd> {
+    pub async fn all<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        list: &str,
+        filter: &str,
+    ) -> Result<Vec<T>, Odd> {
         let (mut all, mut cursor) = (Vec::new(), None::<String>);
         let call = format!("GET {}", path.join("/"));
         loop {
@@ -169,8 +180,7 @@ impl Caller {
 
 /// A window, as an order's answer shows it.
 #[derive(Debug, Clone, Deserialize)]
-#[expect(missing_docs, reason = "named as in the API")]
-pub struct Window {
+pub(super) struct Window {
     pub batch: BatchId,
     pub closes_at: Timestamp,
     pub closes_at_local: String,
@@ -178,16 +188,14 @@ pub struct Window {
 
 /// A verdict.
 #[derive(Debug, Clone, Deserialize)]
-#[expect(missing_docs, reason = "named as in the API")]
-pub struct Verdict {
+pub(super) struct Verdict {
     pub can_stop: CanStop,
     pub until: Option<Timestamp>,
 }
 
 /// A stop.
 #[derive(Debug, Clone, Deserialize)]
-#[expect(missing_docs, reason = "named as in the API")]
-pub struct Stop {
+pub(super) struct Stop {
     pub id: StopId,
     pub order: OrderId,
     pub state: StopState,
@@ -197,15 +205,13 @@ pub struct Stop {
 
 /// The answer to a stop.
 #[derive(Debug, Clone, Deserialize)]
-#[expect(missing_docs, reason = "named as in the API")]
-pub struct StopAnswer {
+pub(super) struct StopAnswer {
     pub stop: Stop,
 }
 
 /// An order.
 #[derive(Debug, Clone, Deserialize)]
-#[expect(missing_docs, reason = "named as in the API")]
-pub struct Order {
+pub(super) struct Order {
     pub id: OrderId,
     pub reference: String,
     pub lab: LabId,
@@ -218,8 +224,7 @@ pub struct Order {
 
 /// A batch in a list.
 #[derive(Debug, Clone, Deserialize)]
-#[expect(missing_docs, reason = "named as in the API")]
-pub struct Batch {
+pub(super) struct Batch {
     pub id: BatchId,
     pub lab: LabId,
     pub region: RegionId,
@@ -232,8 +237,7 @@ pub struct Batch {
 
 /// A transfer.
 #[derive(Debug, Clone, Deserialize)]
-#[expect(missing_docs, reason = "named as in the API")]
-pub struct Transfer {
+pub(super) struct Transfer {
     pub phase: crate::domain::batch::TransferPhase,
     pub orders: u64,
     pub attempts: u64,
@@ -241,8 +245,7 @@ pub struct Transfer {
 
 /// An escalation.
 #[derive(Debug, Clone, Deserialize)]
-#[expect(missing_docs, reason = "named as in the API")]
-pub struct Escalation {
+pub(super) struct Escalation {
     pub id: EscalationId,
     pub kind: String,
     pub subject: String,
@@ -254,8 +257,7 @@ pub struct Escalation {
 
 /// An entry of the feed.
 #[derive(Debug, Clone, Deserialize)]
-#[expect(missing_docs, reason = "named as in the API")]
-pub struct Event {
+pub(super) struct Event {
     pub subject: String,
     pub kind: String,
     pub actor: String,
