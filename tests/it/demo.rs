@@ -44,7 +44,7 @@ async fn a_file_of_order_lines_is_played() {
     let rows = "Order,Article,Pieces,When,Buyer,Land\n\
         1,A,6,2010-12-01 08:26:00,7,GB\n\
         1,POST,1,2010-12-01 08:26:00,7,GB\n\
-        2,B,1,2010-12-01 09:00:00,8,Finland\n\
+        2,B1,1,2010-12-01 09:00:00,8,Finland\n\
         C3,A,-6,2010-12-01 10:00:00,7,GB\n\
         C4,Z,-6,2010-12-01 10:00:00,9,GB\n\
         5,A,x,2010-12-01 10:00:00,9,GB\n";

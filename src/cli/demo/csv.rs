@@ -261,7 +261,7 @@ mod tests {
     fn the_lines_of_an_invoice_are_one_order_for_the_lab_of_its_country() {
         let script = read(
             "1,A,a,6,2010-12-01 08:26:00,2.5,17850.0,United Kingdom\n\
-             2,B,b,1,2010-12-01 08:27:00,2.5,12583.0,France\n\
+             2,B1,b,1,2010-12-01 08:27:00,2.5,12583.0,France\n\
              1,C,c,2,2010-12-01 08:26:00,2.5,17850.0,United Kingdom\n",
         );
         assert_eq!(script.orders(), 2);
@@ -277,7 +277,7 @@ mod tests {
         let script = read(
             "1,A,a,6,2010-12-01 08:00:00,1,7,France\n\
              2,A,a,6,2010-12-01 09:00:00,1,7,France\n\
-             3,B,b,6,2010-12-01 09:30:00,1,7,France\n\
+             3,B1,b,6,2010-12-01 09:30:00,1,7,France\n\
              4,A,a,6,2010-12-01 09:40:00,1,8,France\n\
              C5,A,a,-6,2010-12-01 10:00:00,1,7.0,France\n\
              C6,A,a,-1,2010-12-01 10:05:00,1,7,France\n\
@@ -301,7 +301,7 @@ mod tests {
             "1,POST,p,1,2010-12-01 08:00:00,18,7,France\n\
              1,A,a,6,2010-12-01 08:00:00,1,7,France\n\
              2,BANK CHARGES,b,1,2010-12-01 08:10:00,15,,United Kingdom\n\
-             3,B,b,-10,2010-12-01 08:20:00,0,,United Kingdom\n\
+             3,B1,b,-10,2010-12-01 08:20:00,0,,United Kingdom\n\
              4,C,c,0,2010-12-01 08:30:00,0,9,United Kingdom\n\
              5,D1,d,2,2010-12-01 08:40:00,0,,Atlantis\n",
         );

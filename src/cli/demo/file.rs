@@ -131,7 +131,7 @@ fn ndjson(text: &str) -> Result<Script, Fault> {
                         1,
                     );
                 }
-                clock = at.max(clock) + jiff::SignedDuration::from_secs(SPREAD_SECONDS);
+                clock = at + jiff::SignedDuration::from_secs(SPREAD_SECONDS);
                 script.acts.push(Act { at, shop: 0, deed });
             }
             Err(fault) => script.broken.push(format!("line {}: {fault}", nth + 1)),
