@@ -152,6 +152,7 @@ pub struct Admission {
 
 /// Of an admission.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "nearly every outcome is the large one")]
 pub enum Admitted {
     /// It is durable.
     New {

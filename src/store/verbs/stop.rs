@@ -276,12 +276,12 @@ pub(super) async fn claim<S: Session>(s: &mut S, trail: &mut Trail, item: &Claim
     for row in rows {
         let mut row = row.of("stops");
         let mut facts = rows::stop(&mut row)?;
-        let stage = row.coded(Stage::from_code)?;
+        let reached = row.coded(Stage::from_code)?;
         let _version = row.int()?;
         let head = row.text()?;
         let transfer = if row.absent(TRANSFER_COLUMNS) { None } else { Some(rows::transfer(&mut row)?) };
         let over = item.now >= facts.deadline_at;
-        let (state, evidence) = stop::grant(transfer.as_ref(), stage, &item.profile);
+        let (state, evidence) = stop::grant(transfer.as_ref(), reached, &item.profile);
         let phase = transfer.as_ref().map(|transfer| transfer.phase);
         let (state, evidence) = match state {
             StopState::Pending if over => (StopState::WithAPerson, Some(Evidence::NoAnswer)),

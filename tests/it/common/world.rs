@@ -90,7 +90,8 @@ pub(crate) fn shop() -> PlatformId {
     PlatformId::parse("shop").unwrap()
 }
 
-/// Where the rows of a test are.
+/// Where the rows of a test are, until it ends.
+#[expect(dead_code, reason = "held, not read")]
 enum Place {
     File(tempfile::TempDir),
     Server(Database),
