@@ -54,7 +54,8 @@ create table batches (
 create unique index batches_window on batches (lab, region, window_at) where direct = 0;
 create index batches_open on batches (closes_at) where phase = 0;
 create index batches_closed on batches (lab, closes_at) where phase = 1;
-create index batches_of_lab on batches (lab, closes_at);
+create index batches_open_of_lab on batches (lab, closes_at) where phase = 0;
+create index batches_of_lab on batches (lab, id);
 
 create table orders (
     id text primary key,
@@ -84,8 +85,9 @@ create table standings (
     version bigint not null,
     head text not null
 );
-create index standings_waiting on standings (batch, id) where transfer is null and stop = 0;
 create index standings_of_batch on standings (batch, id);
+-- Last, because SQLite prefers the newest of two that fit: only those that still wait.
+create index standings_waiting on standings (batch, id) where transfer is null and stop = 0;
 create index standings_of_transfer on standings (transfer, id) where transfer is not null;
 
 create table transfers (
@@ -114,6 +116,7 @@ create index transfers_due on transfers (next_at) where phase in (0, 2);
 create index transfers_due_of_lab on transfers (lab, next_at) where phase in (0, 2);
 create index transfers_sending on transfers (lease_until) where phase = 1;
 create index transfers_of_batch on transfers (batch);
+create index transfers_not_ended on transfers (lab, phase) where phase in (0, 1, 2, 5);
 
 create table stops (
     id text primary key,
@@ -139,7 +142,11 @@ create table stops (
 create unique index stops_order on stops (order_id) where superseded_at is null;
 create index stops_due on stops (next_at) where state = 1;
 create index stops_due_of_lab on stops (lab, next_at) where state = 1;
+create index stops_overdue on stops (deadline_at) where state = 1;
+create index stops_of_state on stops (state, id);
 create index stops_of_lab on stops (lab, id);
+create index stops_of_lab_state on stops (lab, state, id);
+create index stops_odds on stops (lab, (asked_at - handed_at)) where handed_at is not null and decided_at is not null;
 create index stops_of_platform on stops (platform, id);
 
 -- The changelog, the feed and the proof: append-only, a hash chain a subject.

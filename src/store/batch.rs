@@ -41,6 +41,17 @@ pub(super) trait Engine: Send + Sync + std::fmt::Debug + 'static {
     fn apply(&self, writes: &[Write]) -> impl Future<Output = Result<Vec<Written>>> + Send;
     /// Takes a connection to read on.
     fn reader(&self) -> impl Future<Output = Result<Self::Reader>> + Send;
+    /// The number of the log below which no entry can appear any more.
+    fn settled(&self, reader: &mut Self::Reader) -> impl Future<Output = Result<i64>> + Send {
+        let _ = reader;
+        async { Ok(i64::MAX) }
+    }
+    /// The same, and it waits until that is at least what was the last number when it was asked.
+    fn settled_whole(&self, reader: &mut Self::Reader) -> impl Future<Output = Result<i64>> + Send {
+        self.settled(reader)
+    }
+    /// The settings that make a commit durable.
+    fn durability(&self) -> impl Future<Output = Result<Vec<(&'static str, String)>>> + Send;
     /// Flushes and lets go.
     fn close(&self) -> impl Future<Output = ()> + Send;
 }
@@ -211,7 +222,6 @@ impl<E: Engine> Store for Grouped<E> {
         orders(scope: &'a Scope, which: &'a [OrderRef]) -> Vec<Option<OrderFacts>>;
         list_orders(scope: &'a Scope, filter: &'a OrderFilter) -> Vec<OrderFacts>;
         changelog(scope: &'a Scope, order: &'a OrderId) -> Option<Vec<Event>>;
-        events(after: i64, limit: i64) -> Vec<Event>;
         batches(scope: &'a Scope, filter: &'a BatchFilter) -> Vec<BatchRow>;
         open_batches(lab: &'a LabId) -> Vec<BatchFacts>;
         transfers(batch: &'a BatchId) -> Vec<TransferRow>;
@@ -225,7 +235,26 @@ impl<E: Engine> Store for Grouped<E> {
         due(now: Timestamp) -> Due;
         gauges(now: Timestamp) -> Gauges;
         ping() -> ();
-        verify_events() -> Verified;
+    }
+
+    fn events(&self, after: i64, limit: i64) -> Pending<'_, Result<Vec<Event>>> {
+        Box::pin(async move {
+            let mut reader = self.engine.reader().await?;
+            let until = self.engine.settled(&mut reader).await?;
+            read::events(&mut *reader, after, until, limit).await
+        })
+    }
+
+    fn verify_events(&self) -> Pending<'_, Result<Verified>> {
+        Box::pin(async move {
+            let mut reader = self.engine.reader().await?;
+            let until = self.engine.settled_whole(&mut reader).await?;
+            read::verify_events(&mut *reader, until).await
+        })
+    }
+
+    fn durability(&self) -> Pending<'_, Result<Vec<(&'static str, String)>>> {
+        Box::pin(self.engine.durability())
     }
 
     fn close(&self) -> Pending<'_, ()> {

@@ -60,7 +60,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// Durable state behind either engine.
 pub trait Store: Send + Sync + std::fmt::Debug {
     /// Applies a set of writes in one transaction, durable when this returns, and gives one outcome a
-    /// write, in order. If it fails, none of them was applied.
+    /// write, in order. If it fails, none of them was applied, unless the connection broke during the
+    /// commit; every write may be repeated without harm.
     fn apply(&self, writes: Vec<Write>) -> Pending<'_, Result<Vec<Written>>>;
 
     /// Says that a stop is being asked as of `at`: no claim as of a later instant begins until the
@@ -89,7 +90,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         scope: &'a Scope,
         order: &'a OrderId,
     ) -> Pending<'a, Result<Option<Vec<Event>>>>;
-    /// Events after a number, in order, at most `limit`.
+    /// Events after a number, in order, at most `limit`. What is given has no gaps that fill later: an
+    /// entry waits until all that have a lower number have committed.
     fn events(&self, after: i64, limit: i64) -> Pending<'_, Result<Vec<Event>>>;
     /// Batches, newest cutoff first.
     fn batches<'a>(&'a self, scope: &'a Scope, filter: &'a BatchFilter)
@@ -124,6 +126,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn ping(&self) -> Pending<'_, Result<()>>;
     /// Checks the hash chain of every subject and every checkpoint; gives the first breaks found.
     fn verify_events(&self) -> Pending<'_, Result<Verified>>;
+    /// The settings of the writing connection that make a commit durable, by name.
+    fn durability(&self) -> Pending<'_, Result<Vec<(&'static str, String)>>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
     /// Flushes and lets go of files and connections.
     fn close(&self) -> Pending<'_, ()>;
 }

@@ -3,7 +3,9 @@
 //! READ COMMITTED with row locks; `synchronous_commit` is set on for every connection, whatever the
 //! server's default: an answer may only follow a commit that cannot vanish.
 
+use std::collections::{HashSet, VecDeque};
 use std::str::FromStr as _;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use sqlx::pool::PoolOptions;
@@ -19,7 +21,28 @@ use super::{Error, Result, Write, Written};
 #[derive(Debug)]
 pub(super) struct Postgres {
     pool: sqlx::Pool<Driver>,
+    settled: Mutex<Settled>,
 }
+
+/// Up to which entry of the log nothing can appear any more.
+///
+/// Entries get their numbers before their transactions commit, and these commit in any order: whoever
+/// reads 8 may have missed a 7 that is still on its way. A mark notes the last number given out, and then
+/// who is writing to the log: whoever got a number up to it is among them or has ended. Once they all have
+/// ended, the entries up to the mark are there or never will be.
+#[derive(Debug, Default)]
+struct Settled {
+    until: i64,
+    /// Last number and the transactions that were writing; oldest first.
+    marks: VecDeque<(i64, HashSet<String>)>,
+}
+
+/// How many marks are kept while an old transaction runs.
+const MARKS_MAX: usize = 64;
+/// How often, a hundredth of a second apart, a check of the whole log looks for its end.
+const LOOKS_MAX: usize = 1_000;
+/// How often a transaction that met another one is run again.
+const TRIES_MAX: usize = 8;
 
 /// The oldest server that is supported.
 const VERSION_MIN: i64 = 150_000;
@@ -49,14 +72,8 @@ impl Postgres {
             .map_err(|error| Error::Open(format!("cannot reach PostgreSQL at {place}: {error}")))?;
         let mut reader = pool.acquire().await?;
         let connection: &mut PgConnection = &mut reader;
-        let version = match connection
-            .fetch("select current_setting('server_version_num')::bigint", &[])
-            .await?
-            .pop()
-        {
-            Some(mut row) => row.int()?,
-            None => 0,
-        };
+        let sql = "select current_setting('server_version_num')::bigint";
+        let version = int(connection.fetch(sql, &[]).await?)?;
         if version < VERSION_MIN {
             return Err(Error::Open(format!(
                 "PostgreSQL at {place} has version {version}; 15 or later is needed"
@@ -64,8 +81,44 @@ impl Postgres {
         }
         super::migrations::of(Dialect::Postgres).run(&pool).await.map_err(super::migrations::explain)?;
         drop(reader);
-        Ok(Self { pool })
+        Ok(Self { pool, settled: Mutex::default() })
     }
+
+    /// Up to where the log is settled, and its last number.
+    async fn look(&self, connection: &mut PgConnection) -> Result<(i64, i64)> {
+        let sql = "select case when is_called then last_value else 0 end from events_seq_seq";
+        let last = int(connection.fetch(sql, &[]).await?)?;
+        if self.settled.lock().is_ok_and(|settled| settled.until == last) {
+            return Ok((last, last));
+        }
+        let sql = "select k.virtualtransaction from pg_locks k
+            where k.relation = 'events'::regclass and k.mode = 'RowExclusiveLock' and k.granted
+                and k.database = (select d.oid from pg_database d where d.datname = current_database())";
+        let rows = connection.fetch(sql, &[]).await?;
+        let writing = rows.into_iter().map(|mut row| row.text()).collect::<Result<HashSet<_>>>()?;
+        let Ok(mut settled) = self.settled.lock() else { return Ok((0, last)) };
+        while let Some((seq, _)) = settled.marks.pop_front_if(|(_, then)| then.is_disjoint(&writing)) {
+            settled.until = settled.until.max(seq);
+        }
+        if writing.is_empty() {
+            settled.until = settled.until.max(last);
+        } else if settled.marks.len() < MARKS_MAX {
+            settled.marks.push_back((last, writing));
+        }
+        Ok((settled.until, last))
+    }
+
+    async fn transaction(&self, writes: &[Write]) -> Result<Vec<Written>> {
+        let mut tx = self.pool.begin().await?;
+        let written = verbs::apply(&mut *tx, writes).await?;
+        tx.commit().await?;
+        Ok(written)
+    }
+}
+
+/// The one number that a statement gives.
+fn int(rows: Vec<Row>) -> Result<i64> {
+    rows.into_iter().next().map_or(Ok(0), |mut row| row.int())
 }
 
 impl Session for PgConnection {
@@ -119,16 +172,50 @@ impl super::batch::Engine for Postgres {
     type Reader = sqlx::pool::PoolConnection<Driver>;
 
     async fn apply(&self, writes: &[Write]) -> Result<Vec<Written>> {
-        {
-            let mut tx = self.pool.begin().await?;
-            let written = verbs::apply(&mut *tx, writes).await?;
-            tx.commit().await?;
-            Ok(written)
+        for _ in 1..TRIES_MAX {
+            match self.transaction(writes).await {
+                Err(error) if error.has_met() => tracing::debug!("{error}; it is run again"),
+                done => return done,
+            }
         }
+        self.transaction(writes).await
     }
 
     async fn reader(&self) -> Result<Self::Reader> {
         Ok(self.pool.acquire().await?)
+    }
+
+    async fn settled(&self, reader: &mut Self::Reader) -> Result<i64> {
+        let connection: &mut PgConnection = reader;
+        self.look(connection).await.map(|(until, _)| until)
+    }
+
+    async fn settled_whole(&self, reader: &mut Self::Reader) -> Result<i64> {
+        let connection: &mut PgConnection = reader;
+        let (mut until, wanted) = self.look(connection).await?;
+        for _ in 0..LOOKS_MAX {
+            if until >= wanted {
+                return Ok(until);
+            }
+            connection.fetch("select 1 from pg_sleep(0.01)", &[]).await?;
+            until = self.look(connection).await?.0;
+        }
+        Err(Error::Unavailable("a transaction has been writing to the log for too long".to_owned()))
+    }
+
+    async fn durability(&self) -> Result<Vec<(&'static str, String)>> {
+        let mut reader = self.pool.acquire().await?;
+        let connection: &mut PgConnection = &mut reader;
+        let mut found = Vec::new();
+        for (name, sql) in [
+            ("synchronous_commit", "show synchronous_commit"),
+            ("transaction_isolation", "show transaction_isolation"),
+        ] {
+            for mut row in connection.fetch(sql, &[]).await? {
+                found.push((name, row.shown()?));
+            }
+        }
+        Ok(found)
     }
 
     async fn close(&self) {

@@ -93,6 +93,15 @@ impl Row {
         }
     }
 
+    /// A value of either kind, as text.
+    pub(super) fn shown(&mut self) -> Result<String> {
+        Ok(match self.next()? {
+            Cell::Int(number) => number.to_string(),
+            Cell::Text(text) => text,
+            Cell::Null => String::new(),
+        })
+    }
+
     pub(super) fn text(&mut self) -> Result<String> {
         match self.next()? {
             Cell::Text(text) => Ok(text),
@@ -161,9 +170,27 @@ pub(super) trait Session: Send {
     fn run(&mut self, sql: &'static str, args: &[Arg<'_>]) -> impl Future<Output = Result<u64>> + Send;
 }
 
+const MET: &str = "two transactions met, and this one gave way";
+
+impl Error {
+    /// Another transaction was first: this one is to be run again, and will see what that one did.
+    pub(super) fn met() -> Self {
+        Self::Unavailable(MET.to_owned())
+    }
+
+    /// Whether running the same transaction again is all that is needed.
+    pub(super) fn has_met(&self) -> bool {
+        matches!(self, Self::Unavailable(cause) if cause == MET)
+    }
+}
+
 /// The driver's errors, as callers can act on them.
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        Self::Unavailable(error.to_string())
+        // Deadlock found, serialization failure: PostgreSQL's way to say who goes first.
+        match error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() {
+            Some("40P01" | "40001") => Self::met(),
+            _ => Self::Unavailable(error.to_string()),
+        }
     }
 }

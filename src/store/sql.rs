@@ -113,7 +113,15 @@ statements! {
         from {rows} join events e on e.subject = r.value ->> 0 order by e.seq";
     /// The log after a number.
     event_after = "select e.seq, e.at, e.subject, e.lab, e.kind, e.actor, e.detail, e.previous, e.hash
-        from events e where e.seq > $1 order by e.seq limit $2";
+        from events e where e.seq > $1 and e.seq <= $2 order by e.seq limit $3";
+    /// The hashes of the log after a number.
+    event_hashes = "select e.seq, e.hash from events e where e.seq > $1 order by e.seq limit $2";
+    /// Subjects whose newest entry, as their own row has it, is not in the log.
+    event_heads_missing = "select h.id from
+            (select s.id, s.head from standings s union all select t.id, t.head from transfers t
+            union all select b.id, b.head from batches b union all select l.id, l.head from labs l
+            union all select f.id, f.head from platforms f) h
+        where not exists (select 1 from events e where e.subject = h.id and e.hash = h.head) order by h.id limit $1";
     /// The last checkpoint, and the last entry.
     checkpoint_last = "select c.at, c.seq, c.hash from checkpoints c order by c.at desc limit 1";
     /// All checkpoints.
@@ -164,6 +172,8 @@ statements! {
         select r.value ->> 'id', r.value ->> 'platform', r.value ->> 'lab', r.value ->> 'region',
             r.value ->> 'reference', r.value ->> 'document', r.value ->> 'sha256', cast(r.value ->> 'at' as bigint)
         from {rows} where true on conflict do nothing returning id";
+    /// Takes orders back whose window had closed, within the transaction that inserted them.
+    order_withdraw = "delete from orders where id in (select r.value ->> 0 from {rows})";
     /// The orders of references.
     order_of_references = "select o.id, o.platform, o.reference, o.sha256
         from {rows} join orders o on o.platform = r.value ->> 'platform' and o.reference = r.value ->> 'reference'";
@@ -283,9 +293,9 @@ statements! {
             unresolved = cast(r.value ->> 'unresolved' as bigint), idempotency_key = r.value ->> 'key',
             sha256 = r.value ->> 'sha256', manifest = r.value ->> 'manifest',
             horizon_at = cast(r.value ->> 'horizon_at' as bigint), key_until = cast(r.value ->> 'key_until' as bigint),
-            next_at = cast(r.value ->> 'next_at' as bigint), lease_until = cast(r.value ->> 'lease_until' as bigint),
-            holder = r.value ->> 'holder', handed_at = cast(r.value ->> 'handed_at' as bigint),
-            version = t.version + 1, head = r.value ->> 'head'
+            deadline_at = cast(r.value ->> 'deadline_at' as bigint), next_at = cast(r.value ->> 'next_at' as bigint),
+            lease_until = cast(r.value ->> 'lease_until' as bigint), holder = r.value ->> 'holder',
+            handed_at = cast(r.value ->> 'handed_at' as bigint), version = t.version + 1, head = r.value ->> 'head'
         from {rows} where t.id = r.value ->> 'id' and t.head = r.value ->> 'was'
             and t.phase = cast(r.value ->> 'was_phase' as bigint) and t.fence = cast(r.value ->> 'was_fence' as bigint)";
     /// Only says when to look again at a transfer; nothing about it changes.
@@ -301,7 +311,7 @@ statements! {
         where t.phase = 1 and t.lease_until <= $1 order by t.lease_until, t.id limit $2 {skip t}";
     /// Transfers of senders that cannot be alive: this is the only process.
     transfer_orphans = "select {transfer}, t.idempotency_key, t.sha256, t.manifest, t.head from transfers t
-        where t.phase = 1 and t.holder <> $1 order by t.id limit $2 {skip t}";
+        where t.phase = 1 and t.holder <> $1 order by t.lease_until, t.id limit $2 {skip t}";
 
     // ---- forwarding stops ----------------------------------------------------------------------
     /// Stops of a lab that are due, with their orders locked.
@@ -322,8 +332,10 @@ statements! {
             deleted_at = cast(r.value ->> 'deleted_at' as bigint), version = l.version + 1, head = r.value ->> 'head',
             updated_at = cast(r.value ->> 'at' as bigint)
         from {rows} where l.id = r.value ->> 'id'";
-    /// Orders of a lab that were not handed over, nor stopped.
-    lab_waiting = "select count(*) from standings s where s.lab = $1 and s.stop in (0, 1) and s.stage = 0 and s.transfer is null";
+    /// What of a lab is not at an end: orders that were neither handed over nor stopped, and transfers whose
+    /// end is not known.
+    lab_waiting = "select (select count(*) from standings s where s.lab = $1 and s.stop in (0, 1) and s.transfer is null)
+        + (select count(*) from transfers t where t.lab = $1 and t.phase in (0, 1, 2, 5))";
     /// All labs.
     lab_list = "select l.id, l.spec, l.version, l.paused_at, l.pause_reason, l.updated_at from labs l
         where l.deleted_at is null order by l.id";
@@ -334,7 +346,8 @@ statements! {
     /// A new platform, or another definition.
     platform_put = "insert into platforms (id, spec, version, updated_at, head) values ($1, $2, 1, $3, $4)
         on conflict (id) do update set spec = excluded.spec, version = platforms.version + 1,
-            updated_at = excluded.updated_at, head = excluded.head";
+            updated_at = excluded.updated_at, head = excluded.head
+            where platforms.head = $5";
     /// All platforms.
     platform_list = "select f.id, f.spec, f.version from platforms f order by f.id";
     /// A new key.
@@ -380,19 +393,42 @@ statements! {
             (select count(*) from standings s where s.batch = b.id),
             (select count(*) from standings s where s.batch = b.id and s.stop = 2),
             (select count(*) from standings s where s.batch = b.id and s.transfer is null and s.stop = 0)
-        from batches b
-        where ($1 = '' or b.id = $1) and ($2 = '' or b.lab = $2) and ($3 = -1 or b.phase = $3) and ($4 = '' or b.id < $4)
-        order by b.id desc limit $5";
+        from batches b where b.id < $1 and ($2 = -1 or b.phase = $2) order by b.id desc limit $3";
+    /// The batches of a lab with their numbers.
+    batch_list_lab = "select {batch},
+            (select count(*) from standings s where s.batch = b.id),
+            (select count(*) from standings s where s.batch = b.id and s.stop = 2),
+            (select count(*) from standings s where s.batch = b.id and s.transfer is null and s.stop = 0)
+        from batches b where b.lab = $4 and b.id < $1 and ($2 = -1 or b.phase = $2) order by b.id desc limit $3";
+    /// One batch with its numbers.
+    batch_one = "select {batch},
+            (select count(*) from standings s where s.batch = b.id),
+            (select count(*) from standings s where s.batch = b.id and s.stop = 2),
+            (select count(*) from standings s where s.batch = b.id and s.transfer is null and s.stop = 0)
+        from batches b where b.id = $1";
     /// The open batches of a lab.
     batch_open_of_lab = "select {batch} from batches b where b.lab = $1 and b.phase = 0 order by b.closes_at, b.id";
     /// The transfers of a batch.
     transfer_of_batch = "select {transfer}, t.idempotency_key, t.sha256, t.manifest, t.head from transfers t
         where t.batch = $1 order by t.id";
-    /// Stops with their orders.
+    /// Stops with their orders, newest first.
     stop_list = "select {stop}, p.platform, p.lab, o.reference from stops p join orders o on o.id = p.order_id
-        where ($1 = '' or p.platform = $1) and ($2 = '' or p.lab = $2) and ($3 = '' or p.id = $3)
-            and ($4 = 0 or p.state = $4) and ($5 = '' or p.id < $5)
-        order by p.id desc limit $6";
+        where p.id < $1 order by p.id desc limit $2";
+    /// Those in one state.
+    stop_list_state = "select {stop}, p.platform, p.lab, o.reference from stops p join orders o on o.id = p.order_id
+        where p.state = $3 and p.id < $1 order by p.id desc limit $2";
+    /// Those of a lab.
+    stop_list_lab = "select {stop}, p.platform, p.lab, o.reference from stops p join orders o on o.id = p.order_id
+        where p.lab = $3 and p.id < $1 order by p.id desc limit $2";
+    /// Those of a lab in one state: its inbox.
+    stop_list_lab_state = "select {stop}, p.platform, p.lab, o.reference from stops p join orders o on o.id = p.order_id
+        where p.lab = $3 and p.state = $4 and p.id < $1 order by p.id desc limit $2";
+    /// Those of a platform.
+    stop_list_platform = "select {stop}, p.platform, p.lab, o.reference from stops p join orders o on o.id = p.order_id
+        where p.platform = $3 and ($4 = 0 or p.state = $4) and p.id < $1 order by p.id desc limit $2";
+    /// One stop with its order.
+    stop_one = "select {stop}, p.platform, p.lab, o.reference from stops p join orders o on o.id = p.order_id
+        where p.id = $1";
     /// How stops ended that a lab was asked about between two spans after the hand-over.
     odds = "select count(*), coalesce(sum(case when p.state = 2 then 1 else 0 end), 0)
         from stops p where p.lab = $1 and p.handed_at is not null and p.decided_at is not null and p.state in (2, 3, 4)
@@ -414,10 +450,10 @@ statements! {
     /// Orders that wait in open batches, by lab.
     gauge_waiting = "select b.lab, count(*) from batches b join standings s on s.batch = b.id
         where b.phase = 0 and s.transfer is null and s.stop = 0 group by b.lab";
-    /// Transfers by phase.
-    gauge_transfers = "select t.phase, count(*) from transfers t where t.phase <> 3 group by t.phase";
-    /// Stops by state.
-    gauge_stops = "select p.state, count(*) from stops p group by p.state";
+    /// Transfers that are not at an end, by phase.
+    gauge_transfers = "select t.phase, count(*) from transfers t where t.phase in (0, 1, 2, 5) group by t.phase";
+    /// Stops that are not at an end, by state.
+    gauge_stops = "select p.state, count(*) from stops p where p.state in (1, 5) group by p.state";
     /// Pending stops whose deadline has passed.
     gauge_overdue = "select count(*) from stops p where p.state = 1 and p.deadline_at < $1";
     /// Open escalations.

@@ -159,40 +159,47 @@ impl super::batch::Engine for Sqlite {
     type Reader = sqlx::pool::PoolConnection<Driver>;
 
     async fn apply(&self, writes: &[Write]) -> Result<Vec<Written>> {
-        {
-            let mut slot = self.writer.lock().await;
-            let writer = slot.as_mut().ok_or_else(|| Error::Unavailable("the store is closed".to_owned()))?;
-            writer.run("begin immediate", &[]).await?;
-            match verbs::apply(writer, writes).await {
-                Ok(written) => {
-                    writer.run("commit", &[]).await?;
-                    Ok(written)
-                }
-                Err(error) => {
-                    // If even the rollback fails, the next BEGIN does too, and says so.
-                    let _ = writer.run("rollback", &[]).await;
-                    Err(error)
-                }
-            }
+        let mut slot = self.writer.lock().await;
+        let writer = slot.as_mut().ok_or_else(|| Error::Unavailable("the store is closed".to_owned()))?;
+        writer.run("begin immediate", &[]).await?;
+        let done = match verbs::apply(writer, writes).await {
+            Ok(written) => writer.run("commit", &[]).await.map(|_| written),
+            Err(error) => Err(error),
+        };
+        if done.is_err() {
+            // Also after a commit that failed, which may leave the transaction open. If even this fails,
+            // because nothing is open any more, there is nothing to take back.
+            let _ = writer.run("rollback", &[]).await;
         }
+        done
     }
 
     async fn reader(&self) -> Result<Self::Reader> {
         Ok(self.readers.acquire().await?)
     }
 
-    async fn close(&self) {
-        {
-            self.readers.close().await;
-            if let Some(mut writer) = self.writer.lock().await.take() {
-                let _ = writer.run("pragma optimize", &[]).await;
-                let _ = writer.close().await;
+    async fn durability(&self) -> Result<Vec<(&'static str, String)>> {
+        let mut slot = self.writer.lock().await;
+        let writer = slot.as_mut().ok_or_else(|| Error::Unavailable("the store is closed".to_owned()))?;
+        let mut found = Vec::new();
+        for (name, sql) in [("journal_mode", "pragma journal_mode"), ("synchronous", "pragma synchronous")] {
+            for mut row in writer.fetch(sql, &[]).await? {
+                found.push((name, row.shown()?));
             }
-            // Others may open the file from here on, even while somebody still holds this engine.
-            if let Ok(mut lock) = self.lock.lock() {
-                lock.take();
-            }
-            tracing::debug!(file = %self.file.display(), "database closed");
         }
+        Ok(found)
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        if let Some(mut writer) = self.writer.lock().await.take() {
+            let _ = writer.run("pragma optimize", &[]).await;
+            let _ = writer.close().await;
+        }
+        // Others may open the file from here on, even while somebody still holds this engine.
+        if let Ok(mut lock) = self.lock.lock() {
+            lock.take();
+        }
+        tracing::debug!(file = %self.file.display(), "database closed");
     }
 }

@@ -1,19 +1,19 @@
 //! Admission: durable before the answer, one order a reference, in the window that was promised.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 
 use super::rows;
-use super::{Trail, rows_fetch, rows_run_all};
+use super::{Trail, ids, rows_fetch, rows_run_all};
 use crate::domain::batch::{BatchFacts, BatchPhase, Joining};
 use crate::domain::event::Actor;
 use crate::domain::ids::OrderId;
-use crate::store::Result;
 use crate::store::session::Session;
 use crate::store::types::{Admission, Admitted, Written};
+use crate::store::{Error, Result};
 
 #[derive(Serialize)]
 struct WindowRow<'a> {
@@ -39,18 +39,15 @@ pub(super) async fn join<S: Session>(
     at: Timestamp,
     joinings: &[&Joining],
 ) -> Result<Vec<BatchFacts>> {
-    type Window = (String, String, i64);
-    let window = |j: &Joining| (j.lab.to_string(), j.region.to_string(), j.closes_at.as_microsecond());
-    let mut found: HashMap<Window, BatchFacts> = HashMap::new();
-    let mut wanted: Vec<&Joining> = Vec::new();
+    // Sorted, so that two replicas that open the same windows do not wait for each other in a ring.
+    let mut wanted: BTreeMap<Window<'_>, &Joining> = BTreeMap::new();
     for joining in joinings.iter().filter(|joining| !joining.direct) {
-        if !wanted.iter().any(|known| window(known) == window(joining)) {
-            wanted.push(joining);
-        }
+        wanted.entry(window(joining)).or_insert(joining);
     }
+    let mut found: HashMap<Window<'_>, BatchFacts> = HashMap::with_capacity(wanted.len());
     // Twice, because another replica may open the same window between the look and the insert.
+    let mut missing: Vec<&Joining> = wanted.values().copied().collect();
     for _ in 0..2 {
-        let missing: Vec<_> = wanted.iter().filter(|j| !found.contains_key(&window(j))).collect();
         if missing.is_empty() {
             break;
         }
@@ -60,14 +57,17 @@ pub(super) async fn join<S: Session>(
             .collect();
         for row in rows_fetch(s, s.sql().batch_of_windows, &keys).await? {
             let facts = rows::batch(&mut row.of("batches"))?;
-            let key = (facts.lab.to_string(), facts.region.to_string(), facts.window_at.as_microsecond());
-            found.insert(key, facts);
+            let is = |j: &&Joining| {
+                (j.closes_at, &j.region, &j.lab) == (facts.window_at, &facts.region, &facts.lab)
+            };
+            if let Some(at) = missing.iter().position(is) {
+                found.insert(window(missing.remove(at)), facts);
+            }
         }
-        let missing: Vec<&Joining> =
-            missing.into_iter().copied().filter(|j| !found.contains_key(&window(j))).collect();
         for facts in open(s, trail, at, &missing).await? {
-            let key = (facts.lab.to_string(), facts.region.to_string(), facts.window_at.as_microsecond());
-            found.insert(key, facts);
+            if let Some(at) = missing.iter().position(|j| j.batch == facts.id) {
+                found.insert(window(missing.remove(at)), facts);
+            }
         }
     }
     let direct: Vec<&Joining> = joinings.iter().copied().filter(|joining| joining.direct).collect();
@@ -76,11 +76,16 @@ pub(super) async fn join<S: Session>(
         .iter()
         .map(|joining| {
             let batch = if joining.direct { direct.next() } else { found.get(&window(joining)).cloned() };
-            batch.ok_or_else(|| {
-                crate::store::Error::Unavailable("a window was opened and is not there".to_owned())
-            })
+            batch.ok_or_else(|| Error::Unavailable("a window was opened and is not there".to_owned()))
         })
         .collect()
+}
+
+/// A window's identity: lab, region, instant.
+type Window<'a> = (&'a str, &'a str, i64);
+
+fn window(joining: &Joining) -> Window<'_> {
+    (joining.lab.as_str(), joining.region.as_str(), joining.closes_at.as_microsecond())
 }
 
 /// Opens batches; gives those that this transaction opened.
@@ -192,21 +197,13 @@ pub(super) async fn admit<S: Session>(
     if items.is_empty() {
         return Ok(());
     }
-    let joinings: Vec<&Joining> = items.iter().filter_map(|(_, item)| item.join.as_ref()).collect();
-    let mut batches = join(s, trail, items[0].1.at, &joinings).await?.into_iter();
-
-    let mut live = Vec::with_capacity(items.len());
-    for (at, item) in items {
-        let batch = if item.join.is_some() { batches.next() } else { None };
-        if batch.as_ref().is_some_and(|batch| batch.phase != BatchPhase::Open) {
-            out[*at] = Some(Written::Admitted(Admitted::WindowClosed));
-        } else {
-            live.push((*at, *item, batch));
-        }
-    }
-    let orders: Vec<OrderRow<'_>> = live
+    // The orders first: whose reference is known opens no window. Sorted, so that two replicas that get
+    // the same references do not wait for each other in a ring; the first of a set stays the first.
+    let mut sorted: Vec<&Admission> = items.iter().map(|(_, item)| *item).collect();
+    sorted.sort_by_key(|item| (&item.platform, &item.reference));
+    let orders: Vec<OrderRow<'_>> = sorted
         .iter()
-        .map(|(_, item, _)| OrderRow {
+        .map(|item| OrderRow {
             id: item.id.as_str(),
             platform: item.platform.as_str(),
             lab: item.lab.as_str(),
@@ -217,16 +214,22 @@ pub(super) async fn admit<S: Session>(
             at: item.at.as_microsecond(),
         })
         .collect();
-    let mut inserted = std::collections::HashSet::with_capacity(orders.len());
+    let mut inserted = HashSet::with_capacity(orders.len());
     for mut row in rows_fetch(s, s.sql().order_insert, &orders).await? {
         inserted.insert(row.text()?);
     }
+    let (new, known): (Vec<_>, Vec<_>) =
+        items.iter().copied().partition(|(_, item)| inserted.contains(item.id.as_str()));
 
-    let mut standings = Vec::with_capacity(live.len());
-    let mut known = Vec::new();
-    for (at, item, batch) in live {
-        if !inserted.contains(item.id.as_str()) {
-            known.push((at, item));
+    let joinings: Vec<&Joining> = new.iter().filter_map(|(_, item)| item.join.as_ref()).collect();
+    let mut batches = join(s, trail, items[0].1.at, &joinings).await?.into_iter();
+    let mut standings = Vec::with_capacity(new.len());
+    let mut withdrawn = Vec::new();
+    for (at, item) in new {
+        let batch = if item.join.is_some() { batches.next() } else { None };
+        if batch.as_ref().is_some_and(|batch| batch.phase != BatchPhase::Open) {
+            withdrawn.push(item.id.as_str());
+            out[at] = Some(Written::Admitted(Admitted::WindowClosed));
             continue;
         }
         let head = trail.add(
@@ -241,6 +244,7 @@ pub(super) async fn admit<S: Session>(
         standings.push((item, batch.as_ref().map(|b| b.id.clone()), head));
         out[at] = Some(Written::Admitted(Admitted::New { batch }));
     }
+    rows_run_all(s, s.sql().order_withdraw, &ids(withdrawn), "orders").await?;
     let standings: Vec<StandingRow<'_>> = standings
         .iter()
         .map(|(item, batch, head)| StandingRow {
@@ -265,12 +269,12 @@ pub(super) async fn admit<S: Session>(
     }
     for (at, item) in known {
         let key = (item.platform.to_string(), item.reference.clone());
-        // A conflict on anything but the reference (a repeated random id) is not possible to answer.
-        let (id, sha256) = first.get(&key).ok_or_else(|| {
-            crate::store::Error::Unavailable("an order was neither new nor known".to_owned())
-        })?;
-        let admitted =
-            if *sha256 == item.sha256 { Admitted::Same(id.clone()) } else { Admitted::Differs(id.clone()) };
+        let admitted = match first.get(&key) {
+            Some((id, sha256)) if *sha256 == item.sha256 => Admitted::Same(id.clone()),
+            Some((id, _)) => Admitted::Differs(id.clone()),
+            // It was behind one of the same reference in this set, which found its window closed.
+            None => Admitted::WindowClosed,
+        };
         out[at] = Some(Written::Admitted(admitted));
     }
     Ok(())

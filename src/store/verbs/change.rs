@@ -61,7 +61,8 @@ pub(super) async fn change<S: Session>(s: &mut S, trail: &mut Trail, item: &Chan
         ChangeKind::Hold => standing.held == Held::Hold,
         ChangeKind::Review => standing.held == Held::Review,
         ChangeKind::Release => {
-            standing.held == Held::No && standing.stop.is_none() && standing.batch.is_some()
+            let waits = standing.batch.is_some() || !standing.paid;
+            standing.held == Held::No && standing.stop.is_none() && waits
         }
         ChangeKind::Document(document) => *document == facts.document,
         ChangeKind::Reinstate => false,

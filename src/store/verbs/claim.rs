@@ -139,12 +139,13 @@ async fn fallen_back<S: Session>(
     mut was: Locked,
     escalations: &mut std::slice::Iter<'_, EscalationId>,
 ) -> Result<Claimed> {
-    // A stop that was asked while the fall-back committed on another replica: it is granted here.
-    never_handed(s, trail, std::slice::from_ref(&was.facts.id), item.now, &Actor::gateway()).await?;
     let mut alive = Vec::new();
     for row in s.fetch(s.sql().standing_alive, &[was.facts.id.as_str().into()]).await? {
         alive.push(entry(row)?.1);
     }
+    // A stop that was asked while the fall-back committed on another replica is granted here: after
+    // the lock above, which waits for those that are being asked.
+    never_handed(s, trail, std::slice::from_ref(&was.facts.id), item.now, &Actor::gateway()).await?;
     let before = (was.facts.phase, was.facts.fence);
     if alive.is_empty() {
         was.facts.phase = TransferPhase::Empty;

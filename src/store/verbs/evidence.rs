@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use super::rows::{self, Locked};
+use super::rows;
 use super::settle::{Moving, move_transfers};
-use super::stop::{self, Decided, shipped_anyway};
+use super::stop::{self, Decided, lock_transfer, shipped_anyway};
 use super::{Trail, ids, rows_fetch, rows_run_all};
-use crate::domain::batch::{Next, TransferPhase, settle};
+use crate::domain::batch::{Next, TransferPhase, later, settle};
 use crate::domain::lab::Answer;
 use crate::domain::order::Stage;
 use crate::domain::stop::{Evidence, StopState};
@@ -16,10 +16,6 @@ use crate::store::types::{
     PersonDecision, Report, Reported, Resolve, Resolved, Scope, SettleStop, StopSettled, Written,
 };
 
-async fn lock_transfer<S: Session>(s: &mut S, id: &str) -> Result<Option<Locked>> {
-    rows_fetch(s, s.sql().transfer_lock, &ids([id])).await?.pop().map(rows::locked).transpose()
-}
-
 /// Takes a lab's report on an order: it merges by rank and never goes back.
 pub(super) async fn report<S: Session>(s: &mut S, trail: &mut Trail, item: &Report) -> Result<Written> {
     let reported = |reported| Ok(Written::Reported(reported));
@@ -28,7 +24,7 @@ pub(super) async fn report<S: Session>(s: &mut S, trail: &mut Trail, item: &Repo
         Some(mut row) => row.opt_text()?,
         None => return reported(Reported::NotFound),
     };
-    let transfer = match transfer {
+    let mut transfer = match transfer {
         Some(id) => lock_transfer(s, &id).await?,
         None => None,
     };
@@ -37,11 +33,17 @@ pub(super) async fn report<S: Session>(s: &mut S, trail: &mut Trail, item: &Repo
     else {
         return reported(Reported::NotFound);
     };
+    if let (None, Some(id)) = (&transfer, &standing.transfer) {
+        // It was claimed between the look and the lock.
+        transfer = lock_transfer(s, id).await?;
+    }
+    // What once was on its way can be with the lab, even if that was taken to be disproven.
     let handed = transfer
         .as_ref()
-        .is_some_and(|t| !matches!(t.facts.phase, TransferPhase::Closed | TransferPhase::Empty));
+        .is_some_and(|t| t.facts.attempts > 0 || t.facts.phase == TransferPhase::WithAPerson);
+    let news = transfer.as_ref().is_some_and(|t| handed && t.facts.phase != TransferPhase::AtLab);
     let stopped = standing.stop == Some(StopState::Stopped);
-    if item.stage <= standing.stage {
+    if item.stage <= standing.stage && !news && (handed || item.stage > Stage::Received) {
         return reported(Reported::Unchanged);
     }
     let contrary = stopped && item.stage > Stage::Received;
@@ -58,7 +60,7 @@ pub(super) async fn report<S: Session>(s: &mut S, trail: &mut Trail, item: &Repo
         "id": standing.id, "was": standing.head, "head": head, "batch": standing.batch, "transfer": standing.transfer,
         "paid": i64::from(standing.paid), "held": standing.held.code(),
         // What was told stopped stays told stopped; the report is kept beside it.
-        "stage": if handed { item.stage.code() } else { standing.stage.code() },
+        "stage": if handed { item.stage.max(standing.stage).code() } else { standing.stage.code() },
         "stop": standing.stop.map_or(0, StopState::code), "version": standing.version + 1,
     });
     rows_run_all(s, s.sql().standing_update, &[row], "standings").await?;
@@ -95,6 +97,14 @@ pub(super) async fn report<S: Session>(s: &mut S, trail: &mut Trail, item: &Repo
             let (stop, row) = decided.apply(trail, &mut facts, &standing.lab, &head);
             rows_run_all(s, s.sql().stop_update, &[stop], "stops").await?;
             rows_run_all(s, s.sql().standing_stop, &[row], "standings").await?;
+            let args = [
+                facts.id.as_str().into(),
+                item.at.into(),
+                facts.state.word().into(),
+                "the lab reports that it was shipped".into(),
+                item.actor.0.as_str().into(),
+            ];
+            s.run(s.sql().escalation_resolve_subject, &args).await?;
         }
     }
     reported(match (contrary, handed) {
@@ -162,16 +172,41 @@ pub(super) async fn resolve<S: Session>(s: &mut S, trail: &mut Trail, item: &Res
             }
         }
         HandedOver | NotHanded => {
-            if let Some(was) = lock_transfer(s, &escalation.subject).await? {
+            if let Some(mut was) = lock_transfer(s, &escalation.subject).await? {
                 let next = if item.decision == HandedOver {
-                    Next { phase: TransferPhase::AtLab, fence: was.facts.fence, unresolved: 0 }
+                    Next {
+                        phase: TransferPhase::AtLab,
+                        fence: was.facts.fence,
+                        unresolved: 0,
+                        attempts: was.facts.attempts,
+                    }
                 } else {
-                    Next { phase: TransferPhase::Closed, fence: was.facts.fence + 1, unresolved: 0 }
+                    // A person lets it go again: with all the time and all the attempts of a new one.
+                    let profiles = stop::profiles(s, &[was.facts.lab.as_str()]).await?;
+                    let profile = profiles.into_values().next().unwrap_or_default();
+                    was.facts.deadline_at = later(item.at, profile.handover_within.0);
+                    was.facts.attempts = 0;
+                    Next {
+                        phase: TransferPhase::Closed,
+                        fence: was.facts.fence + 1,
+                        unresolved: 0,
+                        attempts: was.facts.attempts,
+                    }
                 };
                 if was.facts.phase == TransferPhase::WithAPerson {
                     let detail = json!({"decision": word, "reason": item.reason});
                     let (actor, at) = (&item.actor, item.at);
-                    let moving = Moving { was, next, next_at: at, at, actor, detail, escalation: None };
+                    let moving = Moving {
+                        was,
+                        next,
+                        next_at: at,
+                        at,
+                        actor,
+                        detail,
+                        escalation: None,
+                        contradicts: false,
+                        decides: false,
+                    };
                     move_transfers(s, trail, vec![moving]).await?;
                 }
             }

@@ -1,14 +1,17 @@
 //! Reads. They run outside transactions, each on one statement where it can.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use super::rows;
 use super::{ids, rows_fetch};
-use crate::domain::batch::BatchFacts;
+use crate::domain::batch::{BatchFacts, BatchPhase};
 use crate::domain::event::{self, Event, hex};
-use crate::domain::ids::{BatchId, LabId, OrderId, PlatformId};
+use crate::domain::ids::{BatchId, LabId, OrderId, PlatformId, StopId};
 use crate::domain::order::{OrderFacts, OrderState};
+use crate::domain::stop::StopState;
 use crate::store::session::{Arg, Row, Session};
 use crate::store::types::{
     BatchFilter, BatchRow, Due, EscalationFilter, EscalationRow, Gauges, KeyRow, LabRow, OddsRow,
@@ -57,7 +60,7 @@ pub(in crate::store) async fn list_orders<S: Session>(
     scope: &Scope,
     filter: &OrderFilter,
 ) -> Result<Vec<OrderFacts>> {
-    let mut before = filter.before.as_ref().map_or_else(|| "ord_~".to_owned(), OrderId::to_string);
+    let mut before = filter.before.as_ref().map_or_else(|| END.to_owned(), OrderId::to_string);
     let lab = filter.lab.as_ref().map_or("", LabId::as_str);
     let lab = if lab.is_empty() { lab_of(scope) } else { lab };
     let region = filter.region.as_ref().map_or("", |region| region.as_str());
@@ -122,22 +125,47 @@ pub(in crate::store) async fn changelog<S: Session>(
     Ok(Some(events))
 }
 
-pub(in crate::store) async fn events<S: Session>(s: &mut S, after: i64, limit: i64) -> Result<Vec<Event>> {
-    s.fetch(s.sql().event_after, &[after.into(), limit.into()]).await?.into_iter().map(rows::event).collect()
+/// Entries after one number and up to another, beyond which entries may still come in between.
+pub(in crate::store) async fn events<S: Session>(
+    s: &mut S,
+    after: i64,
+    until: i64,
+    limit: i64,
+) -> Result<Vec<Event>> {
+    let args = [after.into(), until.into(), limit.into()];
+    s.fetch(s.sql().event_after, &args).await?.into_iter().map(rows::event).collect()
 }
+
+/// Where a list begins that was given no cursor: behind every id, all of which are ASCII below `~`.
+const END: &str = "~";
 
 pub(in crate::store) async fn batches<S: Session>(
     s: &mut S,
     scope: &Scope,
     filter: &BatchFilter,
 ) -> Result<Vec<BatchRow>> {
-    let id = filter.id.as_ref().map_or("", BatchId::as_str);
-    let lab = filter.lab.as_ref().map_or("", LabId::as_str);
-    let lab = if lab_of(scope).is_empty() { lab } else { lab_of(scope) };
-    let before = filter.before.as_ref().map_or("", BatchId::as_str);
-    let phase = filter.phase.map_or(-1, crate::domain::batch::BatchPhase::code);
-    let args = [id.into(), lab.into(), phase.into(), before.into(), filter.limit.into()];
-    s.fetch(s.sql().batch_list, &args)
+    let lab = match scope {
+        Scope::Lab(id) => Some(id),
+        _ => filter.lab.as_ref(),
+    };
+    let before = filter.before.as_ref().map_or(END, BatchId::as_str);
+    let phase = filter.phase.map_or(-1, BatchPhase::code);
+    let mut args: Vec<Arg<'_>> = vec![before.into(), phase.into(), filter.limit.into()];
+    let sql = match (&filter.id, lab) {
+        (Some(id), _) => {
+            args = vec![id.as_str().into()];
+            s.sql().batch_one
+        }
+        (None, Some(lab)) => {
+            args.push(lab.as_str().into());
+            s.sql().batch_list_lab
+        }
+        (None, None) => s.sql().batch_list,
+    };
+    let fits = |batch: &BatchFacts| {
+        lab.is_none_or(|lab| batch.lab == *lab) && filter.phase.is_none_or(|phase| batch.phase == phase)
+    };
+    s.fetch(sql, &args)
         .await?
         .into_iter()
         .map(|row| {
@@ -145,6 +173,7 @@ pub(in crate::store) async fn batches<S: Session>(
             let batch = rows::batch(&mut row)?;
             Ok(BatchRow { batch, orders: row.int()?, stopped: row.int()?, waiting: row.int()? })
         })
+        .filter(|row| row.as_ref().map_or(true, |row| fits(&row.batch)))
         .collect()
 }
 
@@ -173,16 +202,42 @@ pub(in crate::store) async fn stops<S: Session>(
     scope: &Scope,
     filter: &StopFilter,
 ) -> Result<Vec<StopRow>> {
-    let platform = match scope {
-        Scope::Platform(id) => id.as_str(),
-        _ => "",
+    let before = filter.before.as_ref().map_or(END, StopId::as_str);
+    let mut args: Vec<Arg<'_>> = vec![before.into(), filter.limit.into()];
+    let sql = match (&filter.id, scope, filter.state) {
+        (Some(id), ..) => {
+            args = vec![id.as_str().into()];
+            s.sql().stop_one
+        }
+        (None, Scope::Platform(platform), state) => {
+            args.push(platform.as_str().into());
+            args.push(state.map_or(0, StopState::code).into());
+            s.sql().stop_list_platform
+        }
+        (None, Scope::Lab(lab), Some(state)) => {
+            args.push(lab.as_str().into());
+            args.push(state.code().into());
+            s.sql().stop_list_lab_state
+        }
+        (None, Scope::Lab(lab), None) => {
+            args.push(lab.as_str().into());
+            s.sql().stop_list_lab
+        }
+        (None, Scope::Ops, Some(state)) => {
+            args.push(state.code().into());
+            s.sql().stop_list_state
+        }
+        (None, Scope::Ops, None) => s.sql().stop_list,
     };
-    let id = filter.id.as_ref().map_or("", |id| id.as_str());
-    let before = filter.before.as_ref().map_or("", |id| id.as_str());
-    let state = filter.state.map_or(0, crate::domain::stop::StopState::code);
-    let args =
-        [platform.into(), lab_of(scope).into(), id.into(), state.into(), before.into(), filter.limit.into()];
-    s.fetch(s.sql().stop_list, &args)
+    let fits = |row: &StopRow| {
+        let seen = match scope {
+            Scope::Ops => true,
+            Scope::Platform(id) => row.platform == id.as_str(),
+            Scope::Lab(id) => row.lab == *id,
+        };
+        seen && filter.state.is_none_or(|state| row.stop.state == state)
+    };
+    s.fetch(sql, &args)
         .await?
         .into_iter()
         .map(|row| {
@@ -195,6 +250,7 @@ pub(in crate::store) async fn stops<S: Session>(
                 reference: row.text()?,
             })
         })
+        .filter(|row| row.as_ref().map_or(true, fits))
         .collect()
 }
 
@@ -350,14 +406,35 @@ pub(in crate::store) async fn ping<S: Session>(s: &mut S) -> Result<()> {
 /// How many breaks are named.
 const BREAKS_MAX: usize = 20;
 
-pub(in crate::store) async fn verify_events<S: Session>(s: &mut S) -> Result<Verified> {
+/// An entry as it is stored: its detail is hashed as text, not as what a parser makes of it.
+struct Entry {
+    seq: i64,
+    subject: String,
+    previous: String,
+    hash: String,
+    now: String,
+}
+
+fn entry(row: Row) -> Result<Entry> {
+    let mut row = row.of("events");
+    let (seq, at, subject, _lab) = (row.int()?, row.at()?, row.text()?, row.text()?);
+    let (kind, actor, detail) = (row.text()?, row.text()?, row.text()?);
+    let (previous, hash) = (row.text()?, row.text()?);
+    let now = event::hash(&previous, at, &subject, &kind, &actor, &detail);
+    Ok(Entry { seq, subject, previous, hash, now })
+}
+
+/// Checks the chain of every subject, every checkpoint, and that the newest entry of every subject is
+/// there. `until` is the last number below which no entry can appear any more.
+pub(in crate::store) async fn verify_events<S: Session>(s: &mut S, until: i64) -> Result<Verified> {
     let mut checkpoints = Vec::new();
     for mut row in s.fetch(s.sql().checkpoint_all, &[]).await? {
         checkpoints.push((row.at()?, row.int()?, row.text()?));
     }
+    checkpoints.retain(|(_, seq, _)| *seq <= until);
     let mut checkpoints = checkpoints.into_iter().peekable();
     let mut found = Verified::default();
-    let mut heads: std::collections::HashMap<String, String> = std::collections::HashMap::new();
+    let mut heads: HashMap<String, String> = HashMap::new();
     let mut sum = Sha256::new();
     let mut after = 0;
     let broken = |breaks: &mut Vec<String>, what: String| {
@@ -366,48 +443,35 @@ pub(in crate::store) async fn verify_events<S: Session>(s: &mut S) -> Result<Ver
         }
     };
     loop {
-        let rows = s.fetch(s.sql().event_after, &[after.into(), 5_000.into()]).await?;
+        let rows = s.fetch(s.sql().event_after, &[after.into(), until.into(), 5_000.into()]).await?;
         if rows.is_empty() {
             break;
         }
         for row in rows {
-            let event = rows::event(row)?;
+            let Entry { seq, subject, previous, hash, now } = entry(row)?;
+            // A checkpoint whose own last entry is gone is behind us without having been compared.
+            while let Some((at, missed, hash)) = checkpoints.next_if(|(_, last, _)| *last < seq) {
+                let what = format!("checkpoint of {at}: its last event {missed} is missing");
+                broken(&mut found.breaks, what);
+                sum = Sha256::new_with_prefix(hash);
+            }
             found.events += 1;
-            after = event.seq;
-            let head = heads.entry(event.subject.clone()).or_default();
-            if *head != event.previous {
-                broken(
-                    &mut found.breaks,
-                    format!(
-                        "event {}: the entry of {} before it is missing or was changed",
-                        event.seq, event.subject
-                    ),
-                );
+            after = seq;
+            let head = heads.entry(subject).or_default();
+            if *head != previous {
+                let what = "an entry of its subject before it is missing or was changed";
+                broken(&mut found.breaks, format!("event {seq}: {what}"));
             }
-            let hash = event::hash(
-                &event.previous,
-                event.at,
-                &event.subject,
-                &event.kind,
-                &event.actor,
-                &event.detail.to_string(),
-            );
-            if hash != event.hash {
-                broken(&mut found.breaks, format!("event {}: its content was changed", event.seq));
+            if hash != now {
+                broken(&mut found.breaks, format!("event {seq}: its content was changed"));
             }
-            head.clone_from(&event.hash);
-            sum.update(event.hash.as_bytes());
-            while checkpoints.peek().is_some_and(|(_, seq, _)| *seq == event.seq) {
-                let Some((at, seq, hash)) = checkpoints.next() else { break };
+            sum.update(hash.as_bytes());
+            *head = hash;
+            while let Some((at, seq, hash)) = checkpoints.next_if(|(_, last, _)| *last == seq) {
                 found.checkpoints += 1;
-                let now = hex(&std::mem::take(&mut sum).finalize());
-                if now != hash {
-                    broken(
-                        &mut found.breaks,
-                        format!(
-                            "checkpoint of {at} at event {seq}: entries before it are missing or were changed"
-                        ),
-                    );
+                if hex(&std::mem::take(&mut sum).finalize()) != hash {
+                    let what = "entries before it are missing or were changed";
+                    broken(&mut found.breaks, format!("checkpoint of {at} at event {seq}: {what}"));
                 }
                 sum.update(hash.as_bytes());
             }
@@ -415,6 +479,10 @@ pub(in crate::store) async fn verify_events<S: Session>(s: &mut S) -> Result<Ver
     }
     for (at, seq, _) in checkpoints {
         broken(&mut found.breaks, format!("checkpoint of {at} at event {seq}: the log ends before it"));
+    }
+    for mut row in s.fetch(s.sql().event_heads_missing, &[(BREAKS_MAX as i64).into()]).await? {
+        let subject = row.text()?;
+        broken(&mut found.breaks, format!("{subject}: its newest entry is missing from the log"));
     }
     Ok(found)
 }

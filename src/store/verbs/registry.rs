@@ -7,9 +7,9 @@ use sha2::{Digest as _, Sha256};
 use super::stop::micros;
 use super::{Trail, rows_run_all};
 use crate::domain::event::{Actor, hex};
-use crate::store::Result;
 use crate::store::session::Session;
 use crate::store::types::{KeyRow, LabSwitch, Put, PutLab, PutPlatform, Remembered, SetLab, Written};
+use crate::store::{Error, Result};
 
 struct LabNow {
     spec: String,
@@ -56,7 +56,9 @@ pub(super) async fn put_lab<S: Session>(s: &mut S, trail: &mut Trail, item: &Put
     let head = trail.add(previous, item.at, (id, id), kind, &item.actor, &json!({"spec": spec}));
     let args = [id.into(), (&item.spec).into(), item.at.into(), (&head).into()];
     let sql = if now.is_some() { s.sql().lab_update } else { s.sql().lab_insert };
-    s.run(sql, &args).await?;
+    if s.run(sql, &args).await? == 0 {
+        return Err(Error::met());
+    }
     Ok(Written::Put(Put::Done(now.map_or(1, |now| now.version + 1))))
 }
 
@@ -116,8 +118,12 @@ pub(super) async fn put_platform<S: Session>(
     }
     let kind = if version == 0 { "platform.created" } else { "platform.changed" };
     let new: serde_json::Value = serde_json::from_str(&item.spec).unwrap_or_default();
-    let head = trail.add(&head, item.at, (id, ""), kind, &item.actor, &json!({"spec": new}));
-    s.run(s.sql().platform_put, &[id.into(), (&item.spec).into(), item.at.into(), (&head).into()]).await?;
+    let was = head;
+    let head = trail.add(&was, item.at, (id, ""), kind, &item.actor, &json!({"spec": new}));
+    let args = [id.into(), (&item.spec).into(), item.at.into(), (&head).into(), (&was).into()];
+    if s.run(s.sql().platform_put, &args).await? == 0 {
+        return Err(Error::met());
+    }
     Ok(Written::Put(Put::Done(version + 1)))
 }
 
@@ -156,6 +162,8 @@ pub(super) async fn revoke_key<S: Session>(
         return Ok(Written::Put(Put::Unchanged(2)));
     }
     let subject = format!("key_{id}");
+    // The key may have been added by this very set.
+    trail.flush(s).await?;
     let first = s.fetch(s.sql().event_of_subjects, &[(&super::to_json(&[[&subject]])?).into()]).await?.pop();
     let previous = first.map(super::rows::event).transpose()?.map(|event| event.hash).unwrap_or_default();
     trail.add(&previous, at, (&subject, ""), "key.revoked", actor, &json!({}));
@@ -189,12 +197,11 @@ pub(super) async fn checkpoint<S: Session>(s: &mut S, at: Timestamp) -> Result<W
     sum.update(last.as_bytes());
     let first = seq;
     loop {
-        let rows = s.fetch(s.sql().event_after, &[seq.into(), PAGE.into()]).await?;
+        let rows = s.fetch(s.sql().event_hashes, &[seq.into(), PAGE.into()]).await?;
         let count = rows.len() as i64;
-        for row in rows {
-            let event = super::rows::event(row)?;
-            seq = event.seq;
-            sum.update(event.hash.as_bytes());
+        for mut row in rows {
+            seq = row.int()?;
+            sum.update(row.text()?.as_bytes());
         }
         if count < PAGE {
             break;

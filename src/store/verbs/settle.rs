@@ -24,7 +24,19 @@ pub(super) struct Moving<'a> {
     pub(super) at: Timestamp,
     pub(super) actor: &'a Actor,
     pub(super) detail: Value,
+    /// For the case that the answer contradicts what was taken for proven.
     pub(super) escalation: Option<&'a EscalationId>,
+    /// Whether that is so for a reason beyond the phase: see [`is_about_older`].
+    pub(super) contradicts: bool,
+    /// Whether what waited for a person about the transfer is thereby decided.
+    pub(super) decides: bool,
+}
+
+/// Whether an answer to the attempt under `fence` is about bytes that were since proven absent: the key
+/// carries the fence under which the present bytes were frozen.
+fn is_about_older(was: &Locked, fence: i64) -> bool {
+    let frozen = was.key.rsplit_once('.').and_then(|(_, frozen)| frozen.parse::<i64>().ok());
+    frozen.is_some_and(|frozen| fence < frozen)
 }
 
 impl<'a> Moving<'a> {
@@ -37,7 +49,8 @@ impl<'a> Moving<'a> {
         answer: &Answer,
         escalation: Option<&'a EscalationId>,
     ) -> Self {
-        Self { was, next, next_at: at, at, actor, detail: json!({"answer": answer}), escalation }
+        let detail = json!({"answer": answer});
+        Self { was, next, next_at: at, at, actor, detail, escalation, contradicts: false, decides: true }
     }
 }
 
@@ -66,7 +79,7 @@ pub(super) fn transfer_row(
         "phase": facts.phase.code(), "fence": facts.fence, "attempts": facts.attempts, "unresolved": facts.unresolved,
         "key": now.key, "sha256": now.sha256, "manifest": super::to_json(&now.manifest).unwrap_or_default(),
         "horizon_at": micros(facts.horizon_at), "key_until": facts.key_until.map(micros),
-        "next_at": micros(facts.next_at), "lease_until": micros(lease_until), "holder": holder,
+        "deadline_at": micros(facts.deadline_at), "next_at": micros(facts.next_at), "lease_until": micros(lease_until), "holder": holder,
         "handed_at": facts.handed_at.map(micros),
     })
 }
@@ -79,9 +92,11 @@ pub(super) async fn move_transfers<S: Session>(
 ) -> Result<Vec<Locked>> {
     let mut moved = Vec::with_capacity(movings.len());
     let (mut at_lab, mut others, mut fell_back) = (Vec::new(), Vec::new(), Vec::new());
-    let mut wake = None;
+    let mut wake = Vec::new();
+    let mut decided = Vec::new();
     for moving in movings {
-        let Moving { mut was, next, next_at, at, actor, mut detail, escalation } = moving;
+        let Moving { mut was, next, next_at, at, actor, mut detail, escalation, contradicts, decides } =
+            moving;
         let before = (was.facts.phase, was.facts.fence);
         detail["fence"] = was.facts.fence.into();
         detail["was"] = was.facts.phase.word().into();
@@ -91,15 +106,14 @@ pub(super) async fn move_transfers<S: Session>(
         was.facts.phase = next.phase;
         was.facts.fence = next.fence;
         was.facts.unresolved = next.unresolved;
-        was.facts.next_at = next_at;
+        was.facts.attempts = next.attempts;
         was.facts.version += 1;
         if next.phase == TransferPhase::AtLab {
             was.facts.handed_at = was.facts.handed_at.or(Some(at));
             let handed = was.facts.handed_at.unwrap_or(at);
             at_lab.push(json!({"id": subject, "at": micros(handed), "head": head, "was": was.head,
                 "was_phase": before.0.code(), "was_fence": before.1}));
-            wake = Some(at);
-            if matches!(before.0, TransferPhase::Closed | TransferPhase::Empty)
+            if (contradicts || matches!(before.0, TransferPhase::Closed | TransferPhase::Empty))
                 && let Some(id) = escalation
             {
                 let about = About { subject: &subject, order: None, lab: was.facts.lab.as_str() };
@@ -107,10 +121,17 @@ pub(super) async fn move_transfers<S: Session>(
                 trail.escalate(id, "contradiction", &about, cause, at, at);
             }
         } else {
+            was.facts.next_at = next_at;
             others.push(transfer_row(&was, before, at, "", &head));
         }
         if next.phase == TransferPhase::Closed {
             fell_back.push((was.facts.id.clone(), at, actor.clone()));
+        } else {
+            // The lab can be asked now: it has the order, or a stop doubles as the probe.
+            wake.push((was.facts.id.clone(), at));
+        }
+        if decides && before.0 == TransferPhase::WithAPerson {
+            decided.push((was.facts.id.clone(), next.phase, at, actor.clone()));
         }
         was.head = head;
         moved.push(was);
@@ -120,9 +141,19 @@ pub(super) async fn move_transfers<S: Session>(
     for (id, at, actor) in fell_back {
         never_handed(s, trail, &[id], at, &actor).await?;
     }
-    if let Some(at) = wake {
-        let keys = super::to_json(&at_lab.iter().map(|row| [row["id"].clone()]).collect::<Vec<_>>())?;
-        s.run(s.sql().stop_wake, &[(&keys).into(), at.into()]).await?;
+    if let Some((_, at)) = wake.first() {
+        let keys = super::to_json(&ids(wake.iter().map(|(id, _)| id.as_str())))?;
+        s.run(s.sql().stop_wake, &[(&keys).into(), (*at).into()]).await?;
+    }
+    for (id, phase, at, actor) in decided {
+        let args = [
+            id.as_str().into(),
+            at.into(),
+            phase.word().into(),
+            "it was found out without a person".into(),
+            actor.0.as_str().into(),
+        ];
+        s.run(s.sql().escalation_resolve_subject, &args).await?;
     }
     Ok(moved)
 }
@@ -223,7 +254,10 @@ async fn settle_round<S: Session>(
         if let Some(next) = next {
             let detail = json!({"answer": item.answer, "source": source(item.source), "attempt": item.fence});
             let escalation = Some(&item.escalation);
+            let contradicts = positive(&item.answer) && is_about_older(&was, item.fence);
             movings.push(Moving {
+                contradicts,
+                decides: true,
                 was,
                 next,
                 next_at: item.next_at,
@@ -303,6 +337,8 @@ pub(super) async fn take_over<S: Session>(s: &mut S, trail: &mut Trail, item: &T
             actor: &actor,
             detail: json!({"cause": "its sender is gone"}),
             escalation: None,
+            contradicts: false,
+            decides: false,
         });
     }
     let moved = move_transfers(s, trail, movings).await?;

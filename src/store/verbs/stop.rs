@@ -75,6 +75,11 @@ pub(super) async fn lock<S: Session>(s: &mut S, orders: &[&str]) -> Result<Vec<S
         .collect()
 }
 
+/// Locks one transfer.
+pub(super) async fn lock_transfer<S: Session>(s: &mut S, id: &str) -> Result<Option<Locked>> {
+    rows_fetch(s, s.sql().transfer_lock, &ids([id])).await?.pop().map(rows::locked).transpose()
+}
+
 /// Transfers as committed now.
 pub(super) async fn transfers<S: Session>(
     s: &mut S,
@@ -290,7 +295,8 @@ pub(super) async fn claim<S: Session>(s: &mut S, trail: &mut Trail, item: &Claim
                     && item.profile.stops == crate::domain::lab::TakesStops::Yes);
             if !asks {
                 // Its order is on the wire, or the lab cannot be asked: the transfer's end decides, and wakes it.
-                facts.next_at = facts.deadline_at;
+                // Looked at again all the same, because that end may commit unseen beside this.
+                facts.next_at = item.lease_until.min(facts.deadline_at);
                 stops.push(stop_row(&facts, StopState::Pending));
                 due.push(StopDue::Waits(facts.id));
                 continue;
@@ -332,9 +338,9 @@ pub(super) async fn claim<S: Session>(s: &mut S, trail: &mut Trail, item: &Claim
         } else {
             "a stop waits while a person finds out whether the lab has the order"
         };
-        if state == StopState::WithAPerson
-            && let Some(id) = escalations.next()
-        {
+        if state == StopState::WithAPerson {
+            // No id is left to call a person with: the next round does.
+            let Some(id) = escalations.next() else { continue };
             let about = About {
                 subject: facts.id.as_str(),
                 order: Some(facts.order.as_str()),
@@ -403,15 +409,15 @@ pub(super) async fn settle<S: Session>(s: &mut S, trail: &mut Trail, item: &Sett
     let mut row = row.of("stops");
     let (order, lab, transfer) = (row.text()?, row.text()?, row.opt_text()?);
     // Transfer, then order, then stop: the order in which everybody locks.
-    let transfer: Option<Locked> = match &transfer {
-        Some(id) => rows_fetch(s, s.sql().transfer_lock, &ids([id.as_str()]))
-            .await?
-            .pop()
-            .map(rows::locked)
-            .transpose()?,
+    let mut transfer = match &transfer {
+        Some(id) => lock_transfer(s, id).await?,
         None => None,
     };
     let standing = lock(s, &[&order]).await?.pop();
+    if let (None, Some(id)) = (&transfer, standing.as_ref().and_then(|standing| standing.transfer.as_ref())) {
+        // It was claimed between the look and the lock.
+        transfer = lock_transfer(s, id).await?;
+    }
     let row = s.fetch(s.sql().stop_lock, &[item.stop.as_str().into()]).await?.pop();
     let (Some(standing), Some(row)) = (standing, row) else {
         return Ok(Written::StopSettled(Box::new(StopSettled::NotFound)));
@@ -446,8 +452,11 @@ pub(super) async fn settle<S: Session>(s: &mut S, trail: &mut Trail, item: &Sett
     if let Some(transfer) = transfer
         && let Some(next) = settle_transfer(&transfer.facts, transfer.facts.fence, &item.answer)
     {
-        let moving =
-            Moving::answered(transfer, next, item.at, &item.actor, &item.answer, Some(&item.escalation));
+        let moving = Moving {
+            // A person spoke of this order: what waits about the others of its transfer still waits.
+            decides: !item.person,
+            ..Moving::answered(transfer, next, item.at, &item.actor, &item.answer, Some(&item.escalation))
+        };
         move_transfers(s, trail, vec![moving]).await?;
     }
     Ok(Written::StopSettled(Box::new(StopSettled::Done(facts))))
@@ -475,7 +484,9 @@ async fn unsettled<S: Session>(
             &item.actor,
             &json!({"stop": facts.id, "answer": item.answer, "stood": was}),
         );
-        let row = json!({"id": standing.id, "stop": was.code(), "head": head, "was": standing.head});
+        // The order's own state, not this stop's: the order may have been reinstated since.
+        let stands = standing.stop.map_or(0, StopState::code);
+        let row = json!({"id": standing.id, "stop": stands, "head": head, "was": standing.head});
         rows_run_all(s, s.sql().standing_stop, &[row], "standings").await?;
         if contrary {
             shipped_anyway(

@@ -1,0 +1,4 @@
+//! What several rooms of the tests share.
+
+pub(crate) mod postgres;
+pub(crate) mod world;

@@ -1,0 +1,37 @@
+//! The store: what every verb promises, on both engines.
+
+mod admit;
+mod change;
+mod claim;
+mod close;
+mod evidence;
+mod forward;
+mod log;
+mod mistakes;
+mod model;
+mod races;
+mod random;
+mod reads;
+mod registry;
+mod schema;
+mod settle;
+mod stop;
+mod unknown;
+
+/// Runs tests on both engines: `name` becomes `name::sqlite` and `name::postgres`.
+macro_rules! on_both {
+    ($($name:ident),* $(,)?) => {$(
+        mod $name {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                super::$name($crate::common::world::World::sqlite().await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                super::$name($crate::common::world::World::postgres().await).await;
+            }
+        }
+    )*};
+}
+use on_both;
