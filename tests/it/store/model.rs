@@ -174,6 +174,7 @@ impl Model {
     fn move_to(&mut self, id: &TransferId, next: Next, at: Timestamp, next_at: Timestamp) {
         let facts = &mut self.transfers.get_mut(id).unwrap().facts;
         (facts.phase, facts.fence, facts.unresolved) = (next.phase, next.fence, next.unresolved);
+        facts.attempts = next.attempts;
         if next.phase == TransferPhase::AtLab {
             facts.handed_at = facts.handed_at.or(Some(at));
         } else {
@@ -438,8 +439,9 @@ impl Model {
             (stop.state, stop.evidence) = (StopState::TooLate, Some(Evidence::Shipped));
         }
         if let (Some(id), true) = (transfer, news) {
-            let fence = self.transfers[&id].facts.fence;
-            self.move_to(&id, Next { phase: TransferPhase::AtLab, fence, unresolved: 0 }, item.at, item.at);
+            let (fence, attempts) = (self.transfers[&id].facts.fence, self.transfers[&id].facts.attempts);
+            let next = Next { phase: TransferPhase::AtLab, fence, unresolved: 0, attempts };
+            self.move_to(&id, next, item.at, item.at);
         }
         match (contrary, handed) {
             (true, _) => "ShippedAnyway".to_owned(),
