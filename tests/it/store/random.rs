@@ -345,7 +345,7 @@ async fn play(world: &World, seed: u64) -> usize {
         Profile { orders_per_call: 3, ..able() },
         forgetful(),
         deaf(),
-        Profile { attempts_max: 3, orders_per_call: 2, lookup: seed % 2 == 0, ..able() },
+        Profile { attempts_max: 3, orders_per_call: 2, lookup: seed.is_multiple_of(2), ..able() },
         Profile { stops: stoppress::domain::lab::TakesStops::FinalOnReceipt, ..keeps(900) },
     ];
     let mut model = Model::default();
@@ -366,7 +366,9 @@ async fn play(world: &World, seed: u64) -> usize {
         let written = world.write(write).await;
         assert_eq!(say(&written), said, "{when}");
         if let Written::Claimed(claimed) = &written {
-            claimed.iter().for_each(|claimed| play.watch.claimed(claimed));
+            for claimed in claimed {
+                play.watch.claimed(claimed);
+            }
         }
         play.compare(&when).await;
     }

@@ -94,7 +94,7 @@ async fn keys_end(world: World) {
     };
     let revoke = |id: &str| Write::RevokeKey { id: id.to_owned(), at: at(5), actor: ops() };
     let mut other = key.clone();
-    other.id = "k2".to_owned();
+    "k2".clone_into(&mut other.id);
     let writes = vec![
         Write::PutKey(Box::new(key.clone()), ops()),
         Write::PutKey(Box::new(other), ops()),
