@@ -7,6 +7,7 @@
 pub mod client;
 pub mod completions;
 pub mod cutoffs;
+pub mod demo;
 pub mod doctor;
 mod import;
 mod input;
@@ -48,6 +49,7 @@ pub struct Cli {
 #[expect(missing_docs, reason = "clap takes what is said about a command from its arguments")]
 pub enum Command {
     Serve(serve::Serve),
+    Demo(demo::Demo),
     /// Orders: import, list, show
     #[command(subcommand)]
     Orders(orders::Orders),
@@ -139,6 +141,16 @@ impl From<app::Error> for Failure {
     }
 }
 
+impl From<demo::Error> for Failure {
+    fn from(error: demo::Error) -> Self {
+        match error {
+            demo::Error::Input(fault) => Self::Input(vec![fault]),
+            demo::Error::Output(error) => Self::Output(error),
+            other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
 impl From<crate::store::Error> for Failure {
     fn from(error: crate::store::Error) -> Self {
         Self::Failed(error.to_string())
@@ -156,6 +168,8 @@ fn lines(faults: &[Fault]) -> String {
 pub async fn run(cli: Cli, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     match cli.command {
         Command::Serve(args) => Ok(serve::run(&args, terminal.out).await?),
+        // Its lines are to be seen as they come: not through the buffer.
+        Command::Demo(args) => Ok(demo::run(&args, &mut io::stdout()).await?),
         Command::Orders(args) => orders::run(args, terminal).await,
         Command::Verdict(args) => stops::verdict(args, terminal).await,
         Command::Stop(args) => stops::stop(args, terminal).await,

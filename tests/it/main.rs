@@ -14,6 +14,7 @@ mod calendar_random;
 mod cli;
 mod common;
 mod cutoffs;
+mod demo;
 mod gateway;
 mod ics;
 mod lab_classify;

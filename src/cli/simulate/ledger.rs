@@ -249,6 +249,12 @@ impl Ledger {
         self.due.first().map(|(at, ..)| *at)
     }
 
+    /// When the last order that waits is printed.
+    #[must_use]
+    pub fn last_due(&self) -> Option<Timestamp> {
+        self.due.last().map(|(at, ..)| *at)
+    }
+
     /// Prints what is due.
     pub fn catch_up(&mut self, now: Timestamp) -> io::Result<()> {
         let due = self.due.iter().take_while(|(at, ..)| *at <= now);

@@ -9,10 +9,11 @@ mod http;
 pub mod ledger;
 mod port;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -95,7 +96,9 @@ struct House {
     random: Arc<dyn Random>,
     signer: Option<Signer>,
     secret: Option<SecretString>,
-    gateway: Option<(Gateway, Outbound)>,
+    gateway: OnceLock<(Gateway, Outbound)>,
+    /// When late answers are due that the gateway has not heard.
+    untold: Mutex<BTreeMap<Timestamp, usize>>,
     tasks: TaskTracker,
     closing: CancellationToken,
 }
@@ -123,10 +126,10 @@ impl Simulator {
         let io = |field: &'static str| move |error: io::Error| Fault::new(field, error.to_string());
         let ledger = Ledger::open(settings.ledger.as_deref()).map_err(io("ledger"))?;
         let signer = settings.secret.as_ref().map(Signer::new).transpose();
-        let gateway = match settings.gateway {
-            Some(gateway) => Some((gateway, Outbound::trusted()?)),
-            None => None,
-        };
+        let gateway = OnceLock::new();
+        if let Some(known) = settings.gateway {
+            let _ = gateway.set((known, Outbound::trusted()?));
+        }
         let owed = ledger.owed();
         let house = Arc::new(House {
             ledger: Arc::new(Mutex::new(ledger)),
@@ -137,6 +140,7 @@ impl Simulator {
             signer: signer.map_err(|fault| fault.under("secret"))?,
             secret: settings.secret,
             gateway,
+            untold: Mutex::default(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
         });
@@ -155,7 +159,7 @@ impl Simulator {
         }
         house.tasks.spawn(print(Arc::clone(&house)));
         for (order, stop) in owed {
-            house.tasks.spawn(answer_late(Arc::clone(&house), order, stop));
+            house.answer_late(order, stop);
         }
         let http_addr = addresses.first().copied().unwrap_or(settings.listen);
         Ok(Self { http_addr, grpc_addr: addresses.last().copied().unwrap_or(http_addr), house })
@@ -170,6 +174,26 @@ impl Simulator {
         ledger.snapshot()
     }
 
+    /// Somebody at the lab takes an order out by hand, if it is not printed yet: what no call can do where
+    /// the lab takes no stops.
+    ///
+    /// # Errors
+    /// If the ledger cannot be written: nothing was taken out.
+    pub fn take_out(&self, order: &str, stop: &str) -> io::Result<Said> {
+        let by_hand = Behaviour { stops: behaviour::Stops::Yes, ..self.behaviour() };
+        let asked = ledger::What::StopAsked { order: order.to_owned(), stop: stop.to_owned() };
+        let decided =
+            lock(&self.house.ledger).decide(self.house.clock.now(), order, stop, &by_hand, Some(asked));
+        decided.map(|(said, _)| said)
+    }
+
+    /// When the next order is printed, and the last of those that wait.
+    #[must_use]
+    pub fn prints_between(&self) -> Option<(Timestamp, Timestamp)> {
+        let ledger = lock(&self.house.ledger);
+        ledger.next_due().zip(ledger.last_due())
+    }
+
     /// How the lab behaves.
     #[must_use]
     pub fn behaviour(&self) -> Behaviour {
@@ -179,6 +203,22 @@ impl Simulator {
     /// Makes the lab behave in another way from now on.
     pub fn set_behaviour(&self, behaviour: Behaviour) {
         self.house.set_behaviour(behaviour);
+    }
+
+    /// Says where late answers go, if the settings did not: a lab may be there before its gateway.
+    ///
+    /// # Errors
+    /// If calls cannot be made at all.
+    pub fn answers_to(&self, gateway: Gateway) -> Result<(), Fault> {
+        // The first one stays.
+        let _ = self.house.gateway.set((gateway, Outbound::trusted()?));
+        Ok(())
+    }
+
+    /// When the next late answer is due. One that is due and that the gateway has not heard yet counts.
+    #[must_use]
+    pub fn next_answer(&self) -> Option<Timestamp> {
+        self.house.untold().keys().next().copied()
     }
 
     /// Closes all connections, at once, and waits for the rest.
@@ -255,9 +295,21 @@ impl House {
             })
             .await?;
         if said.0 == Said::AnswerLater && first {
-            self.tasks.spawn(answer_late(Arc::clone(self), order, stop));
+            self.answer_late(order, stop);
         }
         Ok(said)
+    }
+
+    /// Answers a stop after a while, and tells the gateway until it has heard.
+    fn answer_late(self: &Arc<Self>, order: String, stop: String) {
+        let after = self.behaviour().answers_late.unwrap_or(Lasting::seconds(0));
+        let due = later(self.clock.now(), after.0);
+        *self.untold().entry(due).or_default() += 1;
+        self.tasks.spawn(answer_late(Arc::clone(self), order, stop, due));
+    }
+
+    fn untold(&self) -> MutexGuard<'_, BTreeMap<Timestamp, usize>> {
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn look_up(&self, order: String) -> io::Result<Option<Result<Stage, ()>>> {
@@ -285,15 +337,13 @@ async fn print(house: Arc<House>) {
     }
 }
 
-/// Answers a stop after a while, and tells the gateway until it has heard.
-async fn answer_late(house: Arc<House>, order: String, stop: String) {
-    let after = house.behaviour().answers_late.unwrap_or(Lasting::seconds(0));
-    let due = later(house.clock.now(), after.0);
+/// Answers a stop when that is due, and tells the gateway until it has heard.
+async fn answer_late(house: Arc<House>, order: String, stop: String, due: Timestamp) {
     let (by, of) = (stop.clone(), order);
     let answering = async {
         house.clock.sleep_until(due).await;
         let decided = house.on_ledger(move |ledger, now, how| ledger.decide(now, &of, &by, how, None));
-        if let (Ok((said, stage)), Some((gateway, outbound))) = (decided.await, &house.gateway) {
+        if let (Ok((said, stage)), Some((gateway, outbound))) = (decided.await, house.gateway.get()) {
             for attempt in 1..=20 {
                 if tell(gateway, outbound, &stop, said, stage).await {
                     return;
@@ -306,6 +356,13 @@ async fn answer_late(house: Arc<House>, order: String, stop: String) {
     tokio::select! {
         () = house.closing.cancelled() => {}
         () = answering => {}
+    }
+    let mut untold = house.untold();
+    if let Some(count) = untold.get_mut(&due) {
+        *count -= 1;
+        if *count == 0 {
+            untold.remove(&due);
+        }
     }
 }
 

@@ -196,18 +196,20 @@ async fn unknown<S: Session>(
             escalations,
             "the transfer was sent, and what came of it could not be found out in time",
         )),
-        Remedy::LookUp(from) if item.now >= from => {
+        Remedy::LookUp(from) if item.now >= from && item.sends => {
             wait(gathered, item.lease_until, &was.facts);
             Ok(Claimed::LookUp { transfer: was.facts, orders: was.manifest })
         }
         Remedy::LookUp(from) => {
-            wait(gathered, from, &was.facts);
+            let rested = if item.sends { from } else { from.max(later(item.now, PAUSED)) };
+            wait(gathered, rested, &was.facts);
             Ok(Claimed::Waits(remedy))
         }
         Remedy::Wait => {
             wait(gathered, was.facts.deadline_at, &was.facts);
             Ok(Claimed::Waits(remedy))
         }
+        // No call can be made now, a look-up neither.
         Remedy::Resend if !item.sends => {
             wait(gathered, later(item.now, PAUSED), &was.facts);
             Ok(Claimed::Waits(remedy))
