@@ -93,8 +93,8 @@ pub(crate) fn shop() -> PlatformId {
 /// Where the rows of a test are, until it ends.
 #[expect(dead_code, reason = "held, not read")]
 enum Place {
-    File(tempfile::TempDir),
-    Server(Database),
+    File { _folder: tempfile::TempDir },
+    Server { _database: Database },
 }
 
 /// A store of its own.
@@ -111,13 +111,13 @@ impl World {
     pub(crate) async fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("store.db").display());
-        Self::open(url, Place::File(folder)).await
+        Self::open(url, Place::File { _folder: folder }).await
     }
 
     /// On PostgreSQL.
     pub(crate) async fn postgres() -> Self {
         let database = postgres::database().await;
-        Self::open(database.url.clone(), Place::Server(database)).await
+        Self::open(database.url.clone(), Place::Server { _database: database }).await
     }
 
     async fn open(url: String, place: Place) -> Self {
@@ -131,15 +131,15 @@ impl World {
     }
 
     pub(crate) fn is_postgres(&self) -> bool {
-        matches!(self.place, Place::Server(_))
+        matches!(self.place, Place::Server { .. })
     }
 
     /// A second store over the same rows, as another replica. Only PostgreSQL allows one; on SQLite it is
     /// the same store again.
     pub(crate) async fn replica(&self) -> Arc<dyn Store> {
         match self.place {
-            Place::File(_) => Arc::clone(&self.store),
-            Place::Server(_) => open(&self.url, at(0)).await.unwrap(),
+            Place::File { .. } => Arc::clone(&self.store),
+            Place::Server { .. } => open(&self.url, at(0)).await.unwrap(),
         }
     }
 
