@@ -57,7 +57,9 @@ pub(super) async fn join<S: Session>(
             .collect();
         for row in rows_fetch(s, s.sql().batch_of_windows, &keys).await? {
             let facts = rows::batch(&mut row.of("batches"))?;
-            let is = |j: &&Joining| (j.closes_at, &j.region, &j.lab) == (facts.window_at, &facts.region, &facts.lab);
+            let is = |j: &&Joining| {
+                (j.closes_at, &j.region, &j.lab) == (facts.window_at, &facts.region, &facts.lab)
+            };
             if let Some(at) = missing.iter().position(is) {
                 found.insert(window(missing.remove(at)), facts);
             }

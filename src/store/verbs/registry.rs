@@ -7,9 +7,9 @@ use sha2::{Digest as _, Sha256};
 use super::stop::micros;
 use super::{Trail, rows_run_all};
 use crate::domain::event::{Actor, hex};
-use crate::store::{Error, Result};
 use crate::store::session::Session;
 use crate::store::types::{KeyRow, LabSwitch, Put, PutLab, PutPlatform, Remembered, SetLab, Written};
+use crate::store::{Error, Result};
 
 struct LabNow {
     spec: String,

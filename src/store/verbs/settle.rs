@@ -95,7 +95,8 @@ pub(super) async fn move_transfers<S: Session>(
     let mut wake = Vec::new();
     let mut decided = Vec::new();
     for moving in movings {
-        let Moving { mut was, next, next_at, at, actor, mut detail, escalation, contradicts, decides } = moving;
+        let Moving { mut was, next, next_at, at, actor, mut detail, escalation, contradicts, decides } =
+            moving;
         let before = (was.facts.phase, was.facts.fence);
         detail["fence"] = was.facts.fence.into();
         detail["was"] = was.facts.phase.word().into();

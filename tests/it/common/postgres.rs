@@ -189,9 +189,9 @@ impl Runner {
         if !is_root() {
             return Self::Own;
         }
-        let other = ["postgres", "nobody"].into_iter().find_map(|user| {
-            Some(Self::Other { user, uid: id(&["-u", user])?, gid: id(&["-g", user])? })
-        });
+        let other = ["postgres", "nobody"]
+            .into_iter()
+            .find_map(|user| Some(Self::Other { user, uid: id(&["-u", user])?, gid: id(&["-g", user])? }));
         let other = other.expect("a user `postgres` or `nobody`, because the server refuses to run as root");
         if let Self::Other { uid, gid, .. } = other {
             std::os::unix::fs::chown(folder, Some(uid), Some(gid)).unwrap();

@@ -97,10 +97,7 @@ async fn a_document_is_replaced(world: World) {
 async fn reinstating_needs_a_stop_that_never_left(world: World) {
     let lab = world.lab("lumo", able()).await;
     let order = lab.admit("A-1").await;
-    assert_eq!(
-        lab.change(&order, ChangeKind::Reinstate).await,
-        Changed::NotAllowed(OrderState::InBatch)
-    );
+    assert_eq!(lab.change(&order, ChangeKind::Reinstate).await, Changed::NotAllowed(OrderState::InBatch));
     let first = lab.stop(&order, 5).await;
     assert_eq!(lab.change(&order, ChangeKind::Hold).await, Changed::NotAllowed(OrderState::Stopped));
     assert_eq!(lab.change(&order, ChangeKind::Pay).await, Changed::NotAllowed(OrderState::Stopped));

@@ -115,8 +115,7 @@ async fn ops_may_postpone_but_not_hurry(world: World) {
 
 async fn a_new_calendar_moves_a_window(world: World) {
     let lab = world.lab("lumo", able()).await;
-    let (batch, other) =
-        (admit_until(&lab, "A-1", CUTOFF).await, admit_until(&lab, "A-2", 3 * CUTOFF).await);
+    let (batch, other) = (admit_until(&lab, "A-1", CUTOFF).await, admit_until(&lab, "A-2", 3 * CUTOFF).await);
     let free = lab.window(2 * CUTOFF);
     assert_eq!(moved(&world, &batch, Some((2 * CUTOFF, Some(free))), 5).await, BatchMoved::Done);
     assert_eq!(admit_until(&lab, "A-3", 2 * CUTOFF).await, batch);

@@ -4,9 +4,7 @@ use stoppress::domain::batch::TransferPhase;
 use stoppress::domain::ids::{EscalationId, LabId};
 use stoppress::domain::order::{OrderState, Stage};
 use stoppress::domain::stop::{Evidence, StopState};
-use stoppress::store::{
-    Claimed, PersonDecision, Report, Reported, Resolve, Resolved, Scope, Write, Written,
-};
+use stoppress::store::{Claimed, PersonDecision, Report, Reported, Resolve, Resolved, Scope, Write, Written};
 
 use super::on_both;
 use crate::common::world::{
@@ -108,10 +106,9 @@ async fn shipped_ends_a_stop_that_waits(world: World) {
 async fn others_reports_are_not_taken(world: World) {
     let lab = world.lab("lumo", able()).await;
     let (order, _) = lab.handed("A-1").await;
-    for (scope, order) in [
-        (Scope::Lab(LabId::parse("other").unwrap()), order.clone()),
-        (Scope::Ops, world.order_id()),
-    ] {
+    for (scope, order) in
+        [(Scope::Lab(LabId::parse("other").unwrap()), order.clone()), (Scope::Ops, world.order_id())]
+    {
         let item = Report {
             order,
             scope,

@@ -131,7 +131,10 @@ async fn the_feed_has_no_holes_that_fill_later(world: World) {
     let mut slow = sqlx::PgPool::connect(&world.url).await.unwrap().begin().await.unwrap();
     let insert = "insert into events (at, subject, lab, kind, actor, detail, previous, hash)
         values (1, 'slow', '', 'k', 'a', '{}', '', 'h')";
-    sqlx::query("update labs set updated_at = updated_at where id = 'nova'").execute(&mut *slow).await.unwrap();
+    sqlx::query("update labs set updated_at = updated_at where id = 'nova'")
+        .execute(&mut *slow)
+        .await
+        .unwrap();
     sqlx::query(insert).execute(&mut *slow).await.unwrap();
     let lab = world.lab("vega", able()).await;
     lab.admit("C-1").await;

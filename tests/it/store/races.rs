@@ -62,7 +62,8 @@ async fn a_stop_and_a_claim_never_both_win(world: World) {
         let contains = manifest.contains(&order.to_string());
         assert!(!(told && contains), "round {round}: told stopped, and on the wire");
         // Skipped for a moment is not lost.
-        let left = claimed(Arc::clone(&world.store), Write::Claim(Box::new(lab.claiming(CUTOFF + 301, 4)))).await;
+        let left =
+            claimed(Arc::clone(&world.store), Write::Claim(Box::new(lab.claiming(CUTOFF + 301, 4)))).await;
         let contains = contains || left.contains(&order.to_string());
         assert_ne!(told, contains, "round {round}: either stopped or handed over");
         stopped += i64::from(told);
@@ -84,10 +85,8 @@ async fn a_stop_and_a_fall_back_never_both_win(world: World) {
         world.close(now).await;
         let out = lab.send(now).await;
         // The refusal, the stop and the next claim, all at the same time.
-        let ask = tokio::spawn(told_stopped(
-            Arc::clone(&other),
-            Write::Stop(Box::new(lab.asking(&order, now))),
-        ));
+        let ask =
+            tokio::spawn(told_stopped(Arc::clone(&other), Write::Stop(Box::new(lab.asking(&order, now)))));
         let settling = lab.settle(&out, refused(), now);
         let claim = Write::Claim(Box::new(lab.claiming(now + 10, 2)));
         let claim = tokio::spawn(claimed(Arc::clone(&other), claim));
@@ -153,7 +152,10 @@ async fn two_admitters_make_one_order(world: World) {
             tasks.push(tokio::spawn(async move {
                 let writes = pair.clone().map(|admission| Write::Admit(Box::new(admission))).into();
                 let written = store.apply(writes).await.unwrap();
-                pair.into_iter().zip(written).map(|(asked, written)| (asked.reference, asked.id, written)).collect::<Vec<_>>()
+                pair.into_iter()
+                    .zip(written)
+                    .map(|(asked, written)| (asked.reference, asked.id, written))
+                    .collect::<Vec<_>>()
             }));
         }
     }

@@ -44,10 +44,9 @@ async fn orders_are_listed_newest_first(world: World) {
         }
         assert_eq!(seen, all, "{scope:?}");
     }
-    for scope in [
-        Scope::Platform(PlatformId::parse("other").unwrap()),
-        Scope::Lab(LabId::parse("other").unwrap()),
-    ] {
+    for scope in
+        [Scope::Platform(PlatformId::parse("other").unwrap()), Scope::Lab(LabId::parse("other").unwrap())]
+    {
         let filter = OrderFilter { limit: 3, ..OrderFilter::default() };
         assert!(world.store.list_orders(&scope, &filter).await.unwrap().is_empty());
         let other = OrderFilter { lab: Some(lab.id.clone()), limit: 3, ..OrderFilter::default() };
@@ -205,9 +204,8 @@ async fn numbers(world: World) {
 }
 
 async fn odds(world: World) {
-    for (nth, (asked, answer)) in [(60, removed()), (100, removed()), (110, will_print()), (5000, removed())]
-        .into_iter()
-        .enumerate()
+    for (nth, (asked, answer)) in
+        [(60, removed()), (100, removed()), (110, will_print()), (5000, removed())].into_iter().enumerate()
     {
         let lab = world.lab("lumo", able()).await;
         let mut admission = lab.admission(&format!("A-{nth}"));

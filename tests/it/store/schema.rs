@@ -11,7 +11,12 @@ use stoppress::store::{Error, open};
 use super::on_both;
 use crate::common::world::{World, at};
 
-on_both!(every_statement_prepares, hot_statements_use_an_index, a_newer_database_is_refused, commits_are_durable);
+on_both!(
+    every_statement_prepares,
+    hot_statements_use_an_index,
+    a_newer_database_is_refused,
+    commits_are_durable
+);
 
 async fn file(world: &World) -> SqliteConnection {
     SqliteConnectOptions::from_str(&world.url).unwrap().connect().await.unwrap()
@@ -21,12 +26,18 @@ async fn every_statement_prepares(world: World) {
     if world.is_postgres() {
         let mut other = PgConnection::connect(&world.url).await.unwrap();
         for (name, sql) in Dialect::Postgres.statements().all() {
-            other.prepare(AssertSqlSafe(sql).into_sql()).await.unwrap_or_else(|error| panic!("{name}: {error}\n{sql}"));
+            other
+                .prepare(AssertSqlSafe(sql).into_sql())
+                .await
+                .unwrap_or_else(|error| panic!("{name}: {error}\n{sql}"));
         }
     } else {
         let mut other = file(&world).await;
         for (name, sql) in Dialect::Sqlite.statements().all() {
-            other.prepare(AssertSqlSafe(sql).into_sql()).await.unwrap_or_else(|error| panic!("{name}: {error}\n{sql}"));
+            other
+                .prepare(AssertSqlSafe(sql).into_sql())
+                .await
+                .unwrap_or_else(|error| panic!("{name}: {error}\n{sql}"));
         }
     }
 }
@@ -60,7 +71,8 @@ const BIG: &[&str] =
     &["orders", "standings", "transfers", "stops", "events", "batches", "remembered", "escalations"];
 
 async fn hot_statements_use_an_index(world: World) {
-    let found = if world.is_postgres() { scans_of_postgres(&world).await } else { scans_of_sqlite(&world).await };
+    let found =
+        if world.is_postgres() { scans_of_postgres(&world).await } else { scans_of_sqlite(&world).await };
     assert_eq!(found, Vec::<String>::new());
 }
 
@@ -75,7 +87,8 @@ async fn scans_of_sqlite(world: &World) -> Vec<String> {
         for row in sqlx::query(sql).fetch_all(&mut other).await.unwrap() {
             let step: String = row.get("detail");
             // `SCAN b USING INDEX batches_open` walks a partial index in its order: that is its use.
-            let walks = step.starts_with("SCAN") && !step.contains("INDEX") && !step.contains("VIRTUAL TABLE");
+            let walks =
+                step.starts_with("SCAN") && !step.contains("INDEX") && !step.contains("VIRTUAL TABLE");
             if walks && step != "SCAN CONSTANT ROW" {
                 found.push(format!("{name}: {step}"));
             }
@@ -99,7 +112,10 @@ async fn scans_of_postgres(world: &World) -> Vec<String> {
         other.execute(AssertSqlSafe(format!("prepare {name} as {sql}"))).await.unwrap();
         let nulls = vec!["null"; places].join(", ");
         let call = if places == 0 { name.to_owned() } else { format!("{name}({nulls})") };
-        let rows = sqlx::query(AssertSqlSafe(format!("explain execute {call}"))).fetch_all(&mut other).await.unwrap();
+        let rows = sqlx::query(AssertSqlSafe(format!("explain execute {call}")))
+            .fetch_all(&mut other)
+            .await
+            .unwrap();
         for row in rows {
             let step: String = row.get(0);
             if let Some((_, table)) = step.split_once("Seq Scan on ") {
@@ -138,7 +154,8 @@ async fn both_trees_give_the_same_schema() {
     assert_eq!(one.len(), 12, "{:?}", one.keys());
 
     let indexes = "select count(*) from sqlite_schema where type = 'index' and name not like 'sqlite%'";
-    let named = "select count(*) from pg_indexes where schemaname = 'public' and indexname not like '%\\_pkey'
+    let named =
+        "select count(*) from pg_indexes where schemaname = 'public' and indexname not like '%\\_pkey'
         and tablename not like '\\_sqlx%'";
     assert_eq!(sqlite.number(indexes).await, postgres.number(named).await);
 }

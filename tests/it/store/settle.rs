@@ -52,8 +52,16 @@ async fn again(lab: &Lab<'_>, reference: &str) -> (OrderId, Outgoing, Outgoing) 
 }
 
 async fn the_second_attempt(world: World) {
-    let expected =
-        [(AtLab, 0), (AtLab, 0), (AtLab, 0), (Unknown, 2), (Unknown, 1), (Unknown, 2), (Unknown, 2), (Unknown, 2)];
+    let expected = [
+        (AtLab, 0),
+        (AtLab, 0),
+        (AtLab, 0),
+        (Unknown, 2),
+        (Unknown, 1),
+        (Unknown, 2),
+        (Unknown, 2),
+        (Unknown, 2),
+    ];
     for (nth, (answer, (phase, unresolved))) in answers().into_iter().zip(expected).enumerate() {
         let lab = world.lab(&format!("lab-{nth}"), able()).await;
         let (_, first, second) = again(&lab, &format!("A-{nth}")).await;

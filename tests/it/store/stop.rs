@@ -37,11 +37,9 @@ async fn before_the_hand_over_it_is_granted(world: World) {
     let unpaid = unpaid.id;
     let (held, open, closed) = (lab.admit("held").await, lab.admit("open").await, lab.admit("closed").await);
     lab.change(&held, ChangeKind::Hold).await;
-    for (order, state) in [
-        (unpaid, OrderState::AwaitingPayment),
-        (held, OrderState::OnHold),
-        (open, OrderState::InBatch),
-    ] {
+    for (order, state) in
+        [(unpaid, OrderState::AwaitingPayment), (held, OrderState::OnHold), (open, OrderState::InBatch)]
+    {
         assert_eq!(world.order(&order).await.state(), state);
         let facts = lab.stop(&order, 5).await;
         assert_eq!((facts.state, facts.evidence), (StopState::Stopped, granted));
@@ -142,10 +140,9 @@ async fn a_repeat_is_the_same_stop(world: World) {
 async fn others_see_nothing(world: World) {
     let lab = world.lab("lumo", able()).await;
     let order = lab.admit("A-1").await;
-    for scope in [
-        Scope::Platform(PlatformId::parse("other").unwrap()),
-        Scope::Lab(LabId::parse("other").unwrap()),
-    ] {
+    for scope in
+        [Scope::Platform(PlatformId::parse("other").unwrap()), Scope::Lab(LabId::parse("other").unwrap())]
+    {
         let mut ask = lab.asking(&order, 1);
         ask.scope = scope.clone();
         assert!(matches!(lab.ask_as(ask).await, StopOutcome::NotFound));

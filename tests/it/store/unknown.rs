@@ -44,7 +44,10 @@ async fn the_key_window_ends_it(world: World) {
     let (order, first) = lab.lost("A-1").await;
     let second = lab.send(CUTOFF + 50).await;
     assert_eq!(second.key, first.key);
-    assert_eq!(second.transfer.key_until, first.transfer.key_until, "the window is that of the first attempt");
+    assert_eq!(
+        second.transfer.key_until, first.transfer.key_until,
+        "the window is that of the first attempt"
+    );
     lab.settle(&second, unclear(), CUTOFF + 51).await.unwrap();
     let claimed = lab.claim(CUTOFF + 101).await;
     assert!(matches!(&claimed[..], [Claimed::Waits(Remedy::Wait)]), "{claimed:?}");
@@ -85,7 +88,8 @@ async fn absence_is_proven_only_behind_the_horizon_and_under_the_fence(world: Wo
     let (order, out) = lab.lost("A-1").await;
     let stop = lab.stop(&order, CUTOFF + 3).await;
     let horizon = CUTOFF + 1 + HORIZON;
-    let not_there = |transfer, asked, seconds| lab.learn(transfer, Source::LookUp(at(asked)), Answer::NotFound, seconds);
+    let not_there =
+        |transfer, asked, seconds| lab.learn(transfer, Source::LookUp(at(asked)), Answer::NotFound, seconds);
     let now = world.transfer_of(&order).await;
     assert!(not_there(&now, horizon - 1, horizon + 9).await.is_none(), "asked too early");
     let mut old = now.clone();
