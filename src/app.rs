@@ -151,6 +151,7 @@ pub async fn start(config: &Config, ambient: Ambient) -> Result<Running, Error> 
         secrets: Arc::new(config::secret),
     };
     let bells = Arc::new(Bells::default());
+    let end = CancellationToken::new();
     let bench = Bench {
         store: Arc::clone(&store),
         clock: Arc::clone(&ambient.clock),
@@ -158,6 +159,7 @@ pub async fn start(config: &Config, ambient: Ambient) -> Result<Running, Error> 
         labs: Arc::new(Directory::new(tools)),
         bells: Arc::clone(&bells),
         holder: holder.clone(),
+        end: end.clone(),
     };
     let registry = Arc::new(Registry::load(Arc::clone(&store), zones, now).await?);
     let rendered = metrics.clone();
@@ -179,7 +181,6 @@ pub async fn start(config: &Config, ambient: Ambient) -> Result<Running, Error> 
         one(&*store, Write::TakeOver(TakeOver { now, all_but: Some(holder), limit: i64::MAX })).await?;
     }
 
-    let end = CancellationToken::new();
     let loops = spawn_loops(&bench, ambient.poll, &surface, &end);
     let chores = if ambient.chores {
         let (metrics, registry) = (metrics.clone(), Arc::clone(&registry));

@@ -1,4 +1,60 @@
-//! Stoppress: between photo platforms and the labs that print their orders.
+//! Stoppress holds print orders until a lab's cutoff, hands them over once, and says truthfully whether
+//! an order can still be stopped.
+//!
+//! ```text
+//!  platforms, ops, labs' people                                   labs
+//!        │  HTTP                                                   ▲  HTTP, gRPC
+//!        ▼                                                         │
+//!   ┌─────────┐   records the intent,    ┌─────────┐   calls   ┌───┴────┐
+//!   │   api   │───────── nudges ────────►│  work   │──────────►│  lab   │
+//!   └────┬────┘                          └────┬────┘           └────────┘
+//!        │         ┌───────────────────┐      │
+//!        └────────►│       store       │◄─────┘        domain: the rules, pure, under all of them
+//!                  │ SQLite PostgreSQL │
+//!                  └───────────────────┘
+//! ```
+//!
+//! # Rooms
+//! | room | is | refuses |
+//! |---|---|---|
+//! | [`domain`] | the rules: calendars, orders, transfers, stops, verdicts | I/O, clocks, databases |
+//! | [`store`] | what was decided, durable; one text a statement for both engines | calendars, endpoints |
+//! | [`lab`] | calls to labs; classifies every answer once | deciding what an answer means for an order |
+//! | [`work`] | loops: close, transfer, stop, chores; each a `tick(now)` | sleeping outside its one runner |
+//! | [`api`] | the HTTP surface | calling a lab |
+//!
+//! Single files: [`app`] puts the rooms together and is the only one that sees concrete engines;
+//! [`config`] alone reads the environment; [`clock`] alone reads the time and randomness; [`telemetry`] is
+//! the log and the metrics; [`cli`] is the commands. `tests/it/tidy` keeps the walls.
+//!
+//! # What always holds
+//! - An order is acknowledged only after its row is durable; one row a platform and reference, for ever.
+//! - "Stopped" rests on one of three: nothing ever left the house, the lab said that it took the order
+//!   out, or a named person found out. No clock grants a stop: the *stored* phase does, under the lock
+//!   that a claim takes as well.
+//! - No byte leaves before the intent to send it is durable, with key, hash and fence.
+//! - What went out under a key never changes. The same bytes go again only to a lab that truly
+//!   deduplicates, while it knows the key; other bytes only after a proof of absence, under a new key.
+//! - Not knowing is a state. It ends by a positive sign, by a proof, or with a person at a deadline.
+//! - What is *not* here on purpose: leader election, agreeing clocks, leases of a certain length. None of
+//!   the above needs them. One assumption about time is left: the horizon after which "not there" can be
+//!   believed of a lab.
+//!
+//! # A stop one second before midnight
+//! `api::http::stops` takes a guard from [`store::Store::asking`] before it reads the caller's key: no
+//! claim of a later instant begins until it is dropped. The stop joins the next commit
+//! (`store::batch`); its transaction locks the order's standing, reads the transfer's phase,
+//! finds none, and [`domain::stop::grant`] says `stopped`, evidence `never_handed`. At midnight
+//! [`work::close`] closes the batch in one row; [`work::transfer`] claims who is alive under the same lock,
+//! and the order is not among them. Had the claim been first, the stop would have read `sending`, and
+//! would be `pending` until the lab, a proof or a person decides.
+//!
+//! # A replica that dies while a lab answers
+//! Its claim is durable: `sending`, fence 1, one attempt unresolved. Its lease runs out, another replica
+//! (or the next start on the same file) makes it `unknown` and raises the fence, so that a late time-out
+//! of the dead one counts for nothing, and its late acknowledgement still does. Then
+//! [`domain::batch::remedy`] chooses: send the same bytes again under the same key, look it up after the
+//! horizon, wait, or call a person.
 
 pub mod api;
 pub mod app;

@@ -1,63 +1,28 @@
 //! Arguments to command to exit code.
 
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::{self, BufWriter, IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use clap::Parser;
-use stoppress::app;
-use stoppress::cli::{cutoffs, demo, serve};
-use stoppress::clock::{Clock, HostClock};
-
-/// Holds print orders until a lab's cutoff, hands them over once, and says truthfully whether an
-/// order can still be stopped.
-#[derive(Debug, Parser)]
-#[command(version)]
-enum Command {
-    Cutoffs(cutoffs::Cutoffs),
-    Demo(demo::Demo),
-    Serve(serve::Serve),
-}
+use clap::Parser as _;
+use stoppress::cli::{self, Cli, Failure, Terminal};
+use stoppress::clock::{HostClock, HostRandom};
 
 fn main() -> ExitCode {
-    if let Command::Serve(args) = Command::parse() {
-        let runtime = match tokio::runtime::Runtime::new() {
-            Ok(runtime) => runtime,
-            Err(_) => return ExitCode::FAILURE,
-        };
-        return match runtime.block_on(serve::run(&args, &mut io::stdout())) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                let _ = writeln!(io::stderr(), "stoppress: {error}");
-                ExitCode::from(if matches!(error, app::Error::Input(_)) { 2 } else { 1 })
-            }
-        };
-    }
-    if let Command::Demo(args) = Command::parse() {
-        let runtime = match tokio::runtime::Runtime::new() {
-            Ok(runtime) => runtime,
-            Err(_) => return ExitCode::FAILURE,
-        };
-        return match runtime.block_on(demo::run(&args, &mut io::stdout())) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(demo::Error::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-            Err(error) => {
-                let _ = writeln!(io::stderr(), "stoppress: {error}");
-                ExitCode::from(if matches!(error, demo::Error::Input(_)) { 2 } else { 1 })
-            }
-        };
-    }
+    let cli = Cli::parse();
     let mut out = BufWriter::new(io::stdout().lock());
-    let done = match Command::parse() {
-        Command::Cutoffs(args) => cutoffs::run(&args, HostClock.now(), &mut out),
-        Command::Demo(_) | Command::Serve(_) => Ok(()),
+    let mut terminal = Terminal {
+        out: &mut out,
+        err: &mut io::stderr(),
+        live: io::stderr().is_terminal(),
+        clock: Arc::new(HostClock),
+        random: Arc::new(HostRandom),
     };
-    match done.and_then(|()| Ok(out.flush()?)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(cutoffs::Error::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => {
-            // If this cannot be written either, the exit code has to do.
-            let _ = writeln!(io::stderr(), "stoppress: {error}");
-            ExitCode::from(if matches!(error, cutoffs::Error::Input(_)) { 2 } else { 1 })
-        }
-    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(cli::run(cli, &mut terminal)),
+        Err(error) => Err(Failure::Failed(format!("cannot start: {error}"))),
+    };
+    let flushed = out.flush().map_err(Failure::Output);
+    ExitCode::from(cli::exit_code(done.and(flushed), &mut io::stderr()))
 }

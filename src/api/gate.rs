@@ -3,7 +3,7 @@
 //! A route can only be registered with a [`Rule`], and [`Routes`] puts the gate in front of it: it
 //! takes the time, recognises the caller, checks the role, draws on the caller's budget, reads the
 //! body within its limits, and gives remembered answers. Handlers that name their
-//! [`Caller`](super::auth::Caller) refuse whoever did not come this way.
+//! [`Caller`] refuse whoever did not come this way.
 
 use std::sync::Arc;
 

@@ -1,17 +1,16 @@
 //! `stoppress cutoffs`: what a calendar means, without a database.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Write};
 use std::iter::Peekable;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use comfy_table::{Table, presets};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::input::{decode, read};
 use crate::domain::calendar::{Calendar, CalendarSpec, Cutoff};
 use crate::domain::ids::{LabId, RegionId};
 use crate::domain::zones::Zones;
@@ -37,8 +36,13 @@ A calendar:
   special = { \"2026-12-24\" = [\"10:00\"] }
   seasons = [{ name = \"peak\", from = \"10-01\", to = \"12-31\", cutoffs = [\"12:00\", \"24:00\"] }]")]
 pub struct Cutoffs {
-    /// A calendar, or a labs file with [[labs]]; TOML or JSON
-    #[arg(long, value_name = "FILE", required_unless_present = "tzdata")]
+    /// The file.
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "tzdata",
+        help = "A calendar, or a labs file with [[labs]]; TOML or JSON"
+    )]
     pub calendar: Option<PathBuf>,
     /// Only this lab of a labs file
     #[arg(long)]
@@ -317,31 +321,6 @@ fn tzdata(zones: &Zones, format: Format, out: &mut dyn Write) -> Result<(), Erro
     Ok(())
 }
 
-/// Reads a file of TOML or JSON: by its name, else by how it begins.
-fn read(path: &Path) -> Result<Value, Fault> {
-    let text =
-        std::fs::read_to_string(path).map_err(|error| Fault::new("", format!("cannot be read: {error}")))?;
-    let is_json = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("json") => true,
-        Some("toml") => false,
-        _ => text.trim_start().starts_with('{'),
-    };
-    if is_json {
-        serde_json::from_str(&text).map_err(|error| Fault::new("", format!("is not JSON: {error}")))
-    } else {
-        toml::from_str(&text)
-            .map_err(|error| Fault::new("", format!("is not TOML: {}", error.to_string().trim_end())))
-    }
-}
-
-fn decode<T: DeserializeOwned>(value: Value) -> Result<T, Fault> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let path = error.path().to_string();
-        let field = if path == "." { Cow::Borrowed("") } else { Cow::Owned(path) };
-        Fault::new(field, error.inner().to_string())
-    })
-}
-
-fn instant(text: &str) -> Result<Timestamp, String> {
+pub(super) fn instant(text: &str) -> Result<Timestamp, String> {
     text.parse().map_err(|_| format!("{text:?} is not an instant such as 2026-03-28T22:00:00Z"))
 }

@@ -25,8 +25,12 @@ pub struct Serve {
     /// sqlite:FILE or postgres://… [default: sqlite:stoppress.db].
     #[arg(long, value_name = "URL")]
     pub database: Option<String>,
-    /// error, warn, info, debug, or a filter such as info,stoppress::work=debug.
-    #[arg(long, value_name = "LEVEL")]
+    /// The level of the log.
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        help = "error, warn, info, debug, or a filter such as info,stoppress::work=debug"
+    )]
     pub log_level: Option<String>,
     /// text or json.
     #[arg(long, value_name = "FORMAT")]
@@ -37,7 +41,7 @@ pub struct Serve {
 ///
 /// # Errors
 /// If it cannot start.
-pub async fn run(args: &Serve, out: &mut (dyn Write + Send)) -> Result<(), Error> {
+pub async fn run(args: &Serve, out: &mut dyn Write) -> Result<(), Error> {
     let config = Config::load(&Flags {
         file: args.config.clone(),
         listen: args.listen.clone(),

@@ -211,6 +211,8 @@ pub struct Next {
     pub fence: i64,
     /// The attempts without a proven end now.
     pub unresolved: i64,
+    /// The attempts that count now: one that did not reach the lab does not.
+    pub attempts: i64,
 }
 
 /// The end of the attempt that was claimed under `fence`, as `answer` says. `None` if it changes
@@ -222,7 +224,9 @@ pub fn settle(transfer: &TransferFacts, fence: i64, answer: &Answer) -> Option<N
     use TransferPhase::{AtLab, Closed, Sending, Unknown};
     let open = transfer.phase != AtLab;
     let ours = transfer.phase == Sending && transfer.fence == fence;
-    let next = |phase, unresolved| Some(Next { phase, fence: transfer.fence, unresolved });
+    // An attempt of which no byte has left does not use up what the lab is given: it was not there.
+    let attempts = transfer.attempts - i64::from(matches!(answer, Answer::Unreachable { .. }));
+    let next = |phase, unresolved| Some(Next { phase, fence: transfer.fence, unresolved, attempts });
     match answer {
         Answer::Accepted { .. } | Answer::Removed { .. } | Answer::WillPrint { .. } if open => next(AtLab, 0),
         // Proves only the attempt that it answers: with an older one unresolved, nothing is known.
@@ -245,6 +249,7 @@ pub fn after_lease(transfer: &TransferFacts) -> Option<Next> {
         phase: TransferPhase::Unknown,
         fence: transfer.fence + 1,
         unresolved: transfer.unresolved,
+        attempts: transfer.attempts,
     })
 }
 
@@ -255,7 +260,12 @@ pub fn absence(transfer: &TransferFacts, fence: i64, asked_at: Timestamp) -> Opt
     let proven = transfer.phase == TransferPhase::Unknown
         && transfer.fence == fence
         && asked_at >= transfer.horizon_at;
-    proven.then_some(Next { phase: TransferPhase::Closed, fence: transfer.fence + 1, unresolved: 0 })
+    proven.then_some(Next {
+        phase: TransferPhase::Closed,
+        fence: transfer.fence + 1,
+        unresolved: 0,
+        attempts: transfer.attempts,
+    })
 }
 
 /// What the machine may do about a transfer whose outcome is unknown.

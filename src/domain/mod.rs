@@ -9,6 +9,7 @@ pub mod event;
 pub mod ics;
 pub mod ids;
 pub mod lab;
+pub mod measures;
 pub mod order;
 pub mod platform;
 pub mod retry;

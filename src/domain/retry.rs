@@ -10,7 +10,7 @@ use crate::clock::Random;
 /// The first delay, and the shortest ceiling.
 pub const DELAY_MIN: Duration = Duration::from_secs(1);
 /// The longest delay.
-pub const DELAY_MAX: Duration = Duration::from_secs(300);
+pub const DELAY_MAX: Duration = Duration::from_mins(5);
 
 /// How long to wait after failure number `attempt` (1 is the first): a random time up to
 /// 1 s, 2 s, 4 s … 5 min ("full jitter"), but not less than what the other side asked for.
@@ -29,7 +29,7 @@ pub fn delay(attempt: i64, asked: Option<Duration>, random: &dyn Random) -> Sign
     random.fill(&mut bytes);
     let micros = u64::try_from(ceiling.as_micros()).unwrap_or(u64::MAX).max(1);
     let drawn = Duration::from_micros(u64::from_le_bytes(bytes) % (micros + 1));
-    let longest = Duration::from_secs(3600);
+    let longest = Duration::from_hours(1);
     let wait = drawn.max(asked.unwrap_or_default().min(longest));
     SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX)
 }
@@ -50,7 +50,7 @@ pub const FAILURES_MAX: u32 = 5;
 /// How long it stays open at first; doubled at each failed probe.
 pub const OPEN_MIN: SignedDuration = SignedDuration::from_secs(30);
 /// How long it stays open at most.
-pub const OPEN_MAX: SignedDuration = SignedDuration::from_secs(300);
+pub const OPEN_MAX: SignedDuration = SignedDuration::from_mins(5);
 
 /// Stops calling a lab that does not speak, for a while. Nothing is dropped: work waits in the
 /// database, and its deadlines keep running.

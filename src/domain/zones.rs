@@ -93,6 +93,23 @@ impl Zones {
         Self::newest(configured, &HOST_FOLDERS.map(Path::new))
     }
 
+    /// The releases of the host's folders that tell theirs, for whoever compares them.
+    #[must_use]
+    pub fn host_releases() -> Vec<(Source, String)> {
+        let told = |folder: &&str| {
+            let path = PathBuf::from(folder);
+            let release = folder::release(&path).ok()??;
+            Some((Source::Host(path), release))
+        };
+        HOST_FOLDERS.iter().filter_map(told).collect()
+    }
+
+    /// Whether a release is older than another; what is no release is older than any.
+    #[must_use]
+    pub fn is_older(release: &str, than: &str) -> bool {
+        age(release) < age(than)
+    }
+
     /// The data compiled into this program.
     #[must_use]
     pub fn bundled() -> Self {

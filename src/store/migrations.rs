@@ -34,6 +34,11 @@ pub(super) fn of(dialect: Dialect) -> Migrator {
     Migrator::with_migrations(all.collect())
 }
 
+/// The migrations that this program carries.
+pub(super) fn versions() -> Vec<i64> {
+    FILES.iter().map(|(version, ..)| *version).collect()
+}
+
 /// What went wrong, with what to do about it.
 pub(super) fn explain(error: MigrateError) -> Error {
     match error {

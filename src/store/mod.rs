@@ -8,6 +8,7 @@
 //! The room knows no calendar and no lab's endpoint: windows come in computed, answers classified.
 
 mod batch;
+mod inspect;
 mod migrations;
 mod postgres;
 mod session;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+pub use inspect::{Inspection, inspect};
 pub use types::*;
 
 use crate::domain::batch::BatchFacts;
@@ -146,13 +148,12 @@ pub async fn one(store: &dyn Store, write: Write) -> Result<Written> {
 /// # Errors
 /// If it cannot be opened; the text says why and what to do.
 pub async fn open(url: &str, now: Timestamp) -> Result<Arc<dyn Store>> {
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+    if let Some(file) = inspect::file_of(url) {
+        let engine = sqlite::Sqlite::open(file, now).await?;
+        Ok(Arc::new(batch::Grouped::new(engine, 1)))
+    } else {
         let engine = postgres::Postgres::open(url).await?;
         Ok(Arc::new(batch::Grouped::new(engine, 4)))
-    } else {
-        let file = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")).unwrap_or(url);
-        let engine = sqlite::Sqlite::open(std::path::Path::new(file), now).await?;
-        Ok(Arc::new(batch::Grouped::new(engine, 1)))
     }
 }
 

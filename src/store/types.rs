@@ -152,6 +152,7 @@ pub struct Admission {
 
 /// Of an admission.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "nearly every admission is of a new order")]
 pub enum Admitted {
     /// It is durable.
     New {

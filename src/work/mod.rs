@@ -38,6 +38,8 @@ pub struct Bench {
     pub bells: Arc<Bells>,
     /// This process, in leases.
     pub holder: String,
+    /// Ends everything.
+    pub end: CancellationToken,
 }
 
 /// One step of a loop. Gives when to come again, if nothing nudges before.

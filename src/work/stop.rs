@@ -142,7 +142,7 @@ async fn ask(
         // It may have moved the transfer, too.
         Ok(_) => bench.bells.nudge(transfer::NAME),
         Err(error) => {
-            tracing::error!(stop = %stop.id, %error, "what a lab answered could not be written; it is asked again")
+            tracing::error!(stop = %stop.id, %error, "what a lab answered could not be written; it is asked again");
         }
     }
 }

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::task::JoinSet;
 
 use super::labs::Endpoint;
 use super::{Bench, Step, stop};
@@ -76,7 +77,7 @@ impl Step for Transfer {
                     (taken.permits, limit, true)
                 }
             };
-            claims.push(Write::Claim(Box::new(self.claim(&endpoint, limit, sends, now))));
+            claims.push(claim(bench, &endpoint, limit, sends, now));
             takers.push((endpoint, permits));
         }
         if claims.is_empty() {
@@ -107,39 +108,9 @@ impl Transfer {
         }
     }
 
-    fn claim(&self, endpoint: &Endpoint, limit: usize, sends: bool, now: Timestamp) -> Claim {
-        let random = &*self.0.random;
-        Claim {
-            lab: endpoint.id.clone(),
-            profile: Arc::clone(&endpoint.profile),
-            manual: endpoint.manual,
-            ids: (0..limit).map(|_| TransferId::new(now, random)).collect(),
-            escalations: (0..limit).map(|_| EscalationId::new(now, random)).collect(),
-            now,
-            lease_until: later(now, LEASE),
-            holder: self.0.holder.clone(),
-            sends,
-        }
-    }
-
     /// Starts what was claimed: each permit works through its share, one call at a time.
     fn start(&self, endpoint: &Endpoint, claimed: Vec<Claimed>, permits: Vec<Permit>, now: Timestamp) {
-        let mut jobs = Vec::with_capacity(claimed.len());
-        for step in claimed {
-            match step {
-                Claimed::Send(outgoing) => jobs.push(Job::Send(outgoing)),
-                Claimed::LookUp { transfer, orders } => jobs.push(Job::LookUp(transfer, orders)),
-                Claimed::Person(id) => {
-                    tracing::warn!(transfer = %id, lab = %endpoint.id, "a person takes the transfer");
-                    count(endpoint, "with_a_person");
-                    self.0.bells.nudge(stop::NAME);
-                }
-                Claimed::Empty(id) => {
-                    tracing::info!(transfer = %id, "every order of the transfer was stopped")
-                }
-                Claimed::Waits(_) => {}
-            }
-        }
+        let jobs = jobs(&self.0, endpoint, claimed);
         let Ok(lab) = &endpoint.lab else { return };
         let share = jobs.len().div_ceil(permits.len().max(1)).max(1);
         let mut jobs = jobs.into_iter().peekable();
@@ -148,15 +119,10 @@ impl Transfer {
                 break;
             }
             let own: Vec<Job> = jobs.by_ref().take(share).collect();
-            let sender = Sender {
-                bench: self.0.clone(),
-                lab: Arc::clone(lab),
-                endpoint: endpoint.clone(),
-                claimed_at: now,
-            };
+            let sender = Sender { bench: self.0.clone(), lab: Arc::clone(lab), endpoint: endpoint.clone() };
             let guard = self.0.bells.call();
             tokio::spawn(async move {
-                sender.work(own, permit).await;
+                sender.work(own, permit, now).await;
                 sender.bench.bells.nudge(NAME);
                 drop(guard);
             });
@@ -172,43 +138,108 @@ fn count(endpoint: &Endpoint, outcome: &'static str) {
         .increment(1);
 }
 
+fn claim(bench: &Bench, endpoint: &Endpoint, limit: usize, sends: bool, now: Timestamp) -> Write {
+    let random = &*bench.random;
+    Write::Claim(Box::new(Claim {
+        lab: endpoint.id.clone(),
+        profile: Arc::clone(&endpoint.profile),
+        manual: endpoint.manual,
+        ids: (0..limit).map(|_| TransferId::new(now, random)).collect(),
+        escalations: (0..limit).map(|_| EscalationId::new(now, random)).collect(),
+        now,
+        lease_until: later(now, LEASE),
+        holder: bench.holder.clone(),
+        sends,
+    }))
+}
+
+/// The calls that a claim asks for; what needs none is told.
+fn jobs(bench: &Bench, endpoint: &Endpoint, claimed: Vec<Claimed>) -> Vec<Job> {
+    let mut jobs = Vec::with_capacity(claimed.len());
+    for step in claimed {
+        match step {
+            Claimed::Send(outgoing) => jobs.push(Job::Send(outgoing)),
+            Claimed::LookUp { transfer, orders } => jobs.push(Job::LookUp(transfer, orders)),
+            Claimed::Person(id) => {
+                tracing::warn!(transfer = %id, lab = %endpoint.id, "a person takes the transfer");
+                count(endpoint, "with_a_person");
+                bench.bells.nudge(stop::NAME);
+            }
+            Claimed::Empty(id) => tracing::info!(transfer = %id, "every order of the transfer was stopped"),
+            Claimed::Waits(_) => {}
+        }
+    }
+    jobs
+}
+
 /// A call to make.
 enum Job {
     Send(Outgoing),
     LookUp(TransferFacts, Vec<OrderId>),
 }
 
-/// Makes calls to one lab, one after the other.
+/// Makes calls to one lab, one after the other, until nothing of it is due.
 struct Sender {
     bench: Bench,
     lab: Arc<dyn Lab>,
     endpoint: Endpoint,
-    claimed_at: Timestamp,
 }
 
 impl Sender {
-    async fn work(&self, jobs: Vec<Job>, permit: Permit) {
+    async fn work(&self, mut jobs: Vec<Job>, permit: Permit, mut claimed_at: Timestamp) {
         let mut permit = Some(permit);
-        let mut settling = tokio::task::JoinSet::new();
+        loop {
+            let settling = self.calls(jobs, &mut permit, claimed_at).await;
+            // A lab with a rate of its own is asked for places one by one, by the tick.
+            let place = permit.take().or_else(|| self.place().0);
+            let more =
+                place.is_some() && !self.bench.end.is_cancelled() && self.endpoint.profile.rate.is_none();
+            if !more {
+                settling.join_all().await;
+                return;
+            }
+            permit = place;
+            // What was just learned and what comes next share a commit.
+            claimed_at = self.bench.clock.now();
+            let claim = one(&*self.bench.store, claim(&self.bench, &self.endpoint, AHEAD, true, claimed_at));
+            let (_, claimed) = tokio::join!(settling.join_all(), claim);
+            jobs = match claimed {
+                Ok(Written::Claimed(claimed)) => self::jobs(&self.bench, &self.endpoint, claimed),
+                Ok(_) => Vec::new(),
+                Err(error) => {
+                    tracing::error!(lab = %self.endpoint.id, %error, "a claim failed; the loop comes again");
+                    Vec::new()
+                }
+            };
+            if jobs.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn place(&self) -> (Option<Permit>, Option<Timestamp>) {
+        let mut taken = self.endpoint.lane.take(self.bench.clock.now(), 1, Kind::Upload);
+        (taken.permits.pop(), taken.wait_until)
+    }
+
+    /// Makes the calls; what came back is being written when this returns.
+    async fn calls(&self, jobs: Vec<Job>, permit: &mut Option<Permit>, claimed_at: Timestamp) -> JoinSet<()> {
+        let mut settling = JoinSet::new();
         for job in jobs {
-            let now = self.bench.clock.now();
-            let mut rest = None;
-            let own = permit.take().or_else(|| {
-                let mut taken = self.endpoint.lane.take(now, 1, Kind::Upload);
-                rest = taken.wait_until;
-                taken.permits.pop()
-            });
+            let (own, rest) = match permit.take() {
+                Some(permit) => (Some(permit), None),
+                None => self.place(),
+            };
             match (job, own) {
                 (Job::Send(outgoing), own) => {
                     let attempt = Attempt::of(&outgoing.transfer, Source::Upload);
                     let reply = match own {
-                        Some(permit) => self.send(outgoing, permit).await,
+                        Some(permit) => self.send(outgoing, permit, claimed_at).await,
                         // Claimed ahead, and the lane has closed since: not a byte has left.
                         None => Reply::from(Answer::Unreachable {
                             cause: "the lab rests; it was not called".to_owned(),
                         }),
                     };
-                    // The next call need not wait for this commit.
                     settling.spawn(settle(self.bench.clone(), attempt, reply, rest));
                 }
                 (Job::LookUp(transfer, orders), Some(permit)) => {
@@ -221,17 +252,17 @@ impl Sender {
                 (Job::LookUp(..), None) => {}
             }
         }
-        while settling.join_next().await.is_some() {}
+        settling
     }
 
-    async fn send(&self, outgoing: Outgoing, permit: Permit) -> Reply {
+    async fn send(&self, outgoing: Outgoing, permit: Permit, claimed_at: Timestamp) -> Reply {
         let facts = &outgoing.transfer;
         let upload = Upload {
             transfer: facts.id.clone(),
             key: outgoing.key,
             body: outgoing.body,
             sha256: outgoing.sha256,
-            not_after: later(self.claimed_at, WRITE_DEADLINE),
+            not_after: later(claimed_at, WRITE_DEADLINE),
         };
         let reply = self.lab.submit(&upload).await;
         permit.done(self.bench.clock.now(), &reply);

@@ -3,6 +3,7 @@
 
 use hyper::http::Method;
 use serde_json::{Value, json};
+use stoppress::cli::simulate::behaviour::Behaviour;
 
 use crate::rig::{Rig, at};
 
@@ -52,7 +53,7 @@ async fn a_lost_answer_is_sent_again_under_the_same_key_and_printed_once() {
         let order = rig.order("A-1").await;
         rig.go_to("2026-11-21T22:00:20Z").await;
         assert_ne!(rig.read(&order).await["state"], "at_lab", "no answer has come");
-        rig.lab.set_behaviour(Default::default());
+        rig.lab.set_behaviour(Behaviour::default());
         rig.go_to("2026-11-22T06:00:00Z").await;
         assert_eq!(rig.read(&order).await["state"], "at_lab");
         assert_eq!(rig.prints(&order), 1);
@@ -70,7 +71,7 @@ async fn without_deduplication_an_unknown_outcome_waits_for_the_horizon_and_a_lo
     assert_eq!(rig.read(&order).await["state"], "unknown");
     let (status, answer) = rig.ask(&order).await;
     assert_eq!(status, 202, "{answer}");
-    rig.lab.set_behaviour(Default::default());
+    rig.lab.set_behaviour(Behaviour::default());
     rig.go_to("2026-11-22T06:00:00Z").await;
     let received = rig.lab.ledger().verdicts().into_iter().map(|verdict| verdict.received).sum::<u64>();
     assert_eq!(received, 1, "the upload was not repeated");
@@ -125,7 +126,7 @@ async fn a_refused_transfer_comes_back_and_goes_out_under_a_new_key_without_who_
     assert_eq!(rig.read(&kept).await["state"], "closed");
     let (status, answer) = rig.ask(&stopped).await;
     assert_eq!((status, answer["evidence"].as_str()), (200, Some("never_handed")), "{answer}");
-    rig.lab.set_behaviour(Default::default());
+    rig.lab.set_behaviour(Behaviour::default());
     rig.go_to("2026-11-22T06:00:00Z").await;
     assert_eq!((rig.prints(&kept), rig.prints(&stopped)), (1, 0));
 }
@@ -171,7 +172,7 @@ async fn a_restart_finds_everything_and_takes_over_what_was_being_sent() {
     rig.ask(&waits).await;
     rig.go_to("2026-11-21T22:00:05Z").await;
     rig.stop().await;
-    rig.lab.set_behaviour(Default::default());
+    rig.lab.set_behaviour(Behaviour::default());
     rig.start().await;
     rig.go_to("2026-11-22T06:00:00Z").await;
     assert_eq!(rig.read(&waits).await["state"], "stopped");

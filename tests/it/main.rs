@@ -1,5 +1,6 @@
 //! One binary with all integration tests.
 
+#![expect(unreachable_pub, reason = "helpers are shared by the modules of one binary")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod api;
@@ -10,6 +11,7 @@ mod api_orders;
 mod calendar;
 mod calendar_every_zone;
 mod calendar_random;
+mod cli;
 mod common;
 mod cutoffs;
 mod demo;
@@ -25,6 +27,9 @@ mod lab_simulator_faults;
 mod lab_ssrf;
 mod lab_support;
 mod process;
+mod readme;
 mod rig;
+mod samples;
 mod store;
+mod tidy;
 mod zones;

@@ -21,7 +21,7 @@ pub struct Rig {
     pub lab: Simulator,
     pub ops: String,
     pub platform: String,
-    pub folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
     config: Config,
     client: Outbound,
 }
@@ -55,7 +55,7 @@ impl Rig {
             lab,
             ops: String::new(),
             platform: String::new(),
-            folder,
+            _folder: folder,
             config,
             client: Outbound::trusted().unwrap(),
         };

@@ -52,10 +52,6 @@ pub async fn keep_promises(
             continue;
         }
         let to = moved.closes_at;
-        if to < batch.closes_at {
-            notes.push(kept(batch, Some(to), "It stays: its cutoff was promised. Release it by name."));
-            continue;
-        }
         let write = MoveBatch {
             batch: batch.id.clone(),
             to: Some((to, moved.closes_at_local.clone())),
@@ -68,6 +64,10 @@ pub async fn keep_promises(
             Written::BatchMoved(BatchMoved::Done) => {
                 let batch = BatchFacts { closes_at: to, ..batch.clone() };
                 notes.push(kept(&batch, Some(to), "It closes later, as the calendar says."));
+            }
+            // The store refuses it, and says so in the log.
+            Written::BatchMoved(BatchMoved::Earlier(_)) => {
+                notes.push(kept(batch, Some(to), "It stays: its cutoff was promised. Release it by name."));
             }
             // It closed meanwhile, at its own cutoff.
             _ => notes.push(kept(batch, Some(to), "It stays: it closed meanwhile.")),

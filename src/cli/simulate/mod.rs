@@ -12,7 +12,7 @@ mod port;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
+use super::input::secret;
 use crate::clock::{Clock, HostClock, HostRandom, Random};
 use crate::domain::Fault;
 use crate::domain::batch::later;
@@ -437,26 +438,20 @@ pub struct SimulateArgs {
     behaviour: BehaviourArgs,
 }
 
-fn secret_in(flag: &str, path: &Path) -> Result<SecretString, Fault> {
-    std::fs::read_to_string(path)
-        .map(|text| SecretString::from(text.trim().to_owned()))
-        .map_err(|error| Fault::new(flag, format!("{}: {error}", path.display())))
-}
-
 /// Runs the command until it is interrupted.
 ///
 /// # Errors
 /// If the lab cannot be started.
 pub async fn run(args: SimulateArgs) -> Result<(), Fault> {
     let gateway = match (args.gateway, &args.gateway_key_file) {
-        (Some(url), Some(file)) => Some(Gateway { url, key: secret_in("--gateway-key-file", file)? }),
+        (Some(url), Some(file)) => Some(Gateway { url, key: secret("--gateway-key-file", file)? }),
         _ => None,
     };
     let settings = SimulatorSettings {
         listen: args.listen,
         grpc_listen: args.grpc_listen,
         ledger: args.ledger,
-        secret: args.secret_file.map(|file| secret_in("--secret-file", &file)).transpose()?,
+        secret: args.secret_file.map(|file| secret("--secret-file", &file)).transpose()?,
         gateway,
         behaviour: args.behaviour.behaviour()?,
     };

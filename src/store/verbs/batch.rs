@@ -94,6 +94,13 @@ pub(super) async fn move_batch<S: Session>(
     }
     let (kind, detail) = if let Some((to, local)) = &item.to {
         if *to <= facts.closes_at {
+            if item.window.is_some() && *to < facts.closes_at {
+                // The calendar would have it earlier: the promise stays, and the log says so.
+                let detail = json!({"closes_at": facts.closes_at, "calendar_says": to, "reason": item.reason});
+                let subject = (facts.id.as_str(), facts.lab.as_str());
+                let head = trail.add(&was, item.at, subject, "batch.promise_kept", &item.actor, &detail);
+                rows_run_all(s, s.sql().batch_update, &[batch_row(&facts, &was, &head)], "batches").await?;
+            }
             return Ok(Written::BatchMoved(BatchMoved::Earlier(facts.closes_at)));
         }
         let detail = json!({"from": facts.closes_at, "to": to, "reason": item.reason});

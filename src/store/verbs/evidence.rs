@@ -174,14 +174,24 @@ pub(super) async fn resolve<S: Session>(s: &mut S, trail: &mut Trail, item: &Res
         HandedOver | NotHanded => {
             if let Some(mut was) = lock_transfer(s, &escalation.subject).await? {
                 let next = if item.decision == HandedOver {
-                    Next { phase: TransferPhase::AtLab, fence: was.facts.fence, unresolved: 0 }
+                    Next {
+                        phase: TransferPhase::AtLab,
+                        fence: was.facts.fence,
+                        unresolved: 0,
+                        attempts: was.facts.attempts,
+                    }
                 } else {
                     // A person lets it go again: with all the time and all the attempts of a new one.
                     let profiles = stop::profiles(s, &[was.facts.lab.as_str()]).await?;
                     let profile = profiles.into_values().next().unwrap_or_default();
                     was.facts.deadline_at = later(item.at, profile.handover_within.0);
                     was.facts.attempts = 0;
-                    Next { phase: TransferPhase::Closed, fence: was.facts.fence + 1, unresolved: 0 }
+                    Next {
+                        phase: TransferPhase::Closed,
+                        fence: was.facts.fence + 1,
+                        unresolved: 0,
+                        attempts: was.facts.attempts,
+                    }
                 };
                 if was.facts.phase == TransferPhase::WithAPerson {
                     let detail = json!({"decision": word, "reason": item.reason});

@@ -106,6 +106,7 @@ pub(super) async fn move_transfers<S: Session>(
         was.facts.phase = next.phase;
         was.facts.fence = next.fence;
         was.facts.unresolved = next.unresolved;
+        was.facts.attempts = next.attempts;
         was.facts.version += 1;
         if next.phase == TransferPhase::AtLab {
             was.facts.handed_at = was.facts.handed_at.or(Some(at));

@@ -91,6 +91,11 @@ async fn start() -> Cluster {
         .unwrap();
     assert!(made.status.success(), "initdb failed: {}", String::from_utf8_lossy(&made.stderr));
 
+    // Only what makes no difference to what transactions see; everything else as it comes.
+    let settings = data.join("postgresql.conf");
+    let text = std::fs::read_to_string(&settings).unwrap() + "\nfsync = off\n";
+    std::fs::write(&settings, text).unwrap();
+
     let server = user.command(&programs.join("postgres"));
     let log = folder.join("log");
     let script = r#"trap '' INT TERM HUP
@@ -107,8 +112,7 @@ async fn start() -> Cluster {
         .args(server.get_args())
         .arg("-D")
         .arg(&data)
-        // Only what makes no difference to what transactions see; everything else as it comes.
-        .args(["-c", "fsync=off", "-c", "listen_addresses=", "-c"])
+        .args(["-c", "listen_addresses=", "-c"])
         .arg(format!("unix_socket_directories={}", folder.display()))
         .current_dir(&folder)
         .stdin(Stdio::piped())

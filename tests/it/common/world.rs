@@ -124,6 +124,11 @@ impl World {
         Self { store, url, random: SeededRandom::new(7), ticks: AtomicI64::new(0), place }
     }
 
+    /// Another one on the same engine.
+    pub(crate) async fn another(&self) -> Self {
+        if self.is_postgres() { Self::postgres().await } else { Self::sqlite().await }
+    }
+
     pub(crate) fn is_postgres(&self) -> bool {
         matches!(self.place, Place::Server(_))
     }

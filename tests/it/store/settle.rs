@@ -169,7 +169,7 @@ async fn what_falls_back_goes_again_under_a_new_key(world: World) {
     let lab = world.lab("lumo", Profile { attempts_max: 3, ..able() }).await;
     let (order, mut out) = lab.sent("A-1").await;
     for attempt in 1..=2 {
-        lab.settle(&out, unreachable(), CUTOFF + 100 * attempt).await.unwrap();
+        lab.settle(&out, refused(), CUTOFF + 100 * attempt).await.unwrap();
         assert!(lab.claim(CUTOFF + 100 * attempt + 4).await.is_empty(), "not before its time");
         let next = lab.send(CUTOFF + 100 * attempt + 5).await;
         assert_ne!(next.key, out.key);
@@ -177,7 +177,7 @@ async fn what_falls_back_goes_again_under_a_new_key(world: World) {
         assert_eq!((next.transfer.attempts, next.transfer.unresolved), (attempt + 1, 1));
         out = next;
     }
-    lab.settle(&out, unreachable(), CUTOFF + 300).await.unwrap();
+    lab.settle(&out, refused(), CUTOFF + 300).await.unwrap();
     let claimed = lab.claim(CUTOFF + 310).await;
     assert!(matches!(&claimed[..], [Claimed::Person(_)]), "the attempts are used up: {claimed:?}");
     assert_eq!(world.transfer_of(&order).await.phase, TransferPhase::WithAPerson);
