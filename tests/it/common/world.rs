@@ -91,7 +91,6 @@ pub(crate) fn shop() -> PlatformId {
 }
 
 /// Where the rows of a test are, until it ends.
-#[expect(dead_code, reason = "held, not read")]
 enum Place {
     File { _folder: tempfile::TempDir },
     Server { _database: Database },
