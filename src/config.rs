@@ -253,6 +253,12 @@ fn suggest(message: &str) -> String {
     }
 }
 
+/// The host's folder for files that need not last.
+#[must_use]
+pub fn temporary() -> PathBuf {
+    std::env::temp_dir()
+}
+
 /// A variable of the environment; an empty one counts as not set.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]

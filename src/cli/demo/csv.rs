@@ -6,9 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
-use super::file::{Columns, country, instant, shop};
+use super::file::{Columns, Local, country, instant, shop};
 use super::script::{Act, Cancel, Deed, Script, submission};
 use crate::domain::order::ITEMS_MAX;
 use crate::domain::{Fault, nearest};
@@ -42,7 +41,7 @@ struct Row {
 ///
 /// # Errors
 /// If it has no header with the columns.
-pub(super) fn script(text: &str, columns: &Columns, zone: &TimeZone) -> Result<Script, Fault> {
+pub(super) fn script(text: &str, columns: &Columns, local: &Local<'_>) -> Result<Script, Fault> {
     let mut reader = ::csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
     let header = reader.headers().map_err(|error| Fault::new("", error.to_string()))?.clone();
     let place = |name: &str| {
@@ -77,7 +76,7 @@ pub(super) fn script(text: &str, columns: &Columns, zone: &TimeZone) -> Result<S
             }
         };
         let line = record.position().map_or(0, ::csv::Position::line);
-        match row(&record, &places, columns, zone) {
+        match row(&record, &places, columns, local) {
             Ok(row) => {
                 let nth = *known.entry(row.number.clone()).or_insert_with(|| {
                     let (number, at) = (row.number.clone(), row.at);
@@ -99,7 +98,7 @@ fn row(
     record: &::csv::StringRecord,
     places: &[usize; 6],
     columns: &Columns,
-    zone: &TimeZone,
+    local: &Local<'_>,
 ) -> Result<Row, Fault> {
     let field = |nth: usize| record.get(places[nth]).unwrap_or_default().trim();
     let needed = |nth: usize, name: &str| match field(nth) {
@@ -107,7 +106,7 @@ fn row(
         text => Ok(text.to_owned()),
     };
     let quantity = field(2).parse().map_err(|_| Fault::not(&columns.quantity, field(2), "a whole number"))?;
-    let at = instant(field(3), zone).ok_or_else(|| {
+    let at = instant(field(3), local).ok_or_else(|| {
         Fault::not(
             &columns.at,
             field(3),
@@ -239,12 +238,18 @@ fn cancel(
 
 #[cfg(test)]
 mod tests {
+    use jiff::civil::DateTime;
+
     use super::*;
 
     const HEAD: &str = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n";
 
+    fn utc(civil: DateTime) -> Option<Timestamp> {
+        format!("{civil}Z").parse().ok()
+    }
+
     fn read(rows: &str) -> Script {
-        let mut script = script(&format!("{HEAD}{rows}"), &Columns::default(), &TimeZone::UTC).unwrap();
+        let mut script = script(&format!("{HEAD}{rows}"), &Columns::default(), &utc).unwrap();
         script.sort();
         script
     }
@@ -342,7 +347,7 @@ mod tests {
             script.broken
         );
         assert_eq!(script.orders(), 1);
-        let error = super::script("Invoice,StockCode\n", &Columns::default(), &TimeZone::UTC).unwrap_err();
+        let error = super::script("Invoice,StockCode\n", &Columns::default(), &utc).unwrap_err();
         assert!(error.message.contains("no column \"InvoiceNo\" (did you mean \"Invoice\"?)"), "{error}");
     }
 }

@@ -4,8 +4,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use jiff::Timestamp;
-use jiff::civil::{Date, DateTime};
-use jiff::tz::TimeZone;
+use jiff::civil::DateTime;
 use serde_json::Value;
 
 use super::cast::{self, ROLES};
@@ -17,8 +16,11 @@ use crate::domain::{Fault, nearest};
 
 /// Orders without an instant are spread over the first day, so far apart.
 const SPREAD_SECONDS: i64 = 60;
-/// When a play without instants begins.
-const BEGINS: Date = Date::constant(2010, 12, 1);
+/// When a play without instants begins: 2010-12-01T09:00:00Z.
+const BEGINS: Timestamp = Timestamp::constant(1_291_194_000, 0);
+
+/// What a time of day of the file is as an instant.
+pub(crate) type Local<'a> = dyn Fn(DateTime) -> Option<Timestamp> + 'a;
 
 /// Which column holds what: `invoice=InvoiceNo,sku=StockCode,…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +86,7 @@ impl FromStr for Columns {
 pub(super) fn read(
     path: &Path,
     columns: &Columns,
-    zone: &TimeZone,
+    local: &Local<'_>,
     zone_name: &str,
 ) -> Result<Script, Fault> {
     let fault = |why: String| Fault::new("--orders", format!("{}: {why}", path.display()));
@@ -93,7 +95,7 @@ pub(super) fn read(
     let mut script = if text.trim_start().starts_with('{') {
         ndjson(text)?
     } else {
-        csv::script(text, columns, zone).map_err(|why| fault(why.to_string()))?
+        csv::script(text, columns, local).map_err(|why| fault(why.to_string()))?
     };
     script.sort();
     let name = path
@@ -120,8 +122,7 @@ pub(super) fn shop(name: &str) -> Result<Shop, Fault> {
 /// cancels.
 fn ndjson(text: &str) -> Result<Script, Fault> {
     let mut script = Script { shops: vec![shop("A shop")?], ..Script::default() };
-    let begins = TimeZone::UTC.to_timestamp(BEGINS.at(9, 0, 0, 0)).unwrap_or_default();
-    let mut clock = begins;
+    let mut clock = BEGINS;
     for (nth, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         match entry(line, clock) {
             Ok((at, deed, rerouted)) => {
@@ -174,8 +175,8 @@ fn entry(line: &str, clock: Timestamp) -> Result<(Timestamp, Deed, bool), Fault>
     Ok((at, Deed::Submit(Box::new(order)), !ours))
 }
 
-/// An instant, as exports write it: with an offset, or the local time of `zone`.
-pub(super) fn instant(text: &str, zone: &TimeZone) -> Option<Timestamp> {
+/// An instant, as exports write it: with an offset, or as a time of day that `local` knows.
+pub(super) fn instant(text: &str, local: &Local<'_>) -> Option<Timestamp> {
     if let Ok(at) = text.parse::<Timestamp>() {
         return Some(at);
     }
@@ -183,7 +184,7 @@ pub(super) fn instant(text: &str, zone: &TimeZone) -> Option<Timestamp> {
     let civil = civil.or_else(|| {
         ["%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M"].iter().find_map(|form| DateTime::strptime(form, text).ok())
     });
-    zone.to_ambiguous_timestamp(civil?).compatible().ok()
+    local(civil?)
 }
 
 /// The countries of the Online Retail data set, and of the demo's shops.
@@ -272,8 +273,8 @@ nonsense"#;
 
     #[test]
     fn instants_are_local_unless_they_say_otherwise() {
-        let zone = TimeZone::fixed(jiff::tz::offset(1));
-        let at = |text| instant(text, &zone).map(|at| at.to_string());
+        let local = |civil: DateTime| format!("{civil}+01:00").parse().ok();
+        let at = |text| instant(text, &local).map(|at| at.to_string());
         assert_eq!(at("2010-12-01 08:26:00").as_deref(), Some("2010-12-01T07:26:00Z"));
         assert_eq!(at("12/1/2010 8:26").as_deref(), Some("2010-12-01T07:26:00Z"));
         assert_eq!(at("2010-12-01T08:26:00Z").as_deref(), Some("2010-12-01T08:26:00Z"));

@@ -21,7 +21,7 @@ use super::wire::{Caller, Odd};
 use crate::app::{self, Ambient, Running};
 use crate::cli::simulate::{Gateway, Simulator, SimulatorSettings};
 use crate::clock::{Clock, HostRandom, ManualClock, Random, SeededRandom};
-use crate::config::{Config, LimitsConfig, OutboundConfig};
+use crate::config::{self, Config, LimitsConfig, OutboundConfig};
 use crate::domain::Fault;
 use crate::domain::event::hex;
 use crate::domain::zones::Zones;
@@ -83,7 +83,7 @@ impl Folder {
         use std::os::unix::fs::DirBuilderExt as _;
         let mut name = [0; 8];
         HostRandom.fill(&mut name);
-        let path = std::env::temp_dir().join(format!("stoppress-demo-{}", hex(&name)));
+        let path = config::temporary().join(format!("stoppress-demo-{}", hex(&name)));
         std::fs::DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Self { path, keep })
     }

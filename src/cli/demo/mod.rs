@@ -151,7 +151,8 @@ fn script(args: &Demo, zones: &Zones) -> Result<Script, Error> {
     Ok(match &args.orders {
         Some(path) => {
             let zone = zones.get(&args.time_zone).map_err(|fault| fault.under("--time-zone"))?;
-            file::read(path, &args.map.clone().unwrap_or_default(), &zone, &args.time_zone)?
+            let local = |civil| zone.to_ambiguous_timestamp(civil).compatible().ok();
+            file::read(path, &args.map.clone().unwrap_or_default(), &local, &args.time_zone)?
         }
         None => draw::draw(args.count, usize::from(args.days), args.seed, zones)?,
     })
@@ -183,7 +184,7 @@ async fn play(
         seed: args.seed,
         keep: args.keep,
         start: later(first, -BEFORE),
-        first: jiff::tz::TimeZone::UTC.to_datetime(first).date(),
+        first: zones.get("UTC")?.to_datetime(first).date(),
         shops: &script.shops,
         zones,
     };

@@ -21,7 +21,7 @@ use crate::domain::ids::BatchId;
 use crate::domain::order::ItemKind;
 use crate::domain::stop::StopState;
 use crate::domain::verdict::CanStop;
-use crate::work::chores;
+use crate::store::{Write, one};
 
 /// Calls of shops at the same time.
 const AT_ONCE: usize = 8;
@@ -412,7 +412,7 @@ impl<'a> Play<'a> {
         let hourly = hour != self.hour;
         if hourly {
             self.hour = hour;
-            if let Err(error) = chores::checkpoint(&self.house.gateway.bench).await {
+            if let Err(error) = one(&*self.house.gateway.bench.store, Write::Checkpoint { at: now }).await {
                 self.book.odd.push(format!("a checkpoint: {error}"));
             }
         }
