@@ -25,7 +25,7 @@ use crate::common::world::{
 on_both!(the_store_does_what_the_model_does);
 
 const SEEDS: u64 = 8;
-const STEPS: usize = 160;
+const STEPS: usize = 200;
 
 struct Dice(SeededRandom);
 
@@ -335,7 +335,7 @@ async fn the_store_does_what_the_model_does(world: World) {
     for seed in 0..SEEDS {
         transfers += play(&world.another().await, seed).await;
     }
-    assert!(transfers > 60, "too little happened: {transfers} transfers");
+    assert!(transfers > 50, "too little happened: {transfers} transfers");
 }
 
 /// Plays one sequence, and says how many transfers it came to.
