@@ -96,7 +96,8 @@ pub(super) async fn move_batch<S: Session>(
         if *to <= facts.closes_at {
             if item.window.is_some() && *to < facts.closes_at {
                 // The calendar would have it earlier: the promise stays, and the log says so.
-                let detail = json!({"closes_at": facts.closes_at, "calendar_says": to, "reason": item.reason});
+                let detail =
+                    json!({"closes_at": facts.closes_at, "calendar_says": to, "reason": item.reason});
                 let subject = (facts.id.as_str(), facts.lab.as_str());
                 let head = trail.add(&was, item.at, subject, "batch.promise_kept", &item.actor, &detail);
                 rows_run_all(s, s.sql().batch_update, &[batch_row(&facts, &was, &head)], "batches").await?;
