@@ -97,7 +97,8 @@ impl Desk {
             // 409: the lab's own answer was quicker.
             if reply.status != 409 {
                 reply.read::<serde_json::Value>("POST escalations/…/resolve")?;
-                *self.decided.entry(format!("{}: {decision}", case.kind)).or_default() += 1;
+                *self.decided.entry(format!("{} {}", case.kind, decision.replace('_', " "))).or_default() +=
+                    1;
             }
             self.cases.remove(&case.id);
         }

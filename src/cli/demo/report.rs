@@ -384,6 +384,11 @@ impl Report {
             let times = self.stops_of_clock_watchers;
             writeln!(out, "  {times} of these were added: customers who stop within 90 s of the cutoff.")?;
         }
+        if !self.decided_by_the_person.is_empty() {
+            let decided: Vec<_> =
+                self.decided_by_the_person.iter().map(|(what, times)| format!("{what} {times}")).collect();
+            writeln!(out, "  Decided by the person at the desk, by telephone: {}.", decided.join(", "))?;
+        }
         let times = self.stops_of_unknown_orders;
         writeln!(out, "  {times} more were of orders that the gateway never had: answered 404.\n")
     }
@@ -410,11 +415,10 @@ impl Report {
             let why = explained.iter().find(|(of, _)| *of == kind).map_or("", |(_, why)| why);
             writeln!(out, "  {:>4} {words:<16} {why}", found.count(kind))?;
         }
-        let in_time = found.in_time;
+        let in_time = plural(found.in_time, "stop was", "stops were");
         writeln!(
             out,
-            "       {} asked before the promised instant, all told stopped at once",
-            plural(in_time, "stop was", "stops were")
+            "       {in_time} asked before the promised instant; each had to be told stopped at once"
         )?;
         writeln!(
             out,

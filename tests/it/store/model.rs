@@ -75,8 +75,7 @@ impl Model {
             return (batch.phase == BatchPhase::Open).then(|| id.clone());
         }
         let (lab, closes) = (joining.lab.clone(), joining.closes_at);
-        let batch = Batch { lab, closes, phase: BatchPhase::Open };
-        self.batches.insert(joining.batch.clone(), batch);
+        self.batches.insert(joining.batch.clone(), Batch { lab, closes, phase: BatchPhase::Open });
         Some(joining.batch.clone())
     }
 
