@@ -15,7 +15,7 @@ use stoppress::domain::event::hex;
 use stoppress::domain::lab::{Answer, Profile, TakesStops};
 use stoppress::domain::order::{OrderState, Stage};
 use stoppress::domain::stop::{StopState, grant};
-use stoppress::store::{Claimed, Source, StopOutcome, Write, Written, one};
+use stoppress::store::{Admitted, Claimed, Source, StopOutcome, Write, Written, one};
 
 use super::claim::named;
 use super::on_both;
@@ -26,6 +26,7 @@ use crate::common::world::{
 
 on_both!(
     mistake_answer_before_the_commit,
+    mistake_a_failed_commit_is_told_as_done,
     mistake_two_rows_for_one_key,
     mistake_a_claim_does_not_see_a_stop,
     mistake_a_stop_does_not_see_a_claim,
@@ -108,6 +109,35 @@ async fn mistake_answer_before_the_commit(world: World) {
         }
     });
     futures_util::future::join_all(callers).await;
+}
+
+async fn mistake_a_failed_commit_is_told_as_done(world: World) {
+    let lab = world.lab("lumo", able()).await;
+    // Something that only the commit itself finds wrong.
+    let fails: &[&str] = if world.is_postgres() {
+        &[
+            "create function fail() returns trigger language plpgsql as $$ begin raise 'the disk is full'; end $$",
+            "create constraint trigger fails after insert on orders deferrable initially deferred
+                for each row execute function fail()",
+        ]
+    } else {
+        &[
+            "create table parents (id text primary key)",
+            "create table children (id text references parents (id) deferrable initially deferred)",
+            "create trigger fails after insert on orders begin insert into children values (new.id); end",
+        ]
+    };
+    for sql in fails {
+        world.run(sql).await;
+    }
+    let admission = lab.admission("A-1");
+    let told = one(&*world.store, Write::Admit(Box::new(admission.clone()))).await;
+    assert!(told.is_err(), "told as done, and it is not: {told:?}");
+    assert_eq!(world.number("select count(*) from orders").await, 0);
+    // And the store goes on.
+    world.run(if world.is_postgres() { "drop trigger fails on orders" } else { "drop trigger fails" }).await;
+    assert!(matches!(lab.admit_as(admission).await, Admitted::New { .. }));
+    world.verify().await;
 }
 
 async fn mistake_two_rows_for_one_key(world: World) {
