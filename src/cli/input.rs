@@ -120,6 +120,10 @@ mod tests {
         assert_eq!(fields, expected, "{faults:?}");
         let mut missing = Vec::new();
         assert!(decode_all::<LabSpec>(&json!({"id": 7, "name": "x"}), &mut missing).is_none());
-        assert_eq!(missing.iter().map(|f| f.field.as_str()).collect::<Vec<_>>(), ["id", "driver"]);
+        let fields: Vec<&str> = missing.iter().map(|fault| fault.field.as_str()).collect();
+        assert_eq!(fields, ["id"], "what was taken out is not missing as well");
+        let mut missing = Vec::new();
+        assert!(decode_all::<LabSpec>(&json!({"id": "nord", "name": "x"}), &mut missing).is_none());
+        assert_eq!(missing, [Fault::new("driver", "is missing")]);
     }
 }

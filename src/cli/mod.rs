@@ -45,7 +45,6 @@ pub struct Cli {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one, once")]
 #[expect(missing_docs, reason = "clap takes what is said about a command from its arguments")]
 pub enum Command {
     Serve(serve::Serve),

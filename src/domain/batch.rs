@@ -230,9 +230,10 @@ pub fn settle(transfer: &TransferFacts, fence: i64, answer: &Answer) -> Option<N
     match answer {
         Answer::Accepted { .. } | Answer::Removed { .. } | Answer::WillPrint { .. } if open => next(AtLab, 0),
         // Proves only the attempt that it answers: with an older one unresolved, nothing is known.
-        Answer::Refused { .. } if ours && transfer.unresolved <= 1 => next(Closed, 0),
+        Answer::Refused { .. } | Answer::Unreachable { .. } if ours && transfer.unresolved <= 1 => {
+            next(Closed, 0)
+        }
         // Not a byte of it has left: this attempt is as if it had not been.
-        Answer::Unreachable { .. } if ours && transfer.unresolved <= 1 => next(Closed, 0),
         Answer::Unreachable { .. } if ours => next(Unknown, transfer.unresolved - 1),
         Answer::Refused { .. } | Answer::AnswerLater | Answer::NotFound | Answer::Unclear { .. } if ours => {
             next(Unknown, transfer.unresolved)

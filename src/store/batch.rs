@@ -199,14 +199,19 @@ impl Gate {
 
 /// The reads, each on a connection of its own.
 macro_rules! reads {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)*) => {$(
-        fn $name<'a>(&'a self, $($arg: $type),*) -> Pending<'a, Result<$out>> {
-            Box::pin(async move {
-                let mut reader = self.engine.reader().await?;
-                read::$name(&mut *reader, $($arg),*).await
-            })
+    ($name:ident<$life:lifetime>($($arg:ident: $type:ty),*) -> $out:ty; $($rest:tt)*) => {
+        fn $name<$life>(&$life self, $($arg: $type),*) -> Pending<$life, Result<$out>> {
+            Box::pin(async move { read::$name(&mut *self.engine.reader().await?, $($arg),*).await })
         }
-    )*};
+        reads! { $($rest)* }
+    };
+    ($name:ident($($arg:ident: $type:ty),*) -> $out:ty; $($rest:tt)*) => {
+        fn $name(&self, $($arg: $type),*) -> Pending<'_, Result<$out>> {
+            Box::pin(async move { read::$name(&mut *self.engine.reader().await?, $($arg),*).await })
+        }
+        reads! { $($rest)* }
+    };
+    () => {};
 }
 
 impl<E: Engine> Store for Grouped<E> {
@@ -219,19 +224,19 @@ impl<E: Engine> Store for Grouped<E> {
     }
 
     reads! {
-        orders(scope: &'a Scope, which: &'a [OrderRef]) -> Vec<Option<OrderFacts>>;
-        list_orders(scope: &'a Scope, filter: &'a OrderFilter) -> Vec<OrderFacts>;
-        changelog(scope: &'a Scope, order: &'a OrderId) -> Option<Vec<Event>>;
-        batches(scope: &'a Scope, filter: &'a BatchFilter) -> Vec<BatchRow>;
-        open_batches(lab: &'a LabId) -> Vec<BatchFacts>;
-        transfers(batch: &'a BatchId) -> Vec<TransferRow>;
-        stops(scope: &'a Scope, filter: &'a StopFilter) -> Vec<StopRow>;
-        escalations(scope: &'a Scope, filter: &'a EscalationFilter) -> Vec<EscalationRow>;
+        orders<'a>(scope: &'a Scope, which: &'a [OrderRef]) -> Vec<Option<OrderFacts>>;
+        list_orders<'a>(scope: &'a Scope, filter: &'a OrderFilter) -> Vec<OrderFacts>;
+        changelog<'a>(scope: &'a Scope, order: &'a OrderId) -> Option<Vec<Event>>;
+        batches<'a>(scope: &'a Scope, filter: &'a BatchFilter) -> Vec<BatchRow>;
+        open_batches<'a>(lab: &'a LabId) -> Vec<BatchFacts>;
+        transfers<'a>(batch: &'a BatchId) -> Vec<TransferRow>;
+        stops<'a>(scope: &'a Scope, filter: &'a StopFilter) -> Vec<StopRow>;
+        escalations<'a>(scope: &'a Scope, filter: &'a EscalationFilter) -> Vec<EscalationRow>;
         labs() -> Vec<LabRow>;
         platforms() -> Vec<PlatformRow>;
         keys() -> Vec<KeyRow>;
-        remembered(scope: &'a str, key: &'a str) -> Option<Remembered>;
-        odds(lab: &'a LabId, elapsed_us: i64) -> OddsRow;
+        remembered<'a>(scope: &'a str, key: &'a str) -> Option<Remembered>;
+        odds<'a>(lab: &'a LabId, elapsed_us: i64) -> OddsRow;
         due(now: Timestamp) -> Due;
         gauges(now: Timestamp) -> Gauges;
         ping() -> ();

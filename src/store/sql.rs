@@ -48,15 +48,15 @@ impl Dialect {
                     out.push_str("jsonb_array_elements($1::text::jsonb) with ordinality as r(value, key)");
                 }
                 ("lock" | "share" | "skip", Self::Sqlite) => {}
-                ("lock", Self::Postgres) => out.push_str(&format!("for update of {alias}")),
-                ("share", Self::Postgres) => out.push_str(&format!("for share of {alias}")),
-                ("skip", Self::Postgres) => out.push_str(&format!("for update of {alias} skip locked")),
+                ("lock", Self::Postgres) => out.extend(["for update of ", alias]),
+                ("share", Self::Postgres) => out.extend(["for share of ", alias]),
+                ("skip", Self::Postgres) => out.extend(["for update of ", alias, " skip locked"]),
                 ("lock_log", Self::Sqlite) => out.push_str("select 1"),
                 ("lock_log", Self::Postgres) => out.push_str("lock table events in share row exclusive mode"),
                 ("batch", _) => out.push_str(BATCH),
                 ("transfer", _) => out.push_str(TRANSFER),
                 ("stop", _) => out.push_str(STOP),
-                ("order", _) => out.push_str(&format!("{ORDER}, {BATCH}, {TRANSFER}, {STOP}")),
+                ("order", _) => out.extend([ORDER, ", ", BATCH, ", ", TRANSFER, ", ", STOP]),
                 ("order_joins", _) => out.push_str(ORDER_JOINS),
                 _ => out.push_str(hole),
             }

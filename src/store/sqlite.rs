@@ -160,16 +160,16 @@ impl super::batch::Engine for Sqlite {
 
     async fn apply(&self, writes: &[Write]) -> Result<Vec<Written>> {
         let mut slot = self.writer.lock().await;
-        let writer = slot.as_mut().ok_or_else(|| Error::Unavailable("the store is closed".to_owned()))?;
-        writer.run("begin immediate", &[]).await?;
-        let done = match verbs::apply(writer, writes).await {
-            Ok(written) => writer.run("commit", &[]).await.map(|_| written),
+        let connection = slot.as_mut().ok_or_else(|| Error::Unavailable("the store is closed".to_owned()))?;
+        connection.run("begin immediate", &[]).await?;
+        let done = match verbs::apply(connection, writes).await {
+            Ok(written) => connection.run("commit", &[]).await.map(|_| written),
             Err(error) => Err(error),
         };
         if done.is_err() {
             // Also after a commit that failed, which may leave the transaction open. If even this fails,
             // because nothing is open any more, there is nothing to take back.
-            let _ = writer.run("rollback", &[]).await;
+            let _ = connection.run("rollback", &[]).await;
         }
         done
     }
@@ -180,10 +180,10 @@ impl super::batch::Engine for Sqlite {
 
     async fn durability(&self) -> Result<Vec<(&'static str, String)>> {
         let mut slot = self.writer.lock().await;
-        let writer = slot.as_mut().ok_or_else(|| Error::Unavailable("the store is closed".to_owned()))?;
+        let connection = slot.as_mut().ok_or_else(|| Error::Unavailable("the store is closed".to_owned()))?;
         let mut found = Vec::new();
         for (name, sql) in [("journal_mode", "pragma journal_mode"), ("synchronous", "pragma synchronous")] {
-            for mut row in writer.fetch(sql, &[]).await? {
+            for mut row in connection.fetch(sql, &[]).await? {
                 found.push((name, row.shown()?));
             }
         }

@@ -29,9 +29,8 @@ fn allowed(kind: &ChangeKind, facts: &OrderFacts) -> bool {
         || (state == OrderState::Closed && facts.transfer.is_none());
     match kind {
         ChangeKind::Pay => matches!(state, AwaitingPayment | OnHold | InReview),
-        ChangeKind::Hold | ChangeKind::Review => in_house,
+        ChangeKind::Hold | ChangeKind::Review | ChangeKind::Document(_) => in_house,
         ChangeKind::Release => matches!(state, OnHold | InReview | AwaitingPayment),
-        ChangeKind::Document(_) => in_house,
         ChangeKind::Reinstate => {
             state == Stopped
                 && facts.transfer.is_none()

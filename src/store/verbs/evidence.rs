@@ -37,11 +37,9 @@ pub(super) async fn report<S: Session>(s: &mut S, trail: &mut Trail, item: &Repo
         // It was claimed between the look and the lock.
         transfer = lock_transfer(s, id).await?;
     }
-    // What once was on its way can be with the lab, even if that was taken to be disproven.
-    let handed = transfer
-        .as_ref()
-        .is_some_and(|t| t.facts.attempts > 0 || t.facts.phase == TransferPhase::WithAPerson);
-    let news = transfer.as_ref().is_some_and(|t| handed && t.facts.phase != TransferPhase::AtLab);
+    // What once was meant to leave can be with the lab, even if that was taken to be disproven.
+    let handed = transfer.is_some();
+    let news = transfer.as_ref().is_some_and(|t| t.facts.phase != TransferPhase::AtLab);
     let stopped = standing.stop == Some(StopState::Stopped);
     if item.stage <= standing.stage && !news && (handed || item.stage > Stage::Received) {
         return reported(Reported::Unchanged);

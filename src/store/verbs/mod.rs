@@ -7,6 +7,7 @@ mod batch;
 mod change;
 mod claim;
 mod evidence;
+mod forward;
 pub(super) mod read;
 mod registry;
 mod rows;
@@ -195,7 +196,7 @@ pub(super) async fn apply<S: Session>(s: &mut S, writes: &[Write]) -> Result<Vec
     let claims: Vec<_> = each!(Claim).map(|(at, item)| (at, &**item)).collect();
     claim::claim(s, &mut trail, &claims, &mut out).await?;
     one_by_one! {
-        ClaimStops => stop::claim;
+        ClaimStops => forward::claim;
         PutLab => registry::put_lab;
         SetLab => registry::set_lab;
         PutPlatform => registry::put_platform;

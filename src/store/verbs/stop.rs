@@ -11,17 +11,14 @@ use serde_json::{Value, json};
 use super::rows::{self, Locked};
 use super::settle::{Moving, move_transfers};
 use super::{About, Trail, ids, rows_fetch, rows_run_all};
-use crate::domain::batch::{TransferFacts, TransferPhase, absence, settle as settle_transfer};
+use crate::domain::batch::{TransferFacts, absence, settle as settle_transfer};
 use crate::domain::event::Actor;
 use crate::domain::ids::{EscalationId, OrderId};
 use crate::domain::lab::{Answer, Profile};
 use crate::domain::order::{Held, Stage};
 use crate::domain::stop::{self, Evidence, StopFacts, StopState};
 use crate::store::session::Session;
-use crate::store::sql::TRANSFER_COLUMNS;
-use crate::store::types::{
-    ClaimStops, OrderRef, Scope, SettleStop, StopAsk, StopDue, StopOutcome, StopSettled, Written,
-};
+use crate::store::types::{OrderRef, Scope, SettleStop, StopAsk, StopOutcome, StopSettled, Written};
 use crate::store::{Error, Result};
 
 /// An order's standing, read under its lock.
@@ -263,106 +260,6 @@ pub(super) fn stop_row(facts: &StopFacts, was: StopState) -> Value {
         "decided_at": facts.decided_at.map(micros), "next_at": micros(facts.next_at), "attempts": facts.attempts,
         "delivered_at": facts.delivered_at.map(micros), "handed_at": facts.handed_at.map(micros), "answer": facts.answer,
     })
-}
-
-/// Takes stops of a lab to forward; those whose order never left, or whose time is over, end here.
-pub(super) async fn claim<S: Session>(s: &mut S, trail: &mut Trail, item: &ClaimStops) -> Result<Written> {
-    let rows =
-        s.fetch(s.sql().claim_stops, &[item.lab.as_str().into(), item.now.into(), item.limit.into()]).await?;
-    let mut escalations = item.escalations.iter();
-    let mut due = Vec::with_capacity(rows.len());
-    let mut stops = Vec::new();
-    let mut standings = Vec::new();
-    for row in rows {
-        let mut row = row.of("stops");
-        let mut facts = rows::stop(&mut row)?;
-        let stage = row.coded(Stage::from_code)?;
-        let _version = row.int()?;
-        let head = row.text()?;
-        let transfer = if row.absent(TRANSFER_COLUMNS) { None } else { Some(rows::transfer(&mut row)?) };
-        let over = item.now >= facts.deadline_at;
-        let (state, evidence) = stop::grant(transfer.as_ref(), stage, &item.profile);
-        let phase = transfer.as_ref().map(|transfer| transfer.phase);
-        let (state, evidence) = match state {
-            StopState::Pending if over => (StopState::WithAPerson, Some(Evidence::NoAnswer)),
-            _ => (state, evidence),
-        };
-        facts.handed_at = facts.handed_at.or(transfer.as_ref().and_then(|transfer| transfer.handed_at));
-        if state == StopState::Pending {
-            let Some(transfer) = transfer else { continue };
-            let asks = phase == Some(TransferPhase::AtLab)
-                || (phase == Some(TransferPhase::Unknown)
-                    && item.profile.stops == crate::domain::lab::TakesStops::Yes);
-            if !asks {
-                // Its order is on the wire, or the lab cannot be asked: the transfer's end decides, and wakes it.
-                // Looked at again all the same, because that end may commit unseen beside this.
-                facts.next_at = item.lease_until.min(facts.deadline_at);
-                stops.push(stop_row(&facts, StopState::Pending));
-                due.push(StopDue::Waits(facts.id));
-                continue;
-            }
-            if let Some(until) = item.not_before {
-                facts.next_at = until.min(facts.deadline_at);
-                stops.push(stop_row(&facts, StopState::Pending));
-                due.push(StopDue::Waits(facts.id));
-                continue;
-            }
-            if facts.delivered_at.is_some() {
-                facts.next_at = facts.deadline_at;
-                stops.push(stop_row(&facts, StopState::Pending));
-                due.push(StopDue::Waits(facts.id));
-                continue;
-            }
-            facts.attempts += 1;
-            facts.next_at = item.lease_until.min(facts.deadline_at);
-            let new = trail.add(
-                &head,
-                item.now,
-                (facts.order.as_str(), item.lab.as_str()),
-                "stop.forwarded",
-                &Actor::gateway(),
-                &json!({"stop": facts.id, "attempt": facts.attempts, "fence": transfer.fence}),
-            );
-            standings.push(
-                json!({"id": facts.order, "stop": StopState::Pending.code(), "head": new, "was": head}),
-            );
-            stops.push(stop_row(&facts, StopState::Pending));
-            due.push(StopDue::Ask { stop: facts, transfer: transfer.id, fence: transfer.fence });
-            continue;
-        }
-        let decided = Decided { state, evidence, answer: None, at: item.now, actor: &Actor::gateway() };
-        let cause = if evidence == Some(Evidence::NoAnswer) {
-            "no answer to the stop came before its deadline"
-        } else if evidence == Some(Evidence::NoChannel) {
-            "the lab has the order and no channel for stops: somebody must ask it"
-        } else {
-            "a stop waits while a person finds out whether the lab has the order"
-        };
-        if state == StopState::WithAPerson {
-            // No id is left to call a person with: the next round does.
-            let Some(id) = escalations.next() else { continue };
-            let about = About {
-                subject: facts.id.as_str(),
-                order: Some(facts.order.as_str()),
-                lab: item.lab.as_str(),
-            };
-            trail.escalate(
-                id,
-                "stop",
-                &about,
-                cause,
-                item.now,
-                crate::domain::batch::later(item.now, item.profile.answers_within.0),
-            );
-        }
-        let (row, standing) = decided.apply(trail, &mut facts, item.lab.as_str(), &head);
-        stops.push(row);
-        standings.push(standing);
-        due.push(StopDue::Decided(facts));
-    }
-    rows_run_all(s, s.sql().stop_update, &stops, "stops").await?;
-    rows_run_all(s, s.sql().standing_stop, &standings, "standings").await?;
-    Ok(Written::StopsClaimed(due))
 }
 
 /// A stop that becomes final.

@@ -1,4 +1,5 @@
 //! What several rooms of the tests share.
 
+pub(crate) mod lab;
 pub(crate) mod postgres;
 pub(crate) mod world;

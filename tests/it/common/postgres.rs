@@ -122,7 +122,7 @@ async fn start() -> Cluster {
         .unwrap();
     let cluster = Cluster { folder, _keeper: Mutex::new(keeper) };
 
-    let until = HostClock.now() + Duration::from_secs(60);
+    let until = HostClock.now() + Duration::from_mins(1);
     let mut admin = loop {
         match connect(&cluster.url("postgres")).await {
             Ok(connection) => break connection,

@@ -71,15 +71,12 @@ impl Model {
             .batches
             .iter()
             .find(|(_, batch)| batch.lab == joining.lab && batch.closes == joining.closes_at);
-        match known {
-            Some((id, batch)) => (batch.phase == BatchPhase::Open).then(|| id.clone()),
-            None => {
-                let (lab, closes) = (joining.lab.clone(), joining.closes_at);
-                let batch = Batch { lab, closes, phase: BatchPhase::Open };
-                self.batches.insert(joining.batch.clone(), batch);
-                Some(joining.batch.clone())
-            }
+        if let Some((id, batch)) = known {
+            return (batch.phase == BatchPhase::Open).then(|| id.clone());
         }
+        let (lab, closes) = (joining.lab.clone(), joining.closes_at);
+        self.batches.insert(joining.batch.clone(), Batch { lab, closes, phase: BatchPhase::Open });
+        Some(joining.batch.clone())
     }
 
     pub(super) fn admit(&mut self, id: &OrderId, reference: &str, joining: &Joining) -> String {
@@ -158,7 +155,9 @@ impl Model {
             .collect();
         due.sort_by_key(|(id, batch)| (batch.closes, (*id).clone()));
         due.truncate(limit);
-        due.iter_mut().for_each(|(_, batch)| batch.phase = BatchPhase::Closed);
+        for (_, batch) in &mut due {
+            batch.phase = BatchPhase::Closed;
+        }
         due.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>().join(" ")
     }
 

@@ -25,7 +25,7 @@ use crate::common::world::{
 on_both!(the_store_does_what_the_model_does);
 
 const SEEDS: u64 = 8;
-const STEPS: usize = 160;
+const STEPS: usize = 200;
 
 struct Dice(SeededRandom);
 
@@ -335,7 +335,7 @@ async fn the_store_does_what_the_model_does(world: World) {
     for seed in 0..SEEDS {
         transfers += play(&world.another().await, seed).await;
     }
-    assert!(transfers > 60, "too little happened: {transfers} transfers");
+    assert!(transfers > 50, "too little happened: {transfers} transfers");
 }
 
 /// Plays one sequence, and says how many transfers it came to.
@@ -345,7 +345,7 @@ async fn play(world: &World, seed: u64) -> usize {
         Profile { orders_per_call: 3, ..able() },
         forgetful(),
         deaf(),
-        Profile { attempts_max: 3, orders_per_call: 2, lookup: seed % 2 == 0, ..able() },
+        Profile { attempts_max: 3, orders_per_call: 2, lookup: seed.is_multiple_of(2), ..able() },
         Profile { stops: stoppress::domain::lab::TakesStops::FinalOnReceipt, ..keeps(900) },
     ];
     let mut model = Model::default();
@@ -366,7 +366,9 @@ async fn play(world: &World, seed: u64) -> usize {
         let written = world.write(write).await;
         assert_eq!(say(&written), said, "{when}");
         if let Written::Claimed(claimed) = &written {
-            claimed.iter().for_each(|claimed| play.watch.claimed(claimed));
+            for claimed in claimed {
+                play.watch.claimed(claimed);
+            }
         }
         play.compare(&when).await;
     }

@@ -68,7 +68,10 @@ async fn orders_are_filtered(world: World) {
     let any = OrderFilter::default;
     assert_eq!(list(OrderFilter { lab: Some(nova.id.clone()), ..any() }).await, std::slice::from_ref(&two));
     assert_eq!(list(OrderFilter { batch: Some(batch), ..any() }).await, [three.clone(), one.clone()]);
-    assert_eq!(list(OrderFilter { state: Some(OrderState::Stopped), ..any() }).await, [three.clone()]);
+    assert_eq!(
+        list(OrderFilter { state: Some(OrderState::Stopped), ..any() }).await,
+        std::slice::from_ref(&three)
+    );
     assert_eq!(list(OrderFilter { state: Some(OrderState::InBatch), ..any() }).await, [two, one]);
     assert!(list(OrderFilter { state: Some(OrderState::Shipped), ..any() }).await.is_empty());
     let region = serde_json::from_str("\"us\"").unwrap();

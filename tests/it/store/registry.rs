@@ -93,8 +93,7 @@ async fn keys_end(world: World) {
         revoked_at: None,
     };
     let revoke = |id: &str| Write::RevokeKey { id: id.to_owned(), at: at(5), actor: ops() };
-    let mut other = key.clone();
-    other.id = "k2".to_owned();
+    let other = KeyRow { id: "k2".to_owned(), ..key.clone() };
     let writes = vec![
         Write::PutKey(Box::new(key.clone()), ops()),
         Write::PutKey(Box::new(other), ops()),

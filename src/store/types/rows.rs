@@ -1,0 +1,237 @@
+//! Filters, and rows as they are stored.
+
+use jiff::Timestamp;
+
+use crate::domain::batch::{BatchFacts, BatchPhase, TransferFacts};
+use crate::domain::ids::{BatchId, EscalationId, LabId, OrderId, PlatformId, RegionId, StopId};
+use crate::domain::order::OrderState;
+use crate::domain::stop::StopState;
+
+/// A lab as stored.
+#[derive(Debug, Clone)]
+pub struct LabRow {
+    /// Its id.
+    pub id: LabId,
+    /// Its definition as JSON.
+    pub spec: String,
+    /// Its version.
+    pub version: i64,
+    /// Since when it is paused, and why.
+    pub paused: Option<(Timestamp, String)>,
+    /// When it was changed.
+    pub updated_at: Timestamp,
+}
+
+/// A platform as stored.
+#[derive(Debug, Clone)]
+pub struct PlatformRow {
+    /// Its id.
+    pub id: PlatformId,
+    /// Its definition as JSON.
+    pub spec: String,
+    /// Its version.
+    pub version: i64,
+}
+
+/// A key as stored: never the secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRow {
+    /// Its id, the public part of the key.
+    pub id: String,
+    /// `ops`, `platform` or `lab`.
+    pub scope: String,
+    /// The platform or lab; empty for ops.
+    pub owner: String,
+    /// What it is for.
+    pub name: String,
+    /// SHA-256 of the secret, hex.
+    pub hash: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// A remembered answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remembered {
+    /// Whose key: caller and route.
+    pub scope: String,
+    /// The key.
+    pub key: String,
+    /// SHA-256 of the request, hex.
+    pub fingerprint: String,
+    /// The status of the answer.
+    pub status: i64,
+    /// The body of the answer.
+    pub body: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Which orders to list.
+#[derive(Debug, Clone, Default)]
+pub struct OrderFilter {
+    /// Of this lab.
+    pub lab: Option<LabId>,
+    /// Of this region.
+    pub region: Option<RegionId>,
+    /// Of this batch.
+    pub batch: Option<BatchId>,
+    /// In this state.
+    pub state: Option<OrderState>,
+    /// Older than this one.
+    pub before: Option<OrderId>,
+    /// At most so many.
+    pub limit: i64,
+}
+
+/// Which batches to list.
+#[derive(Debug, Clone, Default)]
+pub struct BatchFilter {
+    /// This one.
+    pub id: Option<BatchId>,
+    /// Of this lab.
+    pub lab: Option<LabId>,
+    /// In this phase.
+    pub phase: Option<BatchPhase>,
+    /// With an id below this one.
+    pub before: Option<BatchId>,
+    /// At most so many.
+    pub limit: i64,
+}
+
+/// A batch with its numbers.
+#[derive(Debug, Clone)]
+pub struct BatchRow {
+    /// The batch.
+    pub batch: BatchFacts,
+    /// Orders that joined and did not leave.
+    pub orders: i64,
+    /// Of these, stopped.
+    pub stopped: i64,
+    /// Of these, in no transfer yet and alive.
+    pub waiting: i64,
+}
+
+/// A transfer with its key.
+#[derive(Debug, Clone)]
+pub struct TransferRow {
+    /// The transfer.
+    pub transfer: TransferFacts,
+    /// The idempotency key.
+    pub key: String,
+    /// The hash of the bytes.
+    pub sha256: String,
+    /// How many orders its manifest has.
+    pub orders: usize,
+}
+
+/// Which stops to list.
+#[derive(Debug, Clone, Default)]
+pub struct StopFilter {
+    /// This one.
+    pub id: Option<StopId>,
+    /// In this state.
+    pub state: Option<StopState>,
+    /// Older than this one.
+    pub before: Option<StopId>,
+    /// At most so many.
+    pub limit: i64,
+}
+
+/// Which escalations to list.
+#[derive(Debug, Clone, Default)]
+pub struct EscalationFilter {
+    /// This one.
+    pub id: Option<EscalationId>,
+    /// Only open, or only resolved ones.
+    pub open: Option<bool>,
+    /// Older than this one.
+    pub before: Option<EscalationId>,
+    /// At most so many.
+    pub limit: i64,
+}
+
+/// An escalation.
+#[derive(Debug, Clone)]
+pub struct EscalationRow {
+    /// Its id.
+    pub id: EscalationId,
+    /// `stop`, `transfer`, `shipped_anyway`, `contradiction`.
+    pub kind: String,
+    /// The stop or transfer.
+    pub subject: String,
+    /// The order, if it is about one.
+    pub order: Option<OrderId>,
+    /// The lab.
+    pub lab: LabId,
+    /// What happened.
+    pub cause: String,
+    /// When.
+    pub opened_at: Timestamp,
+    /// When a person should have decided.
+    pub due_at: Timestamp,
+    /// When it was decided.
+    pub resolved_at: Option<Timestamp>,
+    /// How.
+    pub decision: Option<String>,
+    /// Why.
+    pub reason: Option<String>,
+    /// By whom.
+    pub resolved_by: Option<String>,
+}
+
+/// How comparable stops ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OddsRow {
+    /// How many were asked.
+    pub asked: i64,
+    /// How many of them the lab removed.
+    pub stopped: i64,
+}
+
+/// What is due.
+#[derive(Debug, Clone, Default)]
+pub struct Due {
+    /// The next cutoff of an open batch.
+    pub close_at: Option<Timestamp>,
+    /// Labs with orders to hand over or transfers to resolve now.
+    pub labs: Vec<LabId>,
+    /// When the next transfer that waits is due.
+    pub transfer_at: Option<Timestamp>,
+    /// When the next lease ends.
+    pub lease_at: Option<Timestamp>,
+    /// Labs with stops to forward or to give to a person now.
+    pub stop_labs: Vec<LabId>,
+    /// When the next stop that waits is due.
+    pub stop_at: Option<Timestamp>,
+}
+
+/// Numbers for metrics.
+#[derive(Debug, Clone, Default)]
+pub struct Gauges {
+    /// Orders in open batches, by lab.
+    pub waiting: Vec<(String, i64)>,
+    /// Transfers by phase.
+    pub transfers: Vec<(i64, i64)>,
+    /// Stops by state.
+    pub stops: Vec<(i64, i64)>,
+    /// Pending stops beyond their deadline. The allowed value is 0.
+    pub stops_overdue: i64,
+    /// Open escalations.
+    pub escalations: i64,
+}
+
+/// What a check of the event log found.
+#[derive(Debug, Clone, Default)]
+pub struct Verified {
+    /// Events read.
+    pub events: i64,
+    /// Checkpoints compared.
+    pub checkpoints: i64,
+    /// The first breaks, in words.
+    pub breaks: Vec<String>,
+}
