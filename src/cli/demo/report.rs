@@ -427,7 +427,7 @@ impl Report {
             plural(self.checkpoints as usize, "checkpoint", "checkpoints"),
         )?;
         for (what, times) in &found.remarks {
-            writeln!(out, "       {times} {what}")?;
+            writeln!(out, "       {what}: {times}")?;
         }
         Ok(())
     }
