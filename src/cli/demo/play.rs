@@ -231,7 +231,11 @@ impl<'a> Play<'a> {
                 let known = self.book.by_reference.get(&(shop, cancel.reference.clone())).copied();
                 match (both, known) {
                     (Ok((_, reply)), None) if reply.status == 404 => self.book.unknown += 1,
-                    (Ok((verdict, reply)), Some(nth)) => self.stopped(nth, verdict.as_ref(), &reply),
+                    (Ok((verdict, reply)), Some(nth)) => {
+                        // The clock stood still since it was asked, unless it was a race.
+                        let race = if cancel.racing { TICK } else { SignedDuration::ZERO };
+                        self.stopped(nth, later(self.house.now(), -race), verdict.as_ref(), &reply);
+                    }
                     (Ok((_, reply)), None) => {
                         let text = format!(
                             "a stop of {}, which nobody submitted: {}",
@@ -300,7 +304,7 @@ impl<'a> Play<'a> {
         self.book.watching += 1;
     }
 
-    fn stopped(&mut self, nth: usize, verdict: Option<&Reply>, reply: &Reply) {
+    fn stopped(&mut self, nth: usize, sent: Timestamp, verdict: Option<&Reply>, reply: &Reply) {
         let at = self.house.now();
         let verdict = verdict.map(|verdict| verdict.read::<Verdict>("GET verdict")).transpose();
         match (verdict, reply.read::<StopAnswer>("POST stop")) {
@@ -311,6 +315,14 @@ impl<'a> Play<'a> {
                 }
                 if account.told.is_empty() {
                     self.book.asked += 1;
+                    let stamped = answer.stop.asked_at;
+                    if stamped < sent || stamped > at {
+                        let text = format!(
+                            "{}: asked at {sent}, and taken as asked at {stamped}",
+                            account.reference
+                        );
+                        self.book.odd.push(text);
+                    }
                 }
                 self.told(nth, at, &answer);
             }
