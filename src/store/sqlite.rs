@@ -192,7 +192,7 @@ impl super::batch::Engine for Sqlite {
 
     async fn close(&self) {
         self.readers.close().await;
-        if let Some(mut writer) = self.writer.lock().await.take() {
+        if let Some(writer) = self.writer.lock().await.take() {
             // No `pragma optimize`: statistics of a young database make the planner scan a grown one. The
             // plans without any are those that the tests check.
             let _ = writer.close().await;
