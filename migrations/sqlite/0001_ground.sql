@@ -53,7 +53,8 @@ create table batches (
 -- One batch a window: whoever comes second joins it.
 create unique index batches_window on batches (lab, region, window_at) where direct = 0;
 create index batches_open on batches (closes_at) where phase = 0;
-create index batches_closed on batches (lab, closes_at) where phase = 1;
+-- With the id, and so unique: a claim takes the first few in this order without sorting all that wait.
+create unique index batches_closed on batches (lab, closes_at, id) where phase = 1;
 create index batches_open_of_lab on batches (lab, closes_at) where phase = 0;
 create index batches_of_lab on batches (lab, id);
 

@@ -84,8 +84,21 @@ async fn scans_of_sqlite(world: &World) -> Vec<String> {
             continue;
         }
         let sql = AssertSqlSafe(format!("explain query plan {sql}"));
+        let mut looped = BTreeSet::new();
         for row in sqlx::query(sql).fetch_all(&mut other).await.unwrap() {
             let step: String = row.get("detail");
+            // The set of rows comes first: as an inner loop its JSON is read again for every outer row.
+            let within: i64 = row.get("parent");
+            if step.starts_with("SCAN r ") && looped.contains(&within) {
+                found.push(format!("{name}: {step} as an inner loop"));
+            }
+            if step.starts_with("SCAN ") || step.starts_with("SEARCH ") {
+                looped.insert(within);
+            }
+            // A claim of a few out of many that wait must not sort them all.
+            if name == "claim_fresh" && step.contains("TEMP B-TREE") {
+                found.push(format!("{name}: {step}"));
+            }
             // `SCAN b USING INDEX batches_open` walks a partial index in its order: that is its use.
             let walks =
                 step.starts_with("SCAN") && !step.contains("INDEX") && !step.contains("VIRTUAL TABLE");
