@@ -30,6 +30,8 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an unused connection is kept. Shorter than the keep-alive of common servers (5 s and
 /// more), so that an upload is not written into a connection that its server is closing.
 const IDLE: Duration = Duration::from_secs(4);
+/// Idle connections that are kept for one host: as many as a lab may have calls under way.
+const IDLE_MAX: usize = 256;
 
 /// Installs the TLS provider for this process; more calls do nothing.
 pub fn install_tls() {
@@ -234,7 +236,7 @@ fn build(guard: &Guard, reach: Reach, pem: &[u8], connect: Duration) -> Result<r
         .referer(false)
         .connect_timeout(connect)
         .pool_idle_timeout(IDLE)
-        .pool_max_idle_per_host(8)
+        .pool_max_idle_per_host(IDLE_MAX)
         .tcp_nodelay(true)
         .tls_certs_merge(roots)
         .dns_resolver(Arc::new(Checked { guard: guard.clone(), reach }))
