@@ -241,21 +241,21 @@ fn spawn_loops(
     let fresh = surface.clone();
     let token = end.clone();
     vec![
-        tokio::spawn(work::run(
+        tokio::spawn(work::supervise(
             work::close::Close(bench.clone()),
             Arc::clone(clock),
             Arc::clone(bells),
             poll,
             end.clone(),
         )),
-        tokio::spawn(work::run(
+        tokio::spawn(work::supervise(
             work::transfer::Transfer(bench.clone()),
             Arc::clone(clock),
             Arc::clone(bells),
             poll,
             end.clone(),
         )),
-        tokio::spawn(work::run(
+        tokio::spawn(work::supervise(
             work::stop::Forward(bench.clone()),
             Arc::clone(clock),
             Arc::clone(bells),

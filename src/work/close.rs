@@ -11,7 +11,7 @@ pub const NAME: &str = "close";
 const SET_MAX: i64 = 64;
 
 /// The loop that closes.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Close(pub Bench);
 
 impl Step for Close {

@@ -152,6 +152,30 @@ impl Bells {
 /// How long a loop waits after a store that failed.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
 
+/// Runs a loop, and starts it again if it panics: a gateway that serves while nothing closes would break
+/// its promise in silence.
+pub async fn supervise<S: Step + Clone + 'static>(
+    step: S,
+    clock: Arc<dyn Clock>,
+    bells: Arc<Bells>,
+    poll: SignedDuration,
+    end: CancellationToken,
+) {
+    loop {
+        let task = tokio::spawn(run(step.clone(), Arc::clone(&clock), Arc::clone(&bells), poll, end.clone()));
+        let Err(error) = task.await else { return };
+        let name = step.name();
+        tracing::error!(loop_name = name, %error, "a loop ended by a mistake of ours; it starts again");
+        metrics::counter!("stoppress_loop_failures_total", "loop" => name).increment(1);
+        let again = later(clock.now(), SignedDuration::from_secs(1));
+        bells.with(|desk| desk.waits.insert(name, Some(again)));
+        tokio::select! {
+            () = clock.sleep_until(again) => {}
+            () = end.cancelled() => return,
+        }
+    }
+}
+
 /// Runs a loop until it is told to stop: ticks, then sleeps until the instant that the tick gave, but not
 /// longer than `poll` (other replicas' work is found so), or until it is nudged.
 pub async fn run<S: Step>(

@@ -22,7 +22,7 @@ const LEASE: SignedDuration = SignedDuration::from_secs(45);
 const CLAIM_MAX: usize = 64;
 
 /// The loop that forwards stops.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Forward(pub Bench);
 
 impl Step for Forward {

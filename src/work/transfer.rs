@@ -32,7 +32,7 @@ const AHEAD: usize = 8;
 const TAKE_OVER_MAX: i64 = 500;
 
 /// The loop that hands over.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Transfer(pub Bench);
 
 impl Step for Transfer {

@@ -31,5 +31,6 @@ mod readme;
 mod rig;
 mod samples;
 mod store;
+mod supervise;
 mod tidy;
 mod zones;
