@@ -106,7 +106,7 @@ pub struct ServeConfig {
     pub connections_max: u32,
     /// How long a request head may take.
     pub header_within: Lasting,
-    /// How long a connection may do nothing.
+    /// Not in force yet: an idle HTTP/1.1 connection ends after `header_within`.
     pub idle_within: Lasting,
     /// How long the end waits for what is under way.
     pub drain_within: Lasting,
