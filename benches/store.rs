@@ -81,7 +81,7 @@ async fn admit(store: &Arc<dyn Store>) -> f64 {
         let store = Arc::clone(store);
         tokio::spawn(async move {
             for nth in (caller..ORDERS).step_by(CALLERS) {
-                let written = one(&*store, Write::Admit(Box::new(admission(nth)))).await.unwrap();
+                let written = one(&*store, Write::Admit(Arc::new(admission(nth)))).await.unwrap();
                 assert!(matches!(written, Written::Admitted(Admitted::New { .. })));
             }
         })

@@ -74,17 +74,24 @@ pub(super) struct Grouped<E> {
 impl<E: Engine> Grouped<E> {
     /// Puts group commit in front of an engine, with so many transactions side by side: 1 for SQLite, a few
     /// for PostgreSQL. Must be called within a runtime.
-    #[must_use]
-    pub(super) fn new(engine: E, lanes: usize) -> Self {
+    ///
+    /// Each lane has a thread of its own: a transaction takes a dozen turns with its connection, and as a
+    /// task among others it would wait for a worker at each of them, behind every request that is ready.
+    pub(super) fn new(engine: E, lanes: usize) -> Result<Self> {
         let engine = Arc::new(engine);
         let lanes = (0..lanes.max(1))
             .map(|_| {
                 let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-                tokio::spawn(lane(Arc::clone(&engine), receiver));
-                sender
+                let work = lane(Arc::clone(&engine), receiver);
+                let runtime = tokio::runtime::Handle::current();
+                std::thread::Builder::new()
+                    .name("store-lane".to_owned())
+                    .spawn(move || runtime.block_on(work))
+                    .map_err(|error| Error::Open(format!("cannot start a thread for the store: {error}")))?;
+                Ok(sender)
             })
-            .collect();
-        Self { engine, lanes, turn: AtomicUsize::new(0), gate: Arc::default() }
+            .collect::<Result<_>>()?;
+        Ok(Self { engine, lanes, turn: AtomicUsize::new(0), gate: Arc::default() })
     }
 
     async fn queue(&self, writes: Vec<Write>) -> Result<Vec<Written>> {

@@ -150,10 +150,10 @@ pub async fn one(store: &dyn Store, write: Write) -> Result<Written> {
 pub async fn open(url: &str, now: Timestamp) -> Result<Arc<dyn Store>> {
     if let Some(file) = inspect::file_of(url) {
         let engine = sqlite::Sqlite::open(file, now).await?;
-        Ok(Arc::new(batch::Grouped::new(engine, 1)))
+        Ok(Arc::new(batch::Grouped::new(engine, 1)?))
     } else {
         let engine = postgres::Postgres::open(url).await?;
-        Ok(Arc::new(batch::Grouped::new(engine, 4)))
+        Ok(Arc::new(batch::Grouped::new(engine, 4)?))
     }
 }
 

@@ -4,6 +4,7 @@
 use std::future::Future;
 
 use jiff::Timestamp;
+use serde::de::{Deserialize, Deserializer, Visitor};
 
 use super::sql::Statements;
 use super::{Error, Result};
@@ -50,6 +51,34 @@ pub(super) enum Cell {
     Text(String),
     /// Nothing.
     Null,
+}
+
+impl<'de> Deserialize<'de> for Cell {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Visit;
+        impl Visitor<'_> for Visit {
+            type Value = Cell;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a whole number, a text or null")
+            }
+            fn visit_i64<E>(self, number: i64) -> std::result::Result<Cell, E> {
+                Ok(Cell::Int(number))
+            }
+            fn visit_u64<E: serde::de::Error>(self, number: u64) -> std::result::Result<Cell, E> {
+                i64::try_from(number).map(Cell::Int).map_err(E::custom)
+            }
+            fn visit_str<E>(self, text: &str) -> std::result::Result<Cell, E> {
+                Ok(Cell::Text(text.to_owned()))
+            }
+            fn visit_string<E>(self, text: String) -> std::result::Result<Cell, E> {
+                Ok(Cell::Text(text))
+            }
+            fn visit_unit<E>(self) -> std::result::Result<Cell, E> {
+                Ok(Cell::Null)
+            }
+        }
+        deserializer.deserialize_any(Visit)
+    }
 }
 
 /// A row, read from left to right: the order of a statement's columns is the order of the reads.

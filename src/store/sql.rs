@@ -1,12 +1,17 @@
 //! Every statement, once.
 //!
-//! The text is the same on both engines but for two holes. **Rows**: `{rows}` is the set of rows in the
+//! The text is the same on both engines but for three holes. **Rows**: `{rows}` is the set of rows in the
 //! JSON array `$1`, with `r.key` (their order) and `r.value`. **Locks**: `{lock t}`, `{share t}` and
 //! `{skip t}` lock the rows of alias `t` on PostgreSQL, where transactions run side by side; on SQLite
-//! there is one writer and nothing to lock. `{batch}`, `{transfer}`, `{stop}`, `{order}` are lists of
-//! columns, read by `verbs::rows` in the same order.
+//! there is one writer and nothing to lock. **Gathered columns**: what is between `{[}` and `{]}` comes as
+//! rows from PostgreSQL and as one JSON array of arrays from SQLite, where every row that is fetched costs
+//! two turns between threads; the session makes rows of it. `{batch}`, `{transfer}`, `{stop}`, `{order}`
+//! are lists of columns, read by `verbs::rows` in the same order.
 
 use std::sync::LazyLock;
+
+/// The name of the column that holds gathered rows.
+pub(super) const GATHERED: &str = "gathered";
 
 /// What differs between the engines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,10 +48,14 @@ impl Dialect {
             let (hole, after) = after.split_once('}').unwrap_or((after, ""));
             let (word, alias) = hole.split_once(' ').unwrap_or((hole, ""));
             match (word, self) {
-                ("rows", Self::Sqlite) => out.push_str("json_each($1) as r"),
+                // `jsonb_each`: each value comes parsed; as text it would be parsed again for every column.
+                ("rows", Self::Sqlite) => out.push_str("jsonb_each($1) as r"),
                 ("rows", Self::Postgres) => {
                     out.push_str("jsonb_array_elements($1::text::jsonb) with ordinality as r(value, key)");
                 }
+                ("[", Self::Sqlite) => out.push_str("json_group_array(json_array("),
+                ("]", Self::Sqlite) => out.extend([")) as ", GATHERED]),
+                ("[" | "]", Self::Postgres) => {}
                 ("lock" | "share" | "skip", Self::Sqlite) => {}
                 ("lock", Self::Postgres) => out.extend(["for update of ", alias]),
                 ("share", Self::Postgres) => out.extend(["for share of ", alias]),
@@ -155,7 +164,7 @@ statements! {
 
     // ---- admission -----------------------------------------------------------------------------
     /// Finds the batches of windows, and keeps them from closing until the commit.
-    batch_of_windows = "select {batch}, b.head
+    batch_of_windows = "select {[}{batch}, b.head{]}
         from {rows} join batches b on b.lab = r.value ->> 'lab' and b.region = r.value ->> 'region'
             and b.window_at = cast(r.value ->> 'window_at' as bigint) and b.direct = 0
         order by b.id {share b}";
@@ -171,11 +180,11 @@ statements! {
     order_insert = "insert into orders (id, platform, lab, region, reference, document, sha256, admitted_at)
         select r.value ->> 'id', r.value ->> 'platform', r.value ->> 'lab', r.value ->> 'region',
             r.value ->> 'reference', r.value ->> 'document', r.value ->> 'sha256', cast(r.value ->> 'at' as bigint)
-        from {rows} where true on conflict do nothing returning id";
+        from {rows} where true on conflict do nothing";
     /// Takes orders back whose window had closed, within the transaction that inserted them.
     order_withdraw = "delete from orders where id in (select r.value ->> 0 from {rows})";
     /// The orders of references.
-    order_of_references = "select o.id, o.platform, o.reference, o.sha256
+    order_of_references = "select {[}o.id, o.platform, o.reference, o.sha256{]}
         from {rows} join orders o on o.platform = r.value ->> 'platform' and o.reference = r.value ->> 'reference'";
     /// Gives orders their standing.
     standing_insert = "insert into standings (id, lab, batch, transfer, paid, held, stage, stop, version, head)
@@ -255,10 +264,11 @@ statements! {
             (select 1 from standings s where s.batch = b.id and s.transfer is null and s.stop = 0)
         order by b.id limit $2 {skip b}";
     /// Takes orders of a lab's closed batches that are in no transfer yet.
-    claim_fresh = "select s.id, s.batch, o.platform, o.reference, o.region, o.document
+    claim_fresh = "select {[}q.id, q.batch, q.platform, q.reference, q.region, q.document{]} from
+        (select s.id, s.batch, o.platform, o.reference, o.region, o.document
         from batches b join standings s on s.batch = b.id join orders o on o.id = s.id
         where b.lab = $1 and b.phase = 1 and s.transfer is null and s.stop = 0
-        order by b.closes_at, b.id, s.id limit $2 {skip s}";
+        order by b.closes_at, b.id, s.id limit $2 {skip s}) q";
     /// Takes transfers of a lab that are due: fallen back, or unknown.
     claim_due = "select {transfer}, t.idempotency_key, t.sha256, t.manifest, t.head from transfers t
         where t.lab = $1 and t.phase in (0, 2) and t.next_at <= $2 order by t.next_at, t.id limit $3 {skip t}";
@@ -283,7 +293,7 @@ statements! {
     order_entries = "select o.id, o.id, o.platform, o.reference, o.region, o.document
         from {rows} join orders o on o.id = r.value ->> 0 order by r.key";
     /// Transfers by id, locked.
-    transfer_lock = "select {transfer}, t.idempotency_key, t.sha256, t.manifest, t.head
+    transfer_lock = "select {[}{transfer}, t.idempotency_key, t.sha256, t.manifest, t.head{]}
         from {rows} join transfers t on t.id = r.value ->> 0 order by t.id {lock t}";
     /// Transfers by id, as committed now.
     transfer_read = "select {transfer} from {rows} join transfers t on t.id = r.value ->> 0";

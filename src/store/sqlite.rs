@@ -18,7 +18,7 @@ use sqlx::{Column as _, ConnectOptions as _, Connection as _, Row as _, TypeInfo
 use tokio::sync::Mutex;
 
 use super::session::{Arg, Cell, Row, Session};
-use super::sql::{Dialect, Statements};
+use super::sql::{Dialect, GATHERED, Statements};
 use super::verbs;
 use super::{Error, Result, Write, Written};
 
@@ -114,7 +114,15 @@ impl Session for SqliteConnection {
 
     async fn fetch(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>> {
         let rows = bind(sql, args).fetch_all(&mut *self).await?;
-        rows.iter().map(decode).collect()
+        match rows.as_slice() {
+            [row] if row.len() == 1 && row.column(0).name() == GATHERED => {
+                let gathered: String = row.try_get(0)?;
+                let rows: Vec<Vec<Cell>> = serde_json::from_str(&gathered)
+                    .map_err(|error| Error::Corrupt { table: "?", what: error.to_string() })?;
+                Ok(rows.into_iter().map(Row::new).collect())
+            }
+            rows => rows.iter().map(decode).collect(),
+        }
     }
 
     async fn run(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<u64> {

@@ -87,7 +87,7 @@ pub(super) fn platform_of(api: &Api, caller: &Caller, named: Option<PlatformId>)
 
 /// An order that was checked, with what it takes to find its next window.
 pub(super) struct Prepared {
-    admission: Admission,
+    admission: Arc<Admission>,
     entry: Arc<LabEntry>,
     direct: bool,
 }
@@ -143,7 +143,7 @@ pub(super) fn prepare(
         at: now,
         actor: actor.clone(),
     };
-    Ok(Prepared { admission, entry, direct })
+    Ok(Prepared { admission: Arc::new(admission), entry, direct })
 }
 
 fn unknown(api: &Api, lab: &LabId) -> Fault {
@@ -170,7 +170,7 @@ pub(super) async fn admit(api: &Api, mut prepared: Vec<Prepared>) -> Answer<Vec<
     let mut outcomes: Vec<Option<Outcome>> = prepared.iter().map(|_| None).collect();
     let mut open: Vec<usize> = (0..prepared.len()).collect();
     for _ in 0..windows::TRIES {
-        let writes = open.iter().map(|at| Write::Admit(Box::new(prepared[*at].admission.clone()))).collect();
+        let writes = open.iter().map(|at| Write::Admit(Arc::clone(&prepared[*at].admission))).collect();
         let written = api.store.apply(writes).await?;
         let mut again = Vec::new();
         for (at, written) in std::mem::take(&mut open).into_iter().zip(written) {
@@ -209,6 +209,7 @@ pub(super) async fn admit(api: &Api, mut prepared: Vec<Prepared>) -> Answer<Vec<
             let from = windows::after_closed(admission.join.as_ref(), now);
             match join(api, &entry.lab, &admission.region, *direct, from) {
                 Ok(joining) => {
+                    let admission = Arc::make_mut(admission);
                     admission.join = Some(joining);
                     admission.at = now;
                     open.push(at);

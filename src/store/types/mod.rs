@@ -4,6 +4,8 @@ mod hand_over;
 mod registry;
 mod rows;
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use crate::domain::batch::{BatchFacts, Joining, TransferFacts};
@@ -40,7 +42,7 @@ pub enum OrderRef {
 #[derive(Debug, Clone)]
 pub enum Write {
     /// Admits an order. → [`Written::Admitted`]
-    Admit(Box<Admission>),
+    Admit(Arc<Admission>),
     /// Asks for a stop. → [`Written::Stop`]
     Stop(Box<StopAsk>),
     /// Changes an order. → [`Written::Changed`]

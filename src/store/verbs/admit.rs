@@ -1,13 +1,13 @@
 //! Admission: durable before the answer, one order a reference, in the window that was promised.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 
 use super::rows;
-use super::{Trail, ids, rows_fetch, rows_run_all};
+use super::{Trail, ids, rows_fetch, rows_run, rows_run_all};
 use crate::domain::batch::{BatchFacts, BatchPhase, Joining};
 use crate::domain::event::Actor;
 use crate::domain::ids::OrderId;
@@ -178,7 +178,17 @@ struct StandingRow<'a> {
     lab: &'a str,
     batch: Option<&'a str>,
     paid: i64,
-    head: String,
+    head: &'a str,
+}
+
+/// What the log says of an admission: a struct, because there are so many of them.
+#[derive(Serialize)]
+struct AdmittedDetail<'a> {
+    batch: Option<&'a str>,
+    closes_at: Option<Timestamp>,
+    platform: &'a str,
+    reference: &'a str,
+    sha256: &'a str,
 }
 
 #[derive(Serialize)]
@@ -214,12 +224,12 @@ pub(super) async fn admit<S: Session>(
             at: item.at.as_microsecond(),
         })
         .collect();
-    let mut inserted = HashSet::with_capacity(orders.len());
-    for mut row in rows_fetch(s, s.sql().order_insert, &orders).await? {
-        inserted.insert(row.text()?);
-    }
-    let (new, known): (Vec<_>, Vec<_>) =
-        items.iter().copied().partition(|(_, item)| inserted.contains(item.id.as_str()));
+    let inserted = rows_run(s, s.sql().order_insert, &orders).await?;
+    // Nearly always all; else the orders of the references say which: a new one has the id drawn for it.
+    let first = if inserted == orders.len() as u64 { HashMap::new() } else { first(s, items).await? };
+    let (new, known): (Vec<_>, Vec<_>) = items.iter().copied().partition(|(_, item)| {
+        first.get(&(item.platform.as_str(), item.reference.as_str())).is_none_or(|(id, _)| *id == item.id)
+    });
 
     let joinings: Vec<&Joining> = new.iter().filter_map(|(_, item)| item.join.as_ref()).collect();
     let mut batches = join(s, trail, items[0].1.at, &joinings).await?.into_iter();
@@ -238,13 +248,18 @@ pub(super) async fn admit<S: Session>(
             (item.id.as_str(), item.lab.as_str()),
             "order.admitted",
             &item.actor,
-            &json!({"platform": item.platform, "reference": item.reference, "sha256": item.sha256,
-                "batch": batch.as_ref().map(|b| b.id.as_str()), "closes_at": batch.as_ref().map(|b| b.closes_at)}),
+            &AdmittedDetail {
+                batch: batch.as_ref().map(|batch| batch.id.as_str()),
+                closes_at: batch.as_ref().map(|batch| batch.closes_at),
+                platform: item.platform.as_str(),
+                reference: &item.reference,
+                sha256: &item.sha256,
+            },
         );
         standings.push((item, batch.as_ref().map(|b| b.id.clone()), head));
         out[at] = Some(Written::Admitted(Admitted::New { batch }));
     }
-    rows_run_all(s, s.sql().order_withdraw, &ids(withdrawn), "orders").await?;
+    rows_run_all(s, s.sql().order_withdraw, &ids(withdrawn.iter().copied()), "orders").await?;
     let standings: Vec<StandingRow<'_>> = standings
         .iter()
         .map(|(item, batch, head)| StandingRow {
@@ -252,30 +267,41 @@ pub(super) async fn admit<S: Session>(
             lab: item.lab.as_str(),
             batch: batch.as_ref().map(crate::domain::ids::BatchId::as_str),
             paid: item.paid.into(),
-            head: head.clone(),
+            head,
         })
         .collect();
     rows_run_all(s, s.sql().standing_insert, &standings, "standings").await?;
 
-    let references: Vec<ReferenceRow<'_>> = known
-        .iter()
-        .map(|(_, item)| ReferenceRow { platform: item.platform.as_str(), reference: &item.reference })
-        .collect();
-    let mut first: HashMap<(String, String), (OrderId, String)> = HashMap::new();
-    for row in rows_fetch(s, s.sql().order_of_references, &references).await? {
-        let mut row = row.of("orders");
-        let id = row.parsed(OrderId::parse)?;
-        first.insert((row.text()?, row.text()?), (id, row.text()?));
-    }
     for (at, item) in known {
-        let key = (item.platform.to_string(), item.reference.clone());
-        let admitted = match first.get(&key) {
+        let admitted = match first.get(&(item.platform.as_str(), item.reference.as_str())) {
+            // It is behind one of the same reference in this set, which found its window closed.
+            Some((id, _)) if withdrawn.contains(&id.as_str()) => Admitted::WindowClosed,
             Some((id, sha256)) if *sha256 == item.sha256 => Admitted::Same(id.clone()),
             Some((id, _)) => Admitted::Differs(id.clone()),
-            // It was behind one of the same reference in this set, which found its window closed.
             None => Admitted::WindowClosed,
         };
         out[at] = Some(Written::Admitted(admitted));
     }
     Ok(())
+}
+
+/// The orders that are there under the references of a set, with the hashes of their content.
+async fn first<'a, S: Session>(
+    s: &mut S,
+    items: &[(usize, &'a Admission)],
+) -> Result<HashMap<(&'a str, &'a str), (OrderId, String)>> {
+    let own: HashMap<(&str, &str), &'a Admission> =
+        items.iter().map(|(_, item)| ((item.platform.as_str(), item.reference.as_str()), *item)).collect();
+    let references: Vec<ReferenceRow<'_>> =
+        own.keys().map(|(platform, reference)| ReferenceRow { platform, reference }).collect();
+    let mut first = HashMap::with_capacity(references.len());
+    for row in rows_fetch(s, s.sql().order_of_references, &references).await? {
+        let mut row = row.of("orders");
+        let id = row.parsed(OrderId::parse)?;
+        let (platform, reference) = (row.text()?, row.text()?);
+        if let Some(item) = own.get(&(platform.as_str(), reference.as_str())) {
+            first.insert((item.platform.as_str(), item.reference.as_str()), (id, row.text()?));
+        }
+    }
+    Ok(first)
 }

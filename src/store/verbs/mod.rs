@@ -52,9 +52,9 @@ impl Trail {
         (subject, lab): (&str, &str),
         kind: &'static str,
         actor: &Actor,
-        detail: &Value,
+        detail: &impl Serialize,
     ) -> String {
-        let detail = detail.to_string();
+        let detail = serde_json::to_string(detail).expect("a detail is texts and numbers under names");
         let hash = event::hash(head, at, subject, kind, &actor.0, &detail);
         self.events.push(EventRow {
             at: at.as_microsecond(),

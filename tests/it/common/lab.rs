@@ -59,7 +59,7 @@ impl Lab<'_> {
     }
 
     pub(crate) async fn admit_as(&self, admission: Admission) -> Admitted {
-        let Written::Admitted(admitted) = self.world.write(Write::Admit(Box::new(admission))).await else {
+        let Written::Admitted(admitted) = self.world.write(Write::Admit(Arc::new(admission))).await else {
             panic!("not an admission")
         };
         admitted

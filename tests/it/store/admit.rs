@@ -1,5 +1,7 @@
 //! Admission: durable, once a reference, in the window that was promised.
 
+use std::sync::Arc;
+
 use stoppress::domain::batch::BatchPhase;
 use stoppress::domain::order::OrderState;
 use stoppress::store::{Admitted, BatchFilter, Scope, Write, Written};
@@ -52,7 +54,7 @@ async fn a_reference_twice_in_a_set_is_one_order(world: World) {
     let mut admissions = [lab.admission("A-1"), lab.admission("A-1"), lab.admission("A-1")];
     admissions[2].sha256 = "b".repeat(64);
     let first = admissions[0].id.clone();
-    let writes = admissions.into_iter().map(|admission| Write::Admit(Box::new(admission))).collect();
+    let writes = admissions.into_iter().map(|admission| Write::Admit(Arc::new(admission))).collect();
     let written = world.store.apply(writes).await.unwrap();
     assert!(matches!(written[0], Written::Admitted(Admitted::New { .. })));
     assert!(matches!(&written[1], Written::Admitted(Admitted::Same(id)) if *id == first));
@@ -66,7 +68,7 @@ async fn a_closed_window_admits_nobody(world: World) {
     let (late, twin) = (lab.admission("A-2"), lab.admission("A-2"));
     let (mut next, id) = (lab.admission("A-3"), late.id.clone());
     next.join = Some(lab.window(2 * CUTOFF));
-    let writes = [late, twin, next].map(|admission| Write::Admit(Box::new(admission))).into();
+    let writes = [late, twin, next].map(|admission| Write::Admit(Arc::new(admission))).into();
     let written = world.store.apply(writes).await.unwrap();
     assert!(matches!(written[0], Written::Admitted(Admitted::WindowClosed)));
     assert!(matches!(written[1], Written::Admitted(Admitted::WindowClosed)));
@@ -83,7 +85,7 @@ async fn a_set_may_open_several_windows(world: World) {
     let mut admissions = vec![lumo.admission("A-1"), nova.admission("A-2"), lumo.admission("A-3")];
     admissions.push(lumo.admission("A-4"));
     admissions[3].join = Some(lumo.window(2 * CUTOFF));
-    let writes = admissions.into_iter().map(|admission| Write::Admit(Box::new(admission))).collect();
+    let writes = admissions.into_iter().map(|admission| Write::Admit(Arc::new(admission))).collect();
     let written = world.store.apply(writes).await.unwrap();
     let batches: Vec<_> = written
         .into_iter()

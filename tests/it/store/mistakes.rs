@@ -97,7 +97,7 @@ async fn mistake_answer_before_the_commit(world: World) {
         let id = admission.id.clone();
         let ask = lab.asking(&id, 1);
         async move {
-            one(&*world.store, Write::Admit(Box::new(admission))).await.unwrap();
+            one(&*world.store, Write::Admit(Arc::new(admission))).await.unwrap();
             let order = format!("select count(*) from standings where id = '{id}'");
             assert_eq!(world.number(&order).await, 1, "admitted was told, and it is not there");
             let Written::Stop(outcome) = one(&*world.store, Write::Stop(Box::new(ask))).await.unwrap() else {
@@ -131,7 +131,7 @@ async fn mistake_a_failed_commit_is_told_as_done(world: World) {
         world.run(sql).await;
     }
     let admission = lab.admission("A-1");
-    let told = one(&*world.store, Write::Admit(Box::new(admission.clone()))).await;
+    let told = one(&*world.store, Write::Admit(Arc::new(admission.clone()))).await;
     assert!(told.is_err(), "told as done, and it is not: {told:?}");
     assert_eq!(world.number("select count(*) from orders").await, 0);
     // And the store goes on.

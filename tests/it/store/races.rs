@@ -114,7 +114,7 @@ async fn a_stop_and_a_fall_back_never_both_win(world: World) {
 async fn two_claimers_share_no_order(world: World) {
     let other = world.replica().await;
     let lab = world.lab("lumo", Profile { orders_per_call: 7, ..able() }).await;
-    let admissions = (0..400).map(|nth| Write::Admit(Box::new(lab.admission(&format!("A-{nth}")))));
+    let admissions = (0..400).map(|nth| Write::Admit(Arc::new(lab.admission(&format!("A-{nth}")))));
     world.store.apply(admissions.collect()).await.unwrap();
     world.close(CUTOFF).await;
     let mut all = Vec::new();
@@ -150,7 +150,7 @@ async fn two_admitters_make_one_order(world: World) {
                 pair.reverse();
             }
             tasks.push(tokio::spawn(async move {
-                let writes = pair.clone().map(|admission| Write::Admit(Box::new(admission))).into();
+                let writes = pair.clone().map(|admission| Write::Admit(Arc::new(admission))).into();
                 let written = store.apply(writes).await.unwrap();
                 pair.into_iter()
                     .zip(written)

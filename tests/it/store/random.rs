@@ -2,6 +2,7 @@
 //! same behind, and some things must hold after every step.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use stoppress::clock::{Random as _, SeededRandom};
 use stoppress::domain::batch::TransferFacts;
@@ -166,7 +167,7 @@ impl Play<'_> {
                 item.join = Some(self.window(lab));
                 (item.sha256, item.at) = ("a".repeat(64), now);
                 let said = self.model.admit(&item.id, &item.reference, item.join.as_ref().unwrap());
-                (Write::Admit(Box::new(item)), said)
+                (Write::Admit(Arc::new(item)), said)
             }
             (4..7, Some(order)) => {
                 let item = lab.asking(&order, self.now);
