@@ -188,6 +188,14 @@ impl Row {
     }
 }
 
+/// The rows in a text of listed columns; null, where there are none.
+pub(super) fn listed(text: Option<String>) -> Result<Vec<Row>> {
+    let Some(text) = text else { return Ok(Vec::new()) };
+    let rows: Vec<Vec<Cell>> = serde_json::from_str(&text)
+        .map_err(|error| Error::Corrupt { table: "?", what: error.to_string() })?;
+    Ok(rows.into_iter().map(Row::new).collect())
+}
+
 /// A connection in a transaction.
 pub(super) trait Session: Send {
     /// The statements in this engine's dialect.

@@ -5,7 +5,8 @@
 //! `{skip t}` lock the rows of alias `t` on PostgreSQL, where transactions run side by side; on SQLite
 //! there is one writer and nothing to lock. **Gathered columns**: what is between `{[}` and `{]}` comes as
 //! rows from PostgreSQL and as one JSON array of arrays from SQLite, where every row that is fetched costs
-//! two turns between threads; the session makes rows of it. `{batch}`, `{transfer}`, `{stop}`, `{order}`
+//! two turns between threads; the session makes rows of it. **Listed columns**: between `{<}` and `{>}`
+//! they come as one such text from both, for a few rows within a row; `session::listed` reads it. `{batch}`, `{transfer}`, `{stop}`, `{order}`
 //! are lists of columns, read by `verbs::rows` in the same order.
 
 use std::sync::LazyLock;
@@ -56,6 +57,10 @@ impl Dialect {
                 ("[", Self::Sqlite) => out.push_str("json_group_array(json_array("),
                 ("]", Self::Sqlite) => out.extend([")) as ", GATHERED]),
                 ("[" | "]", Self::Postgres) => {}
+                ("<", Self::Sqlite) => out.push_str("json_group_array(json_array("),
+                (">", Self::Sqlite) => out.push_str("))"),
+                ("<", Self::Postgres) => out.push_str("json_agg(json_build_array("),
+                (">", Self::Postgres) => out.push_str("))::text"),
                 ("lock" | "share" | "skip", Self::Sqlite) => {}
                 ("lock", Self::Postgres) => out.extend(["for update of ", alias]),
                 ("share", Self::Postgres) => out.extend(["for share of ", alias]),
@@ -263,12 +268,16 @@ statements! {
         from batches b where b.lab = $1 and b.phase = 1 and not exists
             (select 1 from standings s where s.batch = b.id and s.transfer is null and s.stop = 0)
         order by b.id limit $2 {skip b}";
-    /// Takes orders of a lab's closed batches that are in no transfer yet.
-    claim_fresh = "select {[}q.id, q.batch, q.platform, q.reference, q.region, q.document{]} from
-        (select s.id, s.batch, o.platform, o.reference, o.region, o.document
-        from batches b join standings s on s.batch = b.id join orders o on o.id = s.id
-        where b.lab = $1 and b.phase = 1 and s.transfer is null and s.stop = 0
-        order by b.closes_at, b.id, s.id limit $2 {skip s}) q";
+    /// Takes orders of labs' closed batches that are in no transfer yet, so many of each lab.
+    claim_fresh = "select r.value ->> 0, (select {<}q.id, q.batch, q.platform, q.reference, q.region, q.document{>} from
+            (select s.id, s.batch, o.platform, o.reference, o.region, o.document
+            from batches b join standings s on s.batch = b.id join orders o on o.id = s.id
+            where b.lab = r.value ->> 0 and b.phase = 1 and s.transfer is null and s.stop = 0
+            order by b.closes_at, b.id, s.id limit $2 {skip s}) q)
+        from {rows}";
+    /// Which labs have transfers that are due: nearly always none.
+    claim_due_labs = "select {[}r.value ->> 0{]} from {rows} where exists (select 1 from transfers t
+        where t.lab = r.value ->> 0 and t.phase in (0, 2) and t.next_at <= cast(r.value ->> 1 as bigint))";
     /// Takes transfers of a lab that are due: fallen back, or unknown.
     claim_due = "select {transfer}, t.idempotency_key, t.sha256, t.manifest, t.head from transfers t
         where t.lab = $1 and t.phase in (0, 2) and t.next_at <= $2 order by t.next_at, t.id limit $3 {skip t}";

@@ -17,7 +17,7 @@ use sqlx::sqlite::{
 use sqlx::{Column as _, ConnectOptions as _, Connection as _, Row as _, TypeInfo as _, ValueRef as _};
 use tokio::sync::Mutex;
 
-use super::session::{Arg, Cell, Row, Session};
+use super::session::{Arg, Cell, Row, Session, listed};
 use super::sql::{Dialect, GATHERED, Statements};
 use super::verbs;
 use super::{Error, Result, Write, Written};
@@ -48,7 +48,7 @@ impl Sqlite {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(10))
             .foreign_keys(true)
-            .pragma("cache_size", "-65536")
+            .pragma("cache_size", "-32768")
             .pragma("wal_autocheckpoint", "4000")
             .pragma("temp_store", "memory")
             .statement_cache_capacity(256)
@@ -115,12 +115,7 @@ impl Session for SqliteConnection {
     async fn fetch(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>> {
         let rows = bind(sql, args).fetch_all(&mut *self).await?;
         match rows.as_slice() {
-            [row] if row.len() == 1 && row.column(0).name() == GATHERED => {
-                let gathered: String = row.try_get(0)?;
-                let rows: Vec<Vec<Cell>> = serde_json::from_str(&gathered)
-                    .map_err(|error| Error::Corrupt { table: "?", what: error.to_string() })?;
-                Ok(rows.into_iter().map(Row::new).collect())
-            }
+            [row] if row.len() == 1 && row.column(0).name() == GATHERED => listed(row.try_get(0)?),
             rows => rows.iter().map(decode).collect(),
         }
     }

@@ -27,7 +27,7 @@ pub const LEASE: SignedDuration = SignedDuration::from_secs(90);
 /// The most transfers of one lab that a claim takes.
 const CLAIM_MAX: usize = 64;
 /// How many transfers a place claims ahead. They bound what a crash leaves unknown.
-const AHEAD: usize = 8;
+const AHEAD: usize = 16;
 /// Transfers taken over in one transaction.
 const TAKE_OVER_MAX: i64 = 500;
 

@@ -3,21 +3,22 @@
 //! A claim locks the transfer, or the standings of orders that are in none yet, reads who is still
 //! alive, freezes manifest, hash and key, and commits as `sending`. Only then may anybody send.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Value, json};
 
+use super::cut::{NewTransfer, fresh};
 use super::rows::{self, Locked};
 use super::settle::{never_handed, transfer_row};
 use super::stop::micros;
-use super::{About, Trail, ids, rows_fetch, rows_run_all, to_json};
+use super::{About, Trail, ids, rows_fetch, rows_run_all};
 use crate::domain::batch::{
     BatchPhase, Entry, Manifest, Remedy, TransferFacts, TransferPhase, horizon, later, remedy,
 };
 use crate::domain::event::{Actor, hex};
-use crate::domain::ids::{BatchId, EscalationId, OrderId, TransferId};
+use crate::domain::ids::{EscalationId, OrderId, TransferId};
 use crate::domain::lab::Dedupes;
-use crate::store::session::{Row, Session};
+use crate::store::session::{Row, Session, listed};
 use crate::store::types::{Claim, Claimed, Outgoing, Written};
 use crate::store::{Error, Result};
 
@@ -26,9 +27,9 @@ const PAUSED: jiff::SignedDuration = jiff::SignedDuration::from_secs(30);
 
 /// What the claims of a set write, collected so that each statement runs once.
 #[derive(Default)]
-struct Gathered {
-    inserts: Vec<Value>,
-    joins: Vec<[String; 2]>,
+pub(super) struct Gathered {
+    pub(super) inserts: Vec<NewTransfer>,
+    pub(super) joins: Vec<[String; 2]>,
     updates: Vec<Value>,
     waits: Vec<Value>,
 }
@@ -50,36 +51,93 @@ pub(super) async fn claim<S: Session>(
     items: &[(usize, &Claim)],
     out: &mut [Option<Written>],
 ) -> Result<()> {
-    let mut gathered = Gathered::default();
-    let mut drained = Vec::new();
-    for (n, (at, item)) in items.iter().enumerate() {
-        // Two claims for one lab in a set: the second must see what the first took.
-        if items[..n].iter().any(|(_, earlier)| earlier.lab == item.lab) {
-            gathered.flush(s).await?;
-        }
-        let mut fresh_ids = item.ids.iter();
-        let mut escalations = item.escalations.iter();
-        let mut claimed = Vec::new();
-        due(s, trail, &mut gathered, item, &mut escalations, &mut claimed).await?;
-        let left = item.ids.len().saturating_sub(claimed.len());
-        if item.sends && left > 0 {
-            let all =
-                fresh(s, trail, &mut gathered, item, (left, &mut fresh_ids, &mut escalations), &mut claimed)
-                    .await?;
-            if all {
-                drained.push(*item);
-            }
-        }
-        out[*at] = Some(Written::Claimed(claimed));
+    // One claim a lab and round: a second one must see what the first took.
+    let mut rest: Vec<_> = items.to_vec();
+    let mut drained: Vec<&Claim> = Vec::new();
+    while !rest.is_empty() {
+        let mut labs = HashSet::with_capacity(rest.len());
+        let (turn, later): (Vec<_>, Vec<_>) =
+            rest.into_iter().partition(|(_, item)| labs.insert(item.lab.as_str()));
+        drained.extend(round(s, trail, &turn, out).await?);
+        rest = later;
     }
-    gathered.flush(s).await?;
     for item in drained {
         super::batch::drained(s, trail, &item.lab, item.now).await?;
     }
     Ok(())
 }
 
-fn entry(row: Row) -> Result<(Option<String>, Entry)> {
+/// One claim of each lab. Gives those after which nobody is left waiting in the closed batches.
+async fn round<'a, S: Session>(
+    s: &mut S,
+    trail: &mut Trail,
+    items: &[(usize, &'a Claim)],
+    out: &mut [Option<Written>],
+) -> Result<Vec<&'a Claim>> {
+    let mut gathered = Gathered::default();
+    let mut turns: Vec<Turn<'a>> = items.iter().map(|(at, item)| Turn::new(*at, item)).collect();
+    let asked: Vec<_> = items.iter().map(|(_, item)| json!([item.lab, micros(item.now)])).collect();
+    let mut due_labs = HashSet::new();
+    for mut row in rows_fetch(s, s.sql().claim_due_labs, &asked).await? {
+        due_labs.insert(row.text()?);
+    }
+    for turn in turns.iter_mut().filter(|turn| due_labs.contains(turn.item.lab.as_str())) {
+        due(s, trail, &mut gathered, turn).await?;
+    }
+    let mut by_limit: BTreeMap<usize, Vec<&mut Turn<'a>>> = BTreeMap::new();
+    for turn in turns.iter_mut().filter(|turn| turn.item.sends && turn.left() > 0) {
+        let per_call = turn.item.profile.orders_per_call.max(1) as usize;
+        let limit = turn.left().saturating_mul(per_call).min(ORDERS_MAX);
+        by_limit.entry(limit).or_default().push(turn);
+    }
+    for (limit, mut turns) in by_limit {
+        let labs = super::to_json(&ids(turns.iter().map(|turn| turn.item.lab.as_str())))?;
+        let limit_arg = i64::try_from(limit).unwrap_or(i64::MAX);
+        for mut row in s.fetch(s.sql().claim_fresh, &[(&labs).into(), limit_arg.into()]).await? {
+            let lab = row.text()?;
+            let rows = listed(row.opt_text()?)?;
+            let Some(turn) = turns.iter_mut().find(|turn| turn.item.lab.as_str() == lab) else { continue };
+            fresh(trail, &mut gathered, turn, rows, limit)?;
+        }
+    }
+    gathered.flush(s).await?;
+    let mut drained = Vec::new();
+    for turn in turns {
+        if turn.drained {
+            drained.push(turn.item);
+        }
+        out[turn.at] = Some(Written::Claimed(turn.claimed));
+    }
+    Ok(drained)
+}
+
+/// The most orders that a claim reads.
+const ORDERS_MAX: usize = 4_000;
+
+/// A claim while it is worked on.
+pub(super) struct Turn<'a> {
+    at: usize,
+    pub(super) item: &'a Claim,
+    pub(super) ids: std::slice::Iter<'a, TransferId>,
+    pub(super) escalations: std::slice::Iter<'a, EscalationId>,
+    pub(super) claimed: Vec<Claimed>,
+    /// Whether nobody of the lab is left waiting.
+    pub(super) drained: bool,
+}
+
+impl<'a> Turn<'a> {
+    fn new(at: usize, item: &'a Claim) -> Self {
+        let (ids, escalations) = (item.ids.iter(), item.escalations.iter());
+        Self { at, item, ids, escalations, claimed: Vec::new(), drained: false }
+    }
+
+    /// How many transfers it may still take.
+    fn left(&self) -> usize {
+        self.item.ids.len().saturating_sub(self.claimed.len())
+    }
+}
+
+pub(super) fn entry(row: Row) -> Result<(Option<String>, Entry)> {
     let mut row = row.of("orders");
     let id = row.parsed(OrderId::parse)?;
     let batch = row.opt_text()?;
@@ -95,12 +153,12 @@ fn entry(row: Row) -> Result<(Option<String>, Entry)> {
     ))
 }
 
-fn build(transfer: &TransferId, entries: &[Entry]) -> Result<Manifest> {
+pub(super) fn build(transfer: &TransferId, entries: &[Entry]) -> Result<Manifest> {
     Manifest::build(transfer, entries)
         .map_err(|error| Error::Corrupt { table: "orders", what: error.to_string() })
 }
 
-fn key_until(item: &Claim) -> Option<jiff::Timestamp> {
+pub(super) fn key_until(item: &Claim) -> Option<jiff::Timestamp> {
     match item.profile.dedupes {
         Dedupes::Window(window) => Some(later(item.now, window.0)),
         _ => None,
@@ -112,20 +170,19 @@ async fn due<S: Session>(
     s: &mut S,
     trail: &mut Trail,
     gathered: &mut Gathered,
-    item: &Claim,
-    escalations: &mut std::slice::Iter<'_, EscalationId>,
-    claimed: &mut Vec<Claimed>,
+    turn: &mut Turn<'_>,
 ) -> Result<()> {
+    let item = turn.item;
     let limit = i64::try_from(item.ids.len()).unwrap_or(i64::MAX);
     let rows = s.fetch(s.sql().claim_due, &[item.lab.as_str().into(), item.now.into(), limit.into()]).await?;
     for row in rows {
         let was = rows::locked(row)?;
         let step = if was.facts.phase == TransferPhase::Closed {
-            fallen_back(s, trail, gathered, item, was, escalations).await?
+            fallen_back(s, trail, gathered, item, was, &mut turn.escalations).await?
         } else {
-            unknown(s, trail, gathered, item, was, escalations).await?
+            unknown(s, trail, gathered, item, was, &mut turn.escalations).await?
         };
-        claimed.push(step);
+        turn.claimed.push(step);
     }
     Ok(())
 }
@@ -310,115 +367,6 @@ fn person(
     }
     was.facts.phase = TransferPhase::WithAPerson;
     end(trail, gathered, item, was, before, "transfer.with_a_person", json!({"cause": cause}))
-}
-
-type Fresh<'a, 'b> =
-    (usize, &'a mut std::slice::Iter<'b, TransferId>, &'a mut std::slice::Iter<'b, EscalationId>);
-
-/// Cuts fresh transfers out of the lab's closed batches. True if nobody is left waiting in them.
-async fn fresh<S: Session>(
-    s: &mut S,
-    trail: &mut Trail,
-    gathered: &mut Gathered,
-    item: &Claim,
-    (left, fresh_ids, escalations): Fresh<'_, '_>,
-    claimed: &mut Vec<Claimed>,
-) -> Result<bool> {
-    let per_call = item.profile.orders_per_call.max(1) as usize;
-    let limit = left.saturating_mul(per_call).min(4_000);
-    let limit_arg = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = s.fetch(s.sql().claim_fresh, &[item.lab.as_str().into(), limit_arg.into()]).await?;
-    let all = rows.len() < limit;
-    let mut by_batch: Vec<(String, Vec<Entry>)> = Vec::new();
-    let mut places: HashMap<String, usize> = HashMap::new();
-    for row in rows {
-        let (batch, entry) = entry(row)?;
-        let batch = batch.unwrap_or_default();
-        let place = *places.entry(batch.clone()).or_insert_with(|| {
-            by_batch.push((batch, Vec::new()));
-            by_batch.len() - 1
-        });
-        by_batch[place].1.push(entry);
-    }
-    let mut cut_all = true;
-    for (batch, entries) in by_batch {
-        let batch = BatchId::parse(&batch)
-            .map_err(|fault| Error::Corrupt { table: "standings", what: fault.to_string() })?;
-        let mut entries = entries.into_iter().peekable();
-        while entries.peek().is_some() {
-            let Some(id) = fresh_ids.next() else {
-                cut_all = false;
-                break;
-            };
-            let chunk: Vec<Entry> = entries.by_ref().take(per_call).collect();
-            claimed.push(cut(trail, gathered, item, id, &batch, chunk, escalations)?);
-        }
-    }
-    Ok(all && cut_all)
-}
-
-/// One fresh transfer.
-fn cut(
-    trail: &mut Trail,
-    gathered: &mut Gathered,
-    item: &Claim,
-    id: &TransferId,
-    batch: &BatchId,
-    entries: Vec<Entry>,
-    escalations: &mut std::slice::Iter<'_, EscalationId>,
-) -> Result<Claimed> {
-    let manifest = build(id, &entries)?;
-    let key = format!("{id}.1");
-    let orders = entries.len();
-    let (phase, sent) =
-        if item.manual { (TransferPhase::WithAPerson, 0) } else { (TransferPhase::Sending, 1) };
-    let deadline_at = later(item.now, item.profile.handover_within.0);
-    let facts = TransferFacts {
-        id: id.clone(),
-        lab: item.lab.clone(),
-        batch: batch.clone(),
-        phase,
-        fence: 1,
-        attempts: sent,
-        unresolved: sent,
-        first_at: item.now,
-        horizon_at: horizon(item.now, &item.profile),
-        key_until: key_until(item),
-        deadline_at,
-        next_at: item.lease_until,
-        handed_at: None,
-        version: 1,
-    };
-    let cause = "no machine hands over to this lab: somebody must";
-    if item.manual
-        && let Some(escalation) = escalations.next()
-    {
-        let about = About { subject: id.as_str(), order: None, lab: item.lab.as_str() };
-        trail.escalate(escalation, "transfer", &about, cause, item.now, deadline_at);
-    }
-    let sha256 = hex(&manifest.sha256);
-    let kind = if item.manual { "transfer.with_a_person" } else { "transfer.sending" };
-    let head = trail.add(
-        "",
-        item.now,
-        (id.as_str(), item.lab.as_str()),
-        kind,
-        &Actor::gateway(),
-        &json!({"fence": 1, "attempt": sent, "unresolved": sent, "key": key, "sha256": sha256, "orders": orders, "batch": batch}),
-    );
-    let manifest_ids: Vec<&OrderId> = entries.iter().map(|entry| &entry.id).collect();
-    gathered.inserts.push(json!({
-        "id": id, "lab": item.lab, "batch": batch, "phase": phase.code(), "attempts": sent, "unresolved": sent,
-        "key": key, "sha256": sha256, "manifest": to_json(&manifest_ids)?, "first_at": micros(item.now),
-        "horizon_at": micros(facts.horizon_at), "key_until": facts.key_until.map(micros),
-        "deadline_at": micros(deadline_at), "next_at": micros(item.lease_until),
-        "lease_until": micros(item.lease_until), "holder": item.holder, "head": head,
-    }));
-    gathered.joins.extend(entries.iter().map(|entry| [entry.id.to_string(), id.to_string()]));
-    if item.manual {
-        return Ok(Claimed::Person(id.clone()));
-    }
-    Ok(Claimed::Send(Outgoing { transfer: facts, key, body: manifest.body, sha256: manifest.sha256, orders }))
 }
 
 /// The end of a batch's waiting: named here so that both rooms of the word agree.

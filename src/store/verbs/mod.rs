@@ -6,6 +6,7 @@ mod admit;
 mod batch;
 mod change;
 mod claim;
+mod cut;
 mod evidence;
 mod forward;
 pub(super) mod read;
