@@ -201,6 +201,7 @@ pub async fn start(config: &Config, ambient: Ambient) -> Result<Running, Error> 
     let settings = serve::Settings {
         connections: config.serve.connections_max as usize,
         head_within: std_duration(config.serve.header_within),
+        idle_within: std_duration(config.serve.idle_within),
         drain_within: std_duration(config.serve.drain_within),
         ..serve::Settings::default()
     };

@@ -58,14 +58,15 @@ impl Clock for HostClock {
     }
 }
 
-/// The operating system's random generator.
+/// A generator for secrets, a thread its own, seeded and seeded again by the operating system: a call to
+/// the system for each id would cost more than the rest of making it.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct HostRandom;
 
 impl Random for HostRandom {
     #[expect(clippy::disallowed_methods, reason = "the one place that asks for randomness")]
     fn fill(&self, bytes: &mut [u8]) {
-        getrandom::fill(bytes).expect("the operating system gives random bytes");
+        rand::Rng::fill_bytes(&mut rand::rng(), bytes);
     }
 }
 

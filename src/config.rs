@@ -104,9 +104,9 @@ impl Default for LimitsConfig {
 pub struct ServeConfig {
     /// Connections at the same time.
     pub connections_max: u32,
-    /// How long a request head may take.
+    /// How long a request head may take, and an HTTP/1.1 connection may be without a request.
     pub header_within: Lasting,
-    /// Not in force yet: an idle HTTP/1.1 connection ends after `header_within`.
+    /// How long an HTTP/2 connection may be without a request.
     pub idle_within: Lasting,
     /// How long the end waits for what is under way.
     pub drain_within: Lasting,

@@ -1,22 +1,27 @@
 //! The port: accepts connections, bounds how long each may say nothing, and drains them at the end.
 //!
 //! Hyper's timers begin with the first byte of a request; a connection that says nothing, or only
-//! enough to leave open whether it speaks HTTP/2, is watched here. HTTP/1.1 connections that idle
-//! between requests are closed by the header timer, HTTP/2 ones by pings.
+//! enough to leave open whether it speaks HTTP/2, is watched here. An HTTP/1.1 connection without a request
+//! is closed by the header timer. An HTTP/2 one may answer pings for ever, so it is told to go when it has
+//! had no request for a while.
 
+use std::convert::Infallible;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 /// How every HTTP/2 connection begins.
@@ -29,8 +34,10 @@ const HEAD_MAX: u32 = 16 * 1024;
 pub struct Settings {
     /// Connections at the same time; whoever comes then waits in the host's queue.
     pub connections: usize,
-    /// How long a request's head may take, and an HTTP/1.1 connection may idle.
+    /// How long a request's head may take, and an HTTP/1.1 connection may be without one.
     pub head_within: Duration,
+    /// How long an HTTP/2 connection may be without a request.
+    pub idle_within: Duration,
     /// How often an HTTP/2 peer is pinged.
     pub ping_every: Duration,
     /// How long it may take to answer a ping.
@@ -46,6 +53,7 @@ impl Default for Settings {
         Self {
             connections: 10_000,
             head_within: Duration::from_secs(10),
+            idle_within: Duration::from_secs(75),
             ping_every: Duration::from_secs(20),
             ping_within: Duration::from_secs(20),
             streams: 100,
@@ -72,7 +80,7 @@ pub async fn serve(
     end: CancellationToken,
 ) -> Drained {
     let builder = Arc::new(builder(settings));
-    let graceful = GracefulShutdown::new();
+    let open = TaskTracker::new();
     let places = Arc::new(Semaphore::new(settings.connections));
     let gone = CancellationToken::new();
     loop {
@@ -93,10 +101,9 @@ pub async fn serve(
                 continue;
             }
         };
-        let watcher = graceful.watcher();
         let (builder, router) = (Arc::clone(&builder), router.clone());
         let (end, gone) = (end.clone(), gone.clone());
-        tokio::spawn(async move {
+        open.spawn(async move {
             let _place = place;
             tokio::select! {
                 // Whoever has said nothing yet has nothing to lose.
@@ -104,23 +111,42 @@ pub async fn serve(
                 spoke = speaks(&stream, settings.head_within) => if !spoke { return },
             }
             let _ = stream.set_nodelay(true);
-            let service = router.map_request(|request: Request<Incoming>| request.map(axum::body::Body::new));
+            let (busy, idle) = watch::channel(0_usize);
+            let busy = Arc::new(busy);
+            let service = tower::service_fn(move |request: Request<Incoming>| {
+                let busy = Busy::new(&busy);
+                let answer = router.clone().oneshot(request.map(Body::new));
+                async move { Ok::<_, Infallible>(answer.await?.map(|body| Guarded { body, _busy: busy })) }
+            });
             let service = TowerToHyperService::new(service);
-            let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-            tokio::select! {
-                () = gone.cancelled() => {}
-                ended = watcher.watch(connection) => if let Err(error) = ended {
-                    tracing::debug!(%error, "a connection broke off");
-                },
+            let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service).into_owned());
+            let leave = async {
+                tokio::select! {
+                    () = end.cancelled() => {}
+                    () = idles(idle, settings.idle_within) => {}
+                }
+            };
+            let ended = tokio::select! {
+                () = gone.cancelled() => return,
+                ended = connection.as_mut() => ended,
+                () = leave => {
+                    connection.as_mut().graceful_shutdown();
+                    tokio::select! {
+                        () = gone.cancelled() => return,
+                        ended = connection => ended,
+                    }
+                }
+            };
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a connection broke off");
             }
         });
     }
     drop(listener);
+    open.close();
     let drained = tokio::select! {
-        () = graceful.shutdown() => Drained::Clean,
-        () = wait(settings.drain_within) => {
-            Drained::Cut(settings.connections.saturating_sub(places.available_permits()))
-        }
+        () = open.wait() => Drained::Clean,
+        () = wait(settings.drain_within) => Drained::Cut(open.len()),
     };
     gone.cancel();
     drained
@@ -138,6 +164,60 @@ fn builder(settings: Settings) -> auto::Builder<TokioExecutor> {
         .max_pending_accept_reset_streams(20)
         .max_header_list_size(HEAD_MAX);
     builder
+}
+
+/// A request under way, until the last byte of its answer is written.
+struct Busy(Arc<watch::Sender<usize>>);
+
+impl Busy {
+    fn new(count: &Arc<watch::Sender<usize>>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+/// An answer's body, while which its connection is not idle.
+struct Guarded {
+    body: Body,
+    _busy: Busy,
+}
+
+impl HttpBody for Guarded {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Returns when a connection has been without a request for so long.
+async fn idles(mut count: watch::Receiver<usize>, within: Duration) {
+    loop {
+        if count.wait_for(|count| *count == 0).await.is_err() {
+            return;
+        }
+        if tokio::time::timeout(within, count.changed()).await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Whether the peer says, in time, enough to tell which HTTP it speaks.
@@ -176,6 +256,7 @@ mod tests {
     const QUICK: Settings = Settings {
         connections: 8,
         head_within: Duration::from_millis(200),
+        idle_within: Duration::from_millis(300),
         ping_every: Duration::from_millis(200),
         ping_within: Duration::from_millis(200),
         streams: 10,
@@ -215,6 +296,48 @@ mod tests {
         assert!(idle.ends_with(b"ok"), "{}", String::from_utf8_lossy(&idle));
         end.cancel();
         assert_eq!(task.await.unwrap(), Drained::Clean);
+    }
+
+    /// Speaks HTTP/2 by hand: answers pings, asks for nothing. True if it was told to go, and closed.
+    async fn told_to_go(at: std::net::SocketAddr) -> bool {
+        const PING: u8 = 6;
+        const GOAWAY: u8 = 7;
+        let mut stream = TcpStream::connect(at).await.unwrap();
+        stream.write_all(PREFACE).await.unwrap();
+        stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+        let mut told = false;
+        let mut head = [0; 9];
+        while stream.read_exact(&mut head).await.is_ok() {
+            let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).await.unwrap();
+            told |= head[3] == GOAWAY;
+            if head[3] == PING && head[4] == 0 {
+                stream.write_all(&[0, 0, 8, PING, 1, 0, 0, 0, 0]).await.unwrap();
+                stream.write_all(&body).await.unwrap();
+            }
+        }
+        told
+    }
+
+    #[tokio::test]
+    async fn an_http2_connection_that_asks_nothing_is_told_to_go() {
+        let (at, end, task) = started(QUICK).await;
+        let told = tokio::time::timeout(Duration::from_secs(5), told_to_go(at)).await;
+        assert!(told.expect("it is closed in time"));
+        end.cancel();
+        assert_eq!(task.await.unwrap(), Drained::Clean);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_takes_long_is_not_idleness() {
+        let (count, seen) = watch::channel(0_usize);
+        let count = Arc::new(count);
+        let busy = Busy::new(&count);
+        let within = Duration::from_millis(50);
+        assert!(tokio::time::timeout(within * 4, idles(seen.clone(), within)).await.is_err());
+        drop(busy);
+        assert!(tokio::time::timeout(within * 40, idles(seen, within)).await.is_ok());
     }
 
     #[tokio::test]

@@ -27,6 +27,8 @@ use crate::domain::order::OrderFacts;
 
 /// The most writes in one transaction, unless one caller brings more.
 const SET_MAX: usize = 512;
+/// As many as are always taken together, if they wait.
+const SET_MIN: usize = 32;
 /// Callers that may wait in one lane before others wait to be let in.
 const QUEUE_MAX: usize = 4096;
 /// How long a claim waits at most for stops that were asked before it: a stop that takes longer is stuck,
@@ -114,7 +116,9 @@ impl<E: Engine> Grouped<E> {
 /// Takes whatever waits, commits it together, answers each.
 async fn lane<E: Engine>(engine: Arc<E>, mut receiver: mpsc::Receiver<Unit>) {
     let mut units: Vec<Unit> = Vec::new();
-    while receiver.recv_many(&mut units, SET_MAX).await > 0 {
+    // Of many that wait, half: while the other half commits, those that were answered come back. All at once
+    // would leave one side idle while the other works.
+    while receiver.recv_many(&mut units, (receiver.len() / 2).clamp(SET_MIN, SET_MAX)).await > 0 {
         let mut replies = Vec::with_capacity(units.len());
         let mut set = Vec::with_capacity(units.len());
         for unit in units.drain(..) {

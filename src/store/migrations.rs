@@ -20,6 +20,7 @@ macro_rules! migrations {
 migrations! {
     1 "0001_ground";
     2 "0002_views";
+    3 "0003_standings_index";
 }
 
 /// The migrations of one engine.

@@ -153,7 +153,7 @@ pub async fn open(url: &str, now: Timestamp) -> Result<Arc<dyn Store>> {
         Ok(Arc::new(batch::Grouped::new(engine, 1)?))
     } else {
         let engine = postgres::Postgres::open(url).await?;
-        Ok(Arc::new(batch::Grouped::new(engine, 4)?))
+        Ok(Arc::new(batch::Grouped::new(engine, 2)?))
     }
 }
 
