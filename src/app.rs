@@ -25,7 +25,7 @@ use crate::domain::event::{Actor, hex};
 use crate::domain::zones::Zones;
 use crate::lab::outbound::{Outbound, OutboundSettings, install_tls};
 use crate::lab::{self, Tools};
-use crate::store::{self, Scope, Store, TakeOver, Write, one};
+use crate::store::{self, Announce, Scope, Store, TakeOver, Write, one};
 use crate::telemetry::Metrics;
 use crate::work::labs::Directory;
 use crate::work::{self, Bells, Bench, chores};
@@ -91,6 +91,8 @@ pub struct Running {
     loops: Vec<JoinHandle<()>>,
     chores: Option<chores::Chores>,
     drain_within: Duration,
+    /// Ends what must outlive the last request.
+    leave: CancellationToken,
 }
 
 fn budgets(limits: &LimitsConfig) -> Budgets {
@@ -178,10 +180,18 @@ pub async fn start(config: &Config, ambient: Ambient) -> Result<Running, Error> 
 
     if !config.database.starts_with("postgres") {
         // The only process on this file: whoever else was sending is dead.
-        one(&*store, Write::TakeOver(TakeOver { now, all_but: Some(holder), limit: i64::MAX })).await?;
+        one(&*store, Write::TakeOver(TakeOver { now, all_but: Some(holder.clone()), limit: i64::MAX }))
+            .await?;
     }
 
-    let loops = spawn_loops(&bench, ambient.poll, &surface, &end);
+    if store.shared() {
+        // Before the first request: from now on the others wait for what is asked here.
+        let said = Announce { replica: holder.clone(), clear_until: now, at: now };
+        one(&*store, Write::Announce(said)).await?;
+    }
+
+    let leave = CancellationToken::new();
+    let loops = spawn_loops(&bench, ambient.poll, &surface, &end, &leave);
     let chores = if ambient.chores {
         let (metrics, registry) = (metrics.clone(), Arc::clone(&registry));
         let clock = Arc::clone(&ambient.clock);
@@ -208,7 +218,7 @@ pub async fn start(config: &Config, ambient: Ambient) -> Result<Running, Error> 
     let server = tokio::spawn(serve::serve(listener, api::router(&surface), settings, end.clone()));
     tracing::info!(%addr, replica = %bench.holder, "serving");
     let drain_within = std_duration(config.serve.drain_within);
-    Ok(Running { addr, ops_key, zones: zones_text, bench, end, server, loops, chores, drain_within })
+    Ok(Running { addr, ops_key, zones: zones_text, bench, end, server, loops, chores, drain_within, leave })
 }
 
 fn nudge(bench: &Bench) -> Nudge {
@@ -234,6 +244,7 @@ fn spawn_loops(
     poll: SignedDuration,
     surface: &Api,
     end: &CancellationToken,
+    leave: &CancellationToken,
 ) -> Vec<JoinHandle<()>> {
     let (clock, bells) = (&bench.clock, &bench.bells);
     for name in [work::close::NAME, work::transfer::NAME, work::stop::NAME] {
@@ -241,7 +252,7 @@ fn spawn_loops(
     }
     let fresh = surface.clone();
     let token = end.clone();
-    vec![
+    let mut loops = vec![
         tokio::spawn(work::supervise(
             work::close::Close(bench.clone()),
             Arc::clone(clock),
@@ -264,7 +275,19 @@ fn spawn_loops(
             end.clone(),
         )),
         tokio::spawn(async move { fresh.keep_fresh(token).await }),
-    ]
+    ];
+    if bench.store.shared() {
+        bells.starts(work::clear::NAME);
+        let clear = work::clear::Clear(bench.clone());
+        loops.push(tokio::spawn(work::supervise(
+            clear,
+            Arc::clone(clock),
+            Arc::clone(bells),
+            poll,
+            leave.clone(),
+        )));
+    }
+    loops
 }
 
 /// Takes newer zone data of the host, if there is some.
@@ -293,6 +316,8 @@ impl Running {
     pub async fn stop(self) -> Drained {
         self.end.cancel();
         let drained = self.server.await.unwrap_or(Drained::Cut(0));
+        // Until here this gateway may have been asked for stops, and said so.
+        self.leave.cancel();
         for handle in self.loops {
             let _ = handle.await;
         }
@@ -306,6 +331,12 @@ impl Running {
             tracing::warn!(
                 "calls to labs were still under way at the deadline: what came of them is unknown"
             );
+        }
+        if self.bench.store.shared() {
+            let gone = Write::Leave { replica: self.bench.holder.clone(), at: self.bench.clock.now() };
+            if let Err(error) = one(&*self.bench.store, gone).await {
+                tracing::warn!(%error, "the other gateways could not be told that this one ends");
+            }
         }
         self.bench.store.close().await;
         drained

@@ -179,10 +179,10 @@ fn describe(operation: &mut Operation, rule: Rule, posts: bool) {
 }
 
 async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
-    let at = gate.api.clock.now();
     // First of all: from here on, no hand-over that begins later than this stop was asked goes
     // ahead of it. The body of a stop is short and must come soon, so this cannot take long.
-    let _asking = (gate.rule.class == Class::Stop).then(|| gate.api.store.asking(at));
+    let asking = (gate.rule.class == Class::Stop).then(|| gate.api.store.asking(&*gate.api.clock));
+    let at = asking.as_ref().map_or_else(|| gate.api.clock.now(), |asking| asking.at);
     let response = match enter(&gate, request, next, at).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
@@ -190,6 +190,7 @@ async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Re
     let class = usize::from(response.status().as_u16() / 100).saturating_sub(1).min(5);
     gate.counts[class].increment(1);
     gate.took.record((gate.api.clock.now().duration_since(at)).as_secs_f64());
+    drop(asking);
     response
 }
 

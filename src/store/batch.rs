@@ -5,9 +5,9 @@
 //! before the claim's instant (see [`Store::asking`]).
 
 use std::collections::BTreeMap;
-use std::ops::DerefMut;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -20,6 +20,7 @@ use super::types::{
 };
 use super::verbs::read;
 use super::{Error, Pending, Result, StopRow, Store};
+use crate::clock::Clock;
 use crate::domain::batch::BatchFacts;
 use crate::domain::event::Event;
 use crate::domain::ids::{BatchId, LabId, OrderId};
@@ -179,12 +180,22 @@ impl Drop for Asking {
 }
 
 impl Gate {
-    fn enter(self: &Arc<Self>, at: Timestamp) -> AskGuard {
-        let at = at.as_microsecond();
-        if let Ok(mut asking) = self.asking.lock() {
-            *asking.entry(at).or_default() += 1;
-        }
-        AskGuard(Some(Box::new(Asking { gate: Arc::clone(self), at })))
+    /// The clock is read while the list is held: whoever has read the list after the clock has seen every
+    /// stop that came before.
+    fn enter(self: &Arc<Self>, clock: &dyn Clock) -> AskGuard {
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = clock.now();
+        let at = now.as_microsecond();
+        *asking.entry(at).or_default() += 1;
+        drop(asking);
+        AskGuard { at: now, _asking: Some(Box::new(Asking { gate: Arc::clone(self), at })) }
+    }
+
+    fn clear_until(&self, clock: &dyn Clock) -> Timestamp {
+        let now = clock.now();
+        let asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = asking.keys().next().and_then(|at| Timestamp::from_microsecond(*at).ok());
+        first.map_or(now, |first| first.min(now))
     }
 
     fn clear_before(&self, now: i64) -> bool {
@@ -230,8 +241,16 @@ impl<E: Engine> Store for Grouped<E> {
         Box::pin(self.queue(writes))
     }
 
-    fn asking(&self, at: Timestamp) -> AskGuard {
-        self.gate.enter(at)
+    fn asking(&self, clock: &dyn Clock) -> AskGuard {
+        self.gate.enter(clock)
+    }
+
+    fn shared(&self) -> bool {
+        <<E::Reader as Deref>::Target as Session>::SHARED
+    }
+
+    fn clear_until(&self, clock: &dyn Clock) -> Timestamp {
+        self.gate.clear_until(clock)
     }
 
     reads! {

@@ -21,6 +21,7 @@ migrations! {
     1 "0001_ground";
     2 "0002_views";
     3 "0003_standings_index";
+    4 "0004_replicas";
 }
 
 /// The migrations of one engine.

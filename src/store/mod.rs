@@ -26,6 +26,7 @@ use jiff::Timestamp;
 pub use inspect::{Inspection, inspect};
 pub use types::*;
 
+use crate::clock::Clock;
 use crate::domain::batch::BatchFacts;
 use crate::domain::event::Event;
 use crate::domain::ids::{BatchId, LabId, OrderId};
@@ -64,12 +65,21 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// commit; every write may be repeated without harm.
     fn apply(&self, writes: Vec<Write>) -> Pending<'_, Result<Vec<Written>>>;
 
-    /// Says that a stop is being asked as of `at`: no claim as of a later instant begins until the
-    /// returned guard is dropped, so that a stop asked before a cutoff is decided before the
-    /// hand-over. Engines without a queue of their own return an empty guard.
-    fn asking(&self, at: Timestamp) -> AskGuard {
-        let _ = at;
-        AskGuard::default()
+    /// Says that a stop is being asked now: no claim as of a later instant begins until the returned guard
+    /// is dropped, so that a stop asked before a cutoff is decided before the hand-over.
+    fn asking(&self, clock: &dyn Clock) -> AskGuard {
+        AskGuard { at: clock.now(), _asking: None }
+    }
+
+    /// Whether other gateways may be at work on the same database. Each then has to say, with
+    /// [`Write::Announce`], until when it is clear.
+    fn shared(&self) -> bool {
+        false
+    }
+
+    /// Until when every stop that was asked here is decided.
+    fn clear_until(&self, clock: &dyn Clock) -> Timestamp {
+        clock.now()
     }
 
     /// Reads orders; `None` for what is not there or not within `scope`.

@@ -122,6 +122,8 @@ fn int(rows: Vec<Row>) -> Result<i64> {
 }
 
 impl Session for PgConnection {
+    const SHARED: bool = true;
+
     fn sql(&self) -> &'static Statements {
         Dialect::Postgres.statements()
     }

@@ -198,6 +198,8 @@ pub(super) fn listed(text: Option<String>) -> Result<Vec<Row>> {
 
 /// A connection in a transaction.
 pub(super) trait Session: Send {
+    /// Whether several gateways may be at work on the same database.
+    const SHARED: bool;
     /// The statements in this engine's dialect.
     fn sql(&self) -> &'static Statements;
     /// Runs a statement and gives its rows.

@@ -35,6 +35,8 @@ const STOP: &str = "p.id, p.order_id, p.state, p.evidence, p.reason, p.comment, 
     p.deadline_at, p.next_at, p.attempts, p.delivered_at, p.decided_at, p.answer";
 /// How many columns `{stop}` has.
 pub(super) const STOP_COLUMNS: usize = 15;
+/// When a batch's window ended: at its cutoff, or when it was released before.
+const ENDED: &str = "case when b.closed_at < b.closes_at then b.closed_at else b.closes_at end";
 const ORDER: &str = "o.id, o.platform, o.lab, o.region, o.reference, o.document, o.admitted_at, s.paid, s.held, s.stage, \
     s.version + coalesce(b.version, 0) + coalesce(t.version, 0)";
 const ORDER_JOINS: &str = "join standings s on s.id = o.id left join batches b on b.id = s.batch \
@@ -71,6 +73,7 @@ impl Dialect {
                 ("transfer", _) => out.push_str(TRANSFER),
                 ("stop", _) => out.push_str(STOP),
                 ("order", _) => out.extend([ORDER, ", ", BATCH, ", ", TRANSFER, ", ", STOP]),
+                ("ended", _) => out.push_str(ENDED),
                 ("order_joins", _) => out.push_str(ORDER_JOINS),
                 _ => out.push_str(hole),
             }
@@ -272,10 +275,15 @@ statements! {
     /// they come as its index has them, by id: asked for, that order would make PostgreSQL sort all that wait.
     claim_fresh = "select r.value ->> 0, (select {<}q.id, q.batch, o.platform, o.reference, o.region, o.document{>} from
             (select s.id, s.batch from batches b join standings s on s.batch = b.id
-            where b.lab = r.value ->> 0 and b.phase = 1 and s.transfer is null and s.stop = 0
+            where b.lab = r.value ->> 0 and b.phase = 1 and s.transfer is null and s.stop = 0 and {ended} <= $3
             order by b.closes_at, b.id limit $2 {skip s}) q
             join orders o on o.id = q.id)
         from {rows}";
+    /// Which labs have closed batches that not every gateway is clear of.
+    claim_behind = "select {[}r.value ->> 0{]} from {rows} where exists (select 1 from batches b
+        where b.lab = r.value ->> 0 and b.phase = 1 and {ended} > $2)";
+    /// Until when every other gateway that is alive has its stops in here.
+    replica_clear = "select min(h.clear_until) from replicas h where h.id <> $1 and h.seen_at > $2";
     /// Which labs have transfers that are due: nearly always none.
     claim_due_labs = "select {[}r.value ->> 0{]} from {rows} where exists (select 1 from transfers t
         where t.lab = r.value ->> 0 and t.phase in (0, 2) and t.next_at <= cast(r.value ->> 1 as bigint))";
@@ -332,6 +340,15 @@ statements! {
     /// Transfers of senders that cannot be alive: this is the only process.
     transfer_orphans = "select {transfer}, t.idempotency_key, t.sha256, t.manifest, t.head from transfers t
         where t.phase = 1 and t.holder <> $1 order by t.lease_until, t.id limit $2 {skip t}";
+
+    // ---- other gateways ------------------------------------------------------------------------
+    /// Says until when a gateway has every stop that it was asked in here.
+    replica_put = "insert into replicas (id, clear_until, seen_at) values ($1, $2, $3)
+        on conflict (id) do update set clear_until = excluded.clear_until, seen_at = excluded.seen_at";
+    /// Forgets a gateway that leaves, and those that are long gone.
+    replica_forget = "delete from replicas where id = $1 or seen_at < $2";
+    /// How many other gateways are alive.
+    replica_others = "select count(*) from replicas h where h.id <> $1 and h.seen_at > $2";
 
     // ---- forwarding stops ----------------------------------------------------------------------
     /// Stops of a lab that are due, with their orders locked.

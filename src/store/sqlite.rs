@@ -108,6 +108,8 @@ fn hold(file: &Path, now: Timestamp) -> Result<File> {
 }
 
 impl Session for SqliteConnection {
+    const SHARED: bool = false;
+
     fn sql(&self) -> &'static Statements {
         Dialect::Sqlite.statements()
     }

@@ -5,6 +5,7 @@
 //! finds it. Calls to labs run beside the loops, at most as many as a lab's lane lets through.
 
 pub mod chores;
+pub mod clear;
 pub mod close;
 pub mod labs;
 pub mod stop;
@@ -66,6 +67,7 @@ struct Desk {
 #[derive(Debug, Default)]
 pub struct Bells {
     desk: Mutex<Desk>,
+    clear: Notify,
     close: Notify,
     transfer: Notify,
     stop: Notify,
@@ -91,6 +93,7 @@ impl Bells {
 
     fn bell(&self, name: &str) -> &Notify {
         match name {
+            clear::NAME => &self.clear,
             close::NAME => &self.close,
             stop::NAME => &self.stop,
             _ => &self.transfer,

@@ -28,6 +28,8 @@ pub const LEASE: SignedDuration = SignedDuration::from_secs(90);
 const CLAIM_MAX: usize = 64;
 /// How many transfers a place claims ahead. They bound what a crash leaves unknown.
 const AHEAD: usize = 16;
+/// How soon it is looked again at batches of which another gateway is not clear yet.
+const BEHIND: SignedDuration = SignedDuration::from_millis(10);
 /// Transfers taken over in one transaction.
 const TAKE_OVER_MAX: i64 = 500;
 
@@ -86,6 +88,9 @@ impl Step for Transfer {
         let written = bench.store.apply(claims).await?;
         for ((endpoint, permits), written) in takers.into_iter().zip(written) {
             let Written::Claimed(claimed) = written else { continue };
+            if claimed.iter().any(|step| matches!(step, Claimed::Behind)) {
+                wake = wake.into_iter().chain([later(now, BEHIND)]).min();
+            }
             self.start(&endpoint, claimed, permits, now);
         }
         let next = bench.store.due(now).await?;
@@ -166,7 +171,7 @@ fn jobs(bench: &Bench, endpoint: &Endpoint, claimed: Vec<Claimed>) -> Vec<Job> {
                 bench.bells.nudge(stop::NAME);
             }
             Claimed::Empty(id) => tracing::info!(transfer = %id, "every order of the transfer was stopped"),
-            Claimed::Waits(_) => {}
+            Claimed::Waits(_) | Claimed::Behind => {}
         }
     }
     jobs

@@ -34,6 +34,17 @@ pub fn at(text: &str) -> Timestamp {
 impl Rig {
     /// A gateway at an instant, with a lab in Helsinki that closes at midnight and has this profile.
     pub async fn new(now: &str, driver: &str, profile: Value, behaviour: Value) -> Self {
+        Self::on(None, now, driver, profile, behaviour).await
+    }
+
+    /// The same on a database of its own.
+    pub async fn on(
+        database: Option<&str>,
+        now: &str,
+        driver: &str,
+        profile: Value,
+        behaviour: Value,
+    ) -> Self {
         let clock = ManualClock::at(at(now));
         let random = Arc::new(SeededRandom::new(7));
         let behaviour: Behaviour = serde_json::from_value(behaviour).unwrap();
@@ -42,7 +53,10 @@ impl Rig {
         let folder = tempfile::tempdir().unwrap();
         let config = Config {
             listen: "127.0.0.1:0".parse().unwrap(),
-            database: format!("sqlite:{}", folder.path().join("gateway.db").display()),
+            database: database.map_or_else(
+                || format!("sqlite:{}", folder.path().join("gateway.db").display()),
+                str::to_owned,
+            ),
             outbound: stoppress::config::OutboundConfig {
                 allow: vec!["127.0.0.0/8".parse().unwrap()],
                 extra_ca: None,
@@ -81,13 +95,18 @@ impl Rig {
 
     /// Starts the gateway on its database, at the clock's time.
     pub async fn start(&mut self) {
+        self.running = Some(self.another(11).await);
+    }
+
+    /// A gateway on the same database, at the clock's time.
+    pub async fn another(&self, seed: u64) -> Running {
         let ambient = Ambient {
             clock: Arc::new(self.clock.clone()),
-            random: Arc::new(SeededRandom::new(11)),
+            random: Arc::new(SeededRandom::new(seed)),
             poll: SignedDuration::from_hours(1),
             chores: false,
         };
-        self.running = Some(app::start(&self.config, ambient).await.unwrap());
+        app::start(&self.config, ambient).await.unwrap()
     }
 
     /// Ends the gateway.

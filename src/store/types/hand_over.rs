@@ -105,6 +105,8 @@ pub enum Claimed {
     Empty(TransferId),
     /// It waits; nothing can be done now.
     Waits(Remedy),
+    /// Batches have closed of which another gateway is not clear yet: it may have been asked for stops.
+    Behind,
 }
 
 /// A durable intent to send.

@@ -89,6 +89,15 @@ pub enum Write {
         /// What is older goes.
         before: Timestamp,
     },
+    /// Says until when this gateway has every stop that it was asked in the store. → [`Written::Announced`]
+    Announce(Announce),
+    /// Says that this gateway has ended. → [`Written::Done`]
+    Leave {
+        /// The gateway.
+        replica: String,
+        /// When.
+        at: Timestamp,
+    },
     /// Writes a checkpoint over the event log. → [`Written::Done`]
     Checkpoint {
         /// When.
@@ -123,11 +132,27 @@ pub enum Written {
     StopSettled(Box<StopSettled>),
     /// Of [`Write::Resolve`].
     Resolved(Resolved),
+    /// Of [`Write::Announce`]: how many other gateways are alive.
+    Announced(i64),
     /// Of the registry's writes.
     Put(Put),
     /// Of writes that cannot but succeed.
     Done,
 }
+
+/// What a gateway says to the others on its database.
+#[derive(Debug, Clone)]
+pub struct Announce {
+    /// The gateway.
+    pub replica: String,
+    /// Every stop that it was asked before is in the store.
+    pub clear_until: Timestamp,
+    /// Now.
+    pub at: Timestamp,
+}
+
+/// How long a gateway that says nothing counts as alive: hand-overs wait for it no longer.
+pub const GONE_AFTER: jiff::SignedDuration = jiff::SignedDuration::from_secs(15);
 
 /// An order to admit.
 #[derive(Debug, Clone)]
@@ -300,11 +325,14 @@ pub enum Reported {
 
 /// Keeps claims of later instants waiting while a stop is being asked; see
 /// [`Store::asking`](super::Store::asking).
-#[derive(Default)]
-pub struct AskGuard(pub(super) Option<Box<dyn Send + Sync>>);
+pub struct AskGuard {
+    /// When it was asked.
+    pub at: Timestamp,
+    pub(super) _asking: Option<Box<dyn Send + Sync>>,
+}
 
 impl std::fmt::Debug for AskGuard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("AskGuard").field(&self.0.is_some()).finish()
+        f.debug_struct("AskGuard").field("at", &self.at).finish_non_exhaustive()
     }
 }

@@ -19,7 +19,7 @@ use crate::domain::event::{Actor, hex};
 use crate::domain::ids::{EscalationId, OrderId, TransferId};
 use crate::domain::lab::Dedupes;
 use crate::store::session::{Row, Session, listed};
-use crate::store::types::{Claim, Claimed, Outgoing, Written};
+use crate::store::types::{Claim, Claimed, GONE_AFTER, Outgoing, Written};
 use crate::store::{Error, Result};
 
 /// How long a transfer of a paused lab is left alone.
@@ -84,6 +84,7 @@ async fn round<'a, S: Session>(
     for turn in turns.iter_mut().filter(|turn| due_labs.contains(turn.item.lab.as_str())) {
         due(s, trail, &mut gathered, turn).await?;
     }
+    let bound = if S::SHARED { clear_of_others(s, items, &mut turns).await? } else { i64::MAX };
     let mut by_limit: BTreeMap<usize, Vec<&mut Turn<'a>>> = BTreeMap::new();
     for turn in turns.iter_mut().filter(|turn| turn.item.sends && turn.left() > 0) {
         let per_call = turn.item.profile.orders_per_call.max(1) as usize;
@@ -93,7 +94,8 @@ async fn round<'a, S: Session>(
     for (limit, mut turns) in by_limit {
         let labs = super::to_json(&ids(turns.iter().map(|turn| turn.item.lab.as_str())))?;
         let limit_arg = i64::try_from(limit).unwrap_or(i64::MAX);
-        for mut row in s.fetch(s.sql().claim_fresh, &[(&labs).into(), limit_arg.into()]).await? {
+        for mut row in s.fetch(s.sql().claim_fresh, &[(&labs).into(), limit_arg.into(), bound.into()]).await?
+        {
             let lab = row.text()?;
             let rows = listed(row.opt_text()?)?;
             let Some(turn) = turns.iter_mut().find(|turn| turn.item.lab.as_str() == lab) else { continue };
@@ -109,6 +111,26 @@ async fn round<'a, S: Session>(
         out[turn.at] = Some(Written::Claimed(turn.claimed));
     }
     Ok(drained)
+}
+
+/// Until when the other gateways have their stops in here: what closed later is left alone, and the labs
+/// that have such batches are told so.
+async fn clear_of_others<S: Session>(
+    s: &mut S,
+    items: &[(usize, &Claim)],
+    turns: &mut [Turn<'_>],
+) -> Result<i64> {
+    let Some((_, first)) = items.first() else { return Ok(i64::MAX) };
+    let alive = (&first.holder, first.now.saturating_sub(GONE_AFTER).unwrap_or(first.now));
+    let clear = s.fetch(s.sql().replica_clear, &[alive.0.into(), alive.1.into()]).await?.pop();
+    let Some(clear) = clear.map(|mut row| row.opt_int()).transpose()?.flatten() else { return Ok(i64::MAX) };
+    let labs = super::to_json(&ids(items.iter().map(|(_, item)| item.lab.as_str())))?;
+    for mut row in s.fetch(s.sql().claim_behind, &[(&labs).into(), clear.into()]).await? {
+        let lab = row.text()?;
+        let behind = turns.iter_mut().filter(|turn| turn.item.lab.as_str() == lab && turn.item.sends);
+        behind.for_each(|turn| turn.claimed.push(Claimed::Behind));
+    }
+    Ok(clear)
 }
 
 /// The most orders that a claim reads.

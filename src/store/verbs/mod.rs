@@ -211,6 +211,8 @@ pub(super) async fn apply<S: Session>(s: &mut S, writes: &[Write]) -> Result<Vec
                 s.run(s.sql().forget, &[(*before).into()]).await?;
                 Written::Done
             }
+            Write::Announce(said) => registry::announce(s, said).await?,
+            Write::Leave { replica, at } => registry::leave(s, replica, *at).await?,
             Write::Checkpoint { at } => {
                 // What this set logs is part of what the checkpoint covers.
                 trail.flush(s).await?;

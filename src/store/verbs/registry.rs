@@ -8,7 +8,9 @@ use super::stop::micros;
 use super::{Trail, rows_run_all};
 use crate::domain::event::{Actor, hex};
 use crate::store::session::Session;
-use crate::store::types::{KeyRow, LabSwitch, Put, PutLab, PutPlatform, Remembered, SetLab, Written};
+use crate::store::types::{
+    Announce, GONE_AFTER, KeyRow, LabSwitch, Put, PutLab, PutPlatform, Remembered, SetLab, Written,
+};
 use crate::store::{Error, Result};
 
 struct LabNow {
@@ -175,6 +177,22 @@ pub(super) async fn remember<S: Session>(s: &mut S, answer: &Remembered) -> Resu
     let Remembered { scope, key, fingerprint, status, body, at } = answer;
     let args = [scope.into(), key.into(), fingerprint.into(), (*status).into(), body.into(), (*at).into()];
     s.run(s.sql().remember, &args).await?;
+    Ok(Written::Done)
+}
+
+/// Says until when a gateway is clear, and tells how many others there are.
+pub(super) async fn announce<S: Session>(s: &mut S, said: &Announce) -> Result<Written> {
+    let Announce { replica, clear_until, at } = said;
+    s.run(s.sql().replica_put, &[replica.into(), (*clear_until).into(), (*at).into()]).await?;
+    let alive = at.saturating_sub(GONE_AFTER).unwrap_or(*at);
+    let others = s.fetch(s.sql().replica_others, &[replica.into(), alive.into()]).await?.pop();
+    Ok(Written::Announced(others.map(|mut row| row.int()).transpose()?.unwrap_or_default()))
+}
+
+/// Takes a gateway off the list, with those that have long been gone.
+pub(super) async fn leave<S: Session>(s: &mut S, replica: &str, at: Timestamp) -> Result<Written> {
+    let gone = at.saturating_sub(GONE_AFTER).unwrap_or(at);
+    s.run(s.sql().replica_forget, &[replica.into(), gone.into()]).await?;
     Ok(Written::Done)
 }
 

@@ -13,6 +13,7 @@ mod races;
 mod random;
 mod reads;
 mod registry;
+mod replicas;
 mod schema;
 mod settle;
 mod stop;

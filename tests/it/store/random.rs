@@ -109,6 +109,7 @@ fn say_claimed(claimed: &Claimed) -> String {
             let orders = named(out).join(",");
             format!("send {} {} {} {} {orders}", facts.id, facts.fence, facts.unresolved, out.key)
         }
+        Claimed::Behind => "behind".to_owned(),
         Claimed::LookUp { transfer, .. } => format!("look up {}", transfer.id),
         Claimed::Person(id) => format!("person {id}"),
         Claimed::Empty(id) => format!("empty {id}"),
