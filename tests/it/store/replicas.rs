@@ -78,6 +78,7 @@ async fn a_gateway_does_not_wait_for_itself(world: World) {
 }
 
 /// Lets the clock run, in steps that the loops can follow.
+#[expect(clippy::disallowed_methods, reason = "gives tasks on other threads their turn")]
 async fn run(rig: &Rig, steps: usize) {
     for _ in 0..steps {
         rig.clock.advance(Duration::from_millis(20));
