@@ -7,10 +7,11 @@ use axum::response::{IntoResponse as _, Response};
 use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
 use jiff::Timestamp;
 use serde::Serialize;
+use tokio::sync::mpsc;
 use utoipa::ToSchema;
 
 use super::extract::Query;
-use super::orders::{OnBehalf, Outcome, admit, platform_of, prepare};
+use super::orders::{OnBehalf, Outcome, Prepared, admit, platform_of, prepare};
 use crate::api::auth::Caller;
 use crate::api::limits::{BODY_MAX, BODY_WITHIN, BULK_MAX};
 use crate::api::problem::{Answer, Code, Document, Problem};
@@ -20,7 +21,7 @@ use crate::domain::ids::{OrderId, PlatformId};
 use crate::domain::order::{OrderState, Submission};
 
 /// So many orders go into one commit.
-const SET: usize = 256;
+const SET: usize = 512;
 
 /// What became of one line.
 #[derive(Serialize, ToSchema)]
@@ -73,7 +74,7 @@ pub(super) async fn submit(
         return Err(Problem::new(Code::MediaType, "The Content-Type is not application/x-ndjson."));
     }
     let reader = Reader {
-        api: api.0,
+        api: api.0.clone(),
         platform,
         actor: caller.actor.clone(),
         body: request.into_body().into_data_stream().boxed(),
@@ -82,9 +83,12 @@ pub(super) async fn submit(
         bytes: 0,
         ended: false,
     };
-    let results = stream::unfold(reader, |mut reader| async {
-        let results = reader.step().await?;
-        Some((Ok::<_, std::convert::Infallible>(Bytes::from(results)), reader))
+    // The next set is read and checked while one commits; commits stay in the order of the lines.
+    let (ahead, sets) = mpsc::channel(1);
+    tokio::spawn(reader.run(ahead));
+    let results = stream::unfold((api.0, sets), |(api, mut sets)| async move {
+        let results = sets.recv().await?.admit(&api).await;
+        Some((Ok::<_, std::convert::Infallible>(Bytes::from(results)), (api, sets)))
     });
     let mut response = Body::from_stream(results).into_response();
     let kind = HeaderValue::from_static("application/x-ndjson");
@@ -100,7 +104,15 @@ fn is_ndjson(headers: &HeaderMap) -> bool {
 
 type Chunks = std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, axum::Error>> + Send>>;
 
-/// Reads lines, and admits as many at once as have come.
+/// Lines that were read and checked, and go into one commit.
+struct Set {
+    results: Vec<LineResult>,
+    /// Where the results of `prepared` go.
+    places: Vec<usize>,
+    prepared: Vec<Prepared>,
+}
+
+/// Reads lines, and checks as many at once as have come.
 struct Reader {
     api: Api,
     platform: PlatformId,
@@ -117,26 +129,43 @@ struct Reader {
 type Read = (u64, Result<Vec<u8>, Problem>);
 
 impl Reader {
-    /// The results of the next set; `None` at the end.
-    async fn step(&mut self) -> Option<Vec<u8>> {
+    async fn run(mut self, ahead: mpsc::Sender<Set>) {
+        loop {
+            let lines = self.step(&ahead).await;
+            if lines.is_empty() || ahead.send(self.check(lines)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The lines of the next set; none at the end.
+    async fn step(&mut self, ahead: &mpsc::Sender<Set>) -> Vec<Read> {
         let mut set = Vec::new();
         self.lines(&mut set);
         while set.is_empty() && !self.ended {
-            let chunk = match within(BODY_WITHIN, self.body.next()).await {
-                Ok(chunk) => chunk,
-                Err(slow) => {
-                    self.end(&mut set, Some(slow));
-                    break;
-                }
-            };
-            self.take(chunk, &mut set);
+            self.more(&mut set).await;
         }
-        // More that is here already goes into the same commit; nobody waits for what is not.
+        // More that is here already goes into the same commit. What is not is waited for only while another
+        // set is before this one.
         while set.len() < SET && !self.ended {
-            let Some(chunk) = self.body.next().now_or_never() else { break };
-            self.take(chunk, &mut set);
+            if let Some(chunk) = self.body.next().now_or_never() {
+                self.take(chunk, &mut set);
+                continue;
+            }
+            tokio::select! {
+                biased;
+                _ = ahead.reserve() => break,
+                () = self.more(&mut set) => {}
+            }
         }
-        if set.is_empty() { None } else { Some(self.admit(set).await) }
+        set
+    }
+
+    async fn more(&mut self, set: &mut Vec<Read>) {
+        match within(BODY_WITHIN, self.body.next()).await {
+            Ok(chunk) => self.take(chunk, set),
+            Err(slow) => self.end(set, Some(slow)),
+        }
     }
 
     fn take(&mut self, chunk: Option<Result<Bytes, axum::Error>>, set: &mut Vec<Read>) {
@@ -188,11 +217,14 @@ impl Reader {
         }
     }
 
-    async fn admit(&mut self, set: Vec<Read>) -> Vec<u8> {
+    fn check(&self, lines: Vec<Read>) -> Set {
         let now = self.api.clock.now();
-        let mut results: Vec<LineResult> = Vec::with_capacity(set.len());
-        let mut prepared = Vec::with_capacity(set.len());
-        for (line, read) in set {
+        let mut set = Set {
+            results: Vec::with_capacity(lines.len()),
+            places: Vec::with_capacity(lines.len()),
+            prepared: Vec::with_capacity(lines.len()),
+        };
+        for (line, read) in lines {
             let mut result = LineResult {
                 line,
                 status: 0,
@@ -207,14 +239,24 @@ impl Reader {
                 prepare(&self.api, &self.platform, &submission, &self.actor, now)
             });
             match checked {
-                Ok(admission) => prepared.push((results.len(), admission)),
+                Ok(admission) => {
+                    set.places.push(set.results.len());
+                    set.prepared.push(admission);
+                }
                 Err(problem) => result.refuse(problem),
             }
-            results.push(result);
+            set.results.push(result);
         }
-        let (places, prepared): (Vec<usize>, Vec<_>) = prepared.into_iter().unzip();
+        set
+    }
+}
+
+impl Set {
+    /// Admits them; gives a line for each.
+    async fn admit(self, api: &Api) -> Vec<u8> {
+        let Self { mut results, places, prepared } = self;
         if !prepared.is_empty() {
-            match admit(&self.api, prepared).await {
+            match admit(api, prepared).await {
                 Ok(outcomes) => {
                     places.into_iter().zip(outcomes).for_each(|(at, outcome)| results[at].set(outcome));
                 }

@@ -24,7 +24,7 @@ use crate::domain::lab::Lab;
 use crate::domain::order::{Handing, Held, OrderFacts, OrderState, Payment, Stage, Submission};
 use crate::domain::verdict::Verdict;
 use crate::domain::{ids, nearest};
-use crate::store::{Admission, Admitted, OrderFilter, OrderRef, Scope, Write, Written};
+use crate::store::{Admission, Admitted, OrderFilter, OrderRef, Rendered, Scope, Write, Written};
 
 /// For whom ops act.
 #[derive(Deserialize, IntoParams)]
@@ -142,6 +142,7 @@ pub(super) fn prepare(
         join,
         at: now,
         actor: actor.clone(),
+        row: Rendered::default(),
     };
     Ok(Prepared { admission: Arc::new(admission), entry, direct })
 }
@@ -212,6 +213,7 @@ pub(super) async fn admit(api: &Api, mut prepared: Vec<Prepared>) -> Answer<Vec<
                     let admission = Arc::make_mut(admission);
                     admission.join = Some(joining);
                     admission.at = now;
+                    admission.row = Rendered::default();
                     open.push(at);
                 }
                 Err(fault) => outcomes[at] = Some(Outcome::Refused(fault.into())),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::rows;
 use super::{Trail, ids, rows_fetch, rows_run, rows_run_all};
@@ -197,6 +198,26 @@ struct ReferenceRow<'a> {
     reference: &'a str,
 }
 
+/// The row of an order, as `order_insert` takes it.
+pub(in crate::store) fn render(item: &Admission) -> Result<&RawValue> {
+    if let Some(row) = item.row.0.get() {
+        return Ok(row);
+    }
+    let row = OrderRow {
+        id: item.id.as_str(),
+        platform: item.platform.as_str(),
+        lab: item.lab.as_str(),
+        region: item.region.as_str(),
+        reference: &item.reference,
+        document: &item.document,
+        sha256: &item.sha256,
+        at: item.at.as_microsecond(),
+    };
+    let row = to_raw_value(&row)
+        .map_err(|error| Error::Corrupt { table: "(parameter)", what: error.to_string() })?;
+    Ok(item.row.0.get_or_init(|| row))
+}
+
 /// Admits a set of orders.
 pub(super) async fn admit<S: Session>(
     s: &mut S,
@@ -211,19 +232,7 @@ pub(super) async fn admit<S: Session>(
     // the same references do not wait for each other in a ring; the first of a set stays the first.
     let mut sorted: Vec<&Admission> = items.iter().map(|(_, item)| *item).collect();
     sorted.sort_by_key(|item| (&item.platform, &item.reference));
-    let orders: Vec<OrderRow<'_>> = sorted
-        .iter()
-        .map(|item| OrderRow {
-            id: item.id.as_str(),
-            platform: item.platform.as_str(),
-            lab: item.lab.as_str(),
-            region: item.region.as_str(),
-            reference: &item.reference,
-            document: &item.document,
-            sha256: &item.sha256,
-            at: item.at.as_microsecond(),
-        })
-        .collect();
+    let orders = sorted.iter().map(|item| render(item)).collect::<Result<Vec<_>>>()?;
     let inserted = rows_run(s, s.sql().order_insert, &orders).await?;
     // Nearly always all; else the orders of the references say which: a new one has the id drawn for it.
     let first = if inserted == orders.len() as u64 { HashMap::new() } else { first(s, items).await? };

@@ -2,7 +2,7 @@
 //!
 //! Within a set, what narrows comes before what hands over: stops first, claims last.
 
-mod admit;
+pub(super) mod admit;
 mod batch;
 mod change;
 mod claim;
