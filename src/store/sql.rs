@@ -411,9 +411,9 @@ statements! {
     /// Orders by id.
     order_by_id = "select {order} from {rows} join orders o on o.id = r.value ->> 0 {order_joins}";
     /// One order by id: the hot read.
-    order_one = "select {order} from orders o {order_joins} where o.id = $1";
+    order_one = "select {[}{order}{]} from orders o {order_joins} where o.id = $1";
     /// One order by the platform's reference.
-    order_one_reference = "select {order} from orders o {order_joins} where o.platform = $1 and o.reference = $2";
+    order_one_reference = "select {[}{order}{]} from orders o {order_joins} where o.platform = $1 and o.reference = $2";
     /// All orders, newest first.
     order_list = "select {order} from orders o {order_joins}
         where o.id < $1 and ($2 = '' or o.lab = $2) and ($3 = '' or o.region = $3) order by o.id desc limit $4";

@@ -65,9 +65,7 @@ impl Sqlite {
             .test_before_acquire(false)
             .idle_timeout(None)
             .max_lifetime(None)
-            .connect_with(
-                options.read_only(true).pragma("mmap_size", "268435456").pragma("cache_size", "-8192"),
-            )
+            .connect_with(options.read_only(true).pragma("cache_size", "-16384"))
             .await
             .map_err(|error| Error::Open(format!("cannot open the database {shown} for reading: {error}")))?;
         Ok(Self {

@@ -207,6 +207,10 @@ async fn a_newer_database_is_refused(world: World) {
         let file = url.strip_prefix("sqlite:").unwrap();
         let copy = format!("{file}-copy");
         std::fs::copy(file, &copy).unwrap();
+        // What has not reached the file itself yet, if another connection was still closing.
+        if let Ok(bytes) = std::fs::read(format!("{file}-wal")) {
+            std::fs::write(format!("{copy}-wal"), bytes).unwrap();
+        }
         open(&copy, at(0)).await.unwrap_err()
     };
     let Error::Open(text) = error else { panic!("{error:?}") };
