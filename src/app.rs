@@ -119,11 +119,34 @@ async fn first_key(store: &dyn Store, ambient: &Ambient) -> store::Result<Option
     Ok(Some(text))
 }
 
+/// What whoever starts a gateway is told before its first answer.
+#[derive(Debug)]
+pub struct Greeting<'a> {
+    /// Where it will serve.
+    pub addr: SocketAddr,
+    /// The zone data and where they come from.
+    pub zones: &'a str,
+    /// The first ops key, if the database had none.
+    pub ops_key: Option<&'a SecretString>,
+}
+
 /// Starts a gateway.
 ///
 /// # Errors
 /// If the configuration, the database or the port does not allow it; nothing is left running.
 pub async fn start(config: &Config, ambient: Ambient) -> Result<Running, Error> {
+    start_telling(config, ambient, |_| {}).await
+}
+
+/// Starts a gateway, and greets before it answers: whoever sees that it is ready can use the key.
+///
+/// # Errors
+/// Like [`start`].
+pub async fn start_telling(
+    config: &Config,
+    ambient: Ambient,
+    tell: impl FnOnce(&Greeting<'_>),
+) -> Result<Running, Error> {
     install_tls();
     let metrics = Metrics::start();
     let zones = Zones::of_host(config.zones.dir.as_deref())?;
@@ -215,6 +238,7 @@ pub async fn start(config: &Config, ambient: Ambient) -> Result<Running, Error> 
         drain_within: std_duration(config.serve.drain_within),
         ..serve::Settings::default()
     };
+    tell(&Greeting { addr, zones: &zones_text, ops_key: ops_key.as_ref() });
     let server = tokio::spawn(serve::serve(listener, api::router(&surface), settings, end.clone()));
     tracing::info!(%addr, replica = %bench.holder, "serving");
     let drain_within = std_duration(config.serve.drain_within);

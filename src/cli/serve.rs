@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use secrecy::ExposeSecret as _;
 
 use crate::api::serve::Drained;
-use crate::app::{self, Ambient, Error};
+use crate::app::{self, Ambient, Error, Greeting};
 use crate::config::{Config, Flags};
 use crate::telemetry;
 
@@ -50,17 +50,7 @@ pub async fn run(args: &Serve, out: &mut dyn Write) -> Result<(), Error> {
         log_format: args.log_format.clone(),
     })?;
     telemetry::log(&config.log)?;
-    let running = app::start(&config, Ambient::host()).await?;
-    // Whoever started it may have closed the pipe: the gateway serves all the same.
-    let _ = writeln!(out, "Stoppress serves {} (zone data {})", running.url(), running.zones);
-    if let Some(key) = &running.ops_key {
-        let _ = writeln!(
-            out,
-            "The first ops key, shown only now; keep it safe:\n  {}\nUse it as `Authorization: Bearer …`.",
-            key.expose_secret()
-        );
-    }
-    let _ = out.flush();
+    let running = app::start_telling(&config, Ambient::host(), |greeting| greet(out, greeting)).await?;
     ended().await;
     tracing::info!("ending: no new work, what is under way is finished");
     match running.stop().await {
@@ -68,6 +58,19 @@ pub async fn run(args: &Serve, out: &mut dyn Write) -> Result<(), Error> {
         Drained::Cut(open) => tracing::warn!(open, "ended at the deadline; connections were cut off"),
     }
     Ok(())
+}
+
+/// Whoever started it may have closed the pipe: the gateway serves all the same.
+fn greet(out: &mut dyn Write, greeting: &Greeting<'_>) {
+    let _ = writeln!(out, "Stoppress serves http://{} (zone data {})", greeting.addr, greeting.zones);
+    if let Some(key) = greeting.ops_key {
+        let _ = writeln!(
+            out,
+            "The first ops key, shown only now; keep it safe:\n  {}\nUse it as `Authorization: Bearer …`.",
+            key.expose_secret()
+        );
+    }
+    let _ = out.flush();
 }
 
 /// Waits for SIGTERM or SIGINT.
