@@ -345,6 +345,13 @@ impl Running {
         for handle in self.loops {
             let _ = handle.await;
         }
+        // Nobody asks here any more: the others need not wait for the calls that are still under way.
+        if self.bench.store.shared() {
+            let gone = Write::Leave { replica: self.bench.holder.clone(), at: self.bench.clock.now() };
+            if let Err(error) = one(&*self.bench.store, gone).await {
+                tracing::warn!(%error, "the other gateways could not be told that this one ends");
+            }
+        }
         if let Some(chores) = self.chores {
             chores.stop().await;
         }
@@ -355,12 +362,6 @@ impl Running {
             tracing::warn!(
                 "calls to labs were still under way at the deadline: what came of them is unknown"
             );
-        }
-        if self.bench.store.shared() {
-            let gone = Write::Leave { replica: self.bench.holder.clone(), at: self.bench.clock.now() };
-            if let Err(error) = one(&*self.bench.store, gone).await {
-                tracing::warn!(%error, "the other gateways could not be told that this one ends");
-            }
         }
         self.bench.store.close().await;
         drained

@@ -20,7 +20,7 @@
 //! | [`domain`] | the rules: calendars, orders, transfers, stops, verdicts | I/O, clocks, databases |
 //! | [`store`] | what was decided, durable; one text a statement for both engines | calendars, endpoints |
 //! | [`lab`] | calls to labs; classifies every answer once | deciding what an answer means for an order |
-//! | [`work`] | loops: close, transfer, stop, chores; each a `tick(now)` | sleeping outside its one runner |
+//! | [`work`] | loops: close, transfer, stop, clear, chores; each a `tick(now)` | sleeping outside its one runner |
 //! | [`api`] | the HTTP surface | calling a lab |
 //!
 //! Single files: [`app`] puts the rooms together and is the only one that sees concrete engines;
@@ -37,8 +37,9 @@
 //!   deduplicates, while it knows the key; other bytes only after a proof of absence, under a new key.
 //! - Not knowing is a state. It ends by a positive sign, by a proof, or with a person at a deadline.
 //! - What is *not* here on purpose: leader election, agreeing clocks, leases of a certain length. None of
-//!   the above needs them. One assumption about time is left: the horizon after which "not there" can be
-//!   believed of a lab.
+//!   the above needs them. Two assumptions about time are left: the horizon after which "not there" can be
+//!   believed of a lab; and, for the promise below between several gateways, that a gateway which has said
+//!   nothing for [`store::GONE_AFTER`] serves nobody.
 //!
 //! # A stop one second before midnight
 //! `api::http::stops` takes a guard from [`store::Store::asking`] before it reads the caller's key: no
@@ -47,7 +48,9 @@
 //! finds none, and [`domain::stop::grant`] says `stopped`, evidence `never_handed`. At midnight
 //! [`work::close`] closes the batch in one row; [`work::transfer`] claims who is alive under the same lock,
 //! and the order is not among them. Had the claim been first, the stop would have read `sending`, and
-//! would be `pending` until the lab, a proof or a person decides.
+//! would be `pending` until the lab, a proof or a person decides. If the stop is asked at one gateway and
+//! another hands over, that one's claim leaves the batch alone until [`work::clear`] of the first has said
+//! that it is clear of the cutoff.
 //!
 //! # A replica that dies while a lab answers
 //! Its claim is durable: `sending`, fence 1, one attempt unresolved. Its lease runs out, another replica

@@ -266,3 +266,32 @@ fn documents_are_printed() {
         assert!(out.contains("verdict"), "{shell}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_is_told_before_anybody_is_answered() {
+    use std::io::{Read as _, Write as _};
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        database: format!("sqlite:{}", folder.path().join("gateway.db").display()),
+        ..Config::default()
+    };
+    let mut early = None;
+    let ambient = Ambient { chores: false, ..Ambient::host() };
+    let running = app::start_telling(&config, ambient, |greeting| {
+        assert!(greeting.ops_key.is_some());
+        let mut stream = std::net::TcpStream::connect(greeting.addr).unwrap();
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        stream.set_read_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
+        assert!(stream.read(&mut [0; 1]).is_err(), "it answered before it had told the key");
+        early = Some(stream);
+    })
+    .await
+    .unwrap();
+    let mut answer = String::new();
+    let mut stream = early.unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    running.stop().await;
+}

@@ -4,7 +4,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -148,14 +148,10 @@ impl Reader {
         // More that is here already goes into the same commit. What is not is waited for only while another
         // set is before this one.
         while set.len() < SET && !self.ended {
-            if let Some(chunk) = self.body.next().now_or_never() {
-                self.take(chunk, &mut set);
-                continue;
-            }
             tokio::select! {
                 biased;
-                _ = ahead.reserve() => break,
                 () = self.more(&mut set) => {}
+                _ = ahead.reserve() => break,
             }
         }
         set

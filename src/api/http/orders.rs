@@ -210,10 +210,8 @@ pub(super) async fn admit(api: &Api, mut prepared: Vec<Prepared>) -> Answer<Vec<
             let from = windows::after_closed(admission.join.as_ref(), now);
             match join(api, &entry.lab, &admission.region, *direct, from) {
                 Ok(joining) => {
-                    let admission = Arc::make_mut(admission);
-                    admission.join = Some(joining);
-                    admission.at = now;
-                    admission.row = Rendered::default();
+                    let moved = Admission { join: Some(joining), at: now, ..Admission::clone(admission) };
+                    *admission = Arc::new(moved);
                     open.push(at);
                 }
                 Err(fault) => outcomes[at] = Some(Outcome::Refused(fault.into())),

@@ -133,5 +133,9 @@ async fn a_stop_asked_at_one_gateway_comes_before_the_hand_over_of_another() {
     run(&rig, 100).await;
     assert_eq!(left(&rig, &[&stopped, &printed]).await, [false, true]);
     other.stop().await;
+    // Whoever has ended is not waited for: only the first gateway is still alive.
+    let now = rig.clock.now().as_microsecond() / 1_000_000 - at(0).as_microsecond() / 1_000_000;
+    let store = Arc::clone(&rig.running.as_ref().unwrap().bench.store);
+    assert_eq!(says(&*store, "observer", now, now).await, 1);
     rig.stop().await;
 }
