@@ -4,7 +4,7 @@ use sqlx::SqlSafeStr as _;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 
 use super::Error;
-use super::sql::Dialect;
+use super::dialect::Dialect;
 
 macro_rules! migrations {
     ($($version:literal $name:literal;)*) => {

@@ -8,6 +8,7 @@
 //! The room knows no calendar and no lab's endpoint: windows come in computed, answers classified.
 
 mod batch;
+mod dialect;
 mod inspect;
 mod migrations;
 mod postgres;

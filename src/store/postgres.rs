@@ -12,8 +12,9 @@ use sqlx::pool::PoolOptions;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, Postgres as Driver};
 use sqlx::{Column as _, ConnectOptions as _, Row as _, TypeInfo as _, ValueRef as _};
 
+use super::dialect::Dialect;
 use super::session::{Arg, Cell, Row, Session};
-use super::sql::{Dialect, Statements};
+use super::sql::Statements;
 use super::verbs;
 use super::{Error, Result, Write, Written};
 

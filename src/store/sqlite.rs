@@ -17,8 +17,9 @@ use sqlx::sqlite::{
 use sqlx::{Column as _, ConnectOptions as _, Connection as _, Row as _, TypeInfo as _, ValueRef as _};
 use tokio::sync::Mutex;
 
+use super::dialect::{Dialect, GATHERED};
 use super::session::{Arg, Cell, Row, Session, listed};
-use super::sql::{Dialect, GATHERED, Statements};
+use super::sql::Statements;
 use super::verbs;
 use super::{Error, Result, Write, Written};
 

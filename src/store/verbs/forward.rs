@@ -10,8 +10,8 @@ use crate::domain::lab::TakesStops;
 use crate::domain::order::Stage;
 use crate::domain::stop::{self, Evidence, StopState};
 use crate::store::Result;
+use crate::store::dialect::TRANSFER_COLUMNS;
 use crate::store::session::Session;
-use crate::store::sql::TRANSFER_COLUMNS;
 use crate::store::types::{ClaimStops, StopDue, Written};
 
 /// Takes stops of a lab to forward; those whose order never left, or whose time is over, end here.

@@ -6,8 +6,8 @@ use crate::domain::ids::{BatchId, EscalationId, LabId, OrderId, PlatformId, Regi
 use crate::domain::order::{Held, OrderFacts, Stage};
 use crate::domain::stop::{AskedBy, Evidence, StopFacts, StopState};
 use crate::store::Result;
+use crate::store::dialect::{BATCH_COLUMNS, STOP_COLUMNS, TRANSFER_COLUMNS};
 use crate::store::session::Row;
-use crate::store::sql::{BATCH_COLUMNS, STOP_COLUMNS, TRANSFER_COLUMNS};
 use crate::store::types::EscalationRow;
 
 pub(super) fn batch(row: &mut Row) -> Result<BatchFacts> {

@@ -1,0 +1,84 @@
+//! What differs between the engines' SQL, and how a statement's text is filled in for one of them.
+//!
+//! The text is the same on both engines but for three holes. **Rows**: `{rows}` is the set of rows in the
+//! JSON array `$1`, with `r.key` (their order) and `r.value`. **Locks**: `{lock t}`, `{share t}` and
+//! `{skip t}` lock the rows of alias `t` on PostgreSQL, where transactions run side by side; on SQLite
+//! there is one writer and nothing to lock. **Gathered columns**: what is between `{[}` and `{]}` comes as
+//! rows from PostgreSQL and as one JSON array of arrays from SQLite, where every row that is fetched costs
+//! two turns between threads; the session makes rows of it. **Listed columns**: between `{<}` and `{>}`
+//! they come as one such text from both, for a few rows within a row; `session::listed` reads it.
+//! `{batch}`, `{transfer}`, `{stop}`, `{order}` are lists of columns, read by `verbs::rows` in the same order.
+
+/// The name of the column that holds gathered rows.
+pub(super) const GATHERED: &str = "gathered";
+
+/// What differs between the engines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// SQLite.
+    Sqlite,
+    /// PostgreSQL.
+    Postgres,
+}
+
+const BATCH: &str = "b.id, b.lab, b.region, b.phase, b.direct, b.opens_at, b.window_at, b.closes_at, b.closes_at_local, \
+    b.production_date, b.rule, b.time_zone, b.tzdata, b.closed_at, b.version";
+/// How many columns `{batch}` has.
+pub(in crate::store) const BATCH_COLUMNS: usize = 15;
+const TRANSFER: &str = "t.id, t.lab, t.batch, t.phase, t.fence, t.attempts, t.unresolved, t.first_at, t.horizon_at, \
+    t.key_until, t.deadline_at, t.next_at, t.handed_at, t.version";
+/// How many columns `{transfer}` has.
+pub(in crate::store) const TRANSFER_COLUMNS: usize = 14;
+const STOP: &str = "p.id, p.order_id, p.state, p.evidence, p.reason, p.comment, p.asked_by, p.asked_at, p.handed_at, \
+    p.deadline_at, p.next_at, p.attempts, p.delivered_at, p.decided_at, p.answer";
+/// How many columns `{stop}` has.
+pub(in crate::store) const STOP_COLUMNS: usize = 15;
+/// When a batch's window ended: at its cutoff, or when it was released before.
+const ENDED: &str = "case when b.closed_at < b.closes_at then b.closed_at else b.closes_at end";
+const ORDER: &str = "o.id, o.platform, o.lab, o.region, o.reference, o.document, o.admitted_at, s.paid, s.held, s.stage, \
+    s.version + coalesce(b.version, 0) + coalesce(t.version, 0)";
+const ORDER_JOINS: &str = "join standings s on s.id = o.id left join batches b on b.id = s.batch \
+    left join transfers t on t.id = s.transfer left join stops p on p.order_id = o.id and p.superseded_at is null";
+
+impl Dialect {
+    pub(super) fn fill(self, text: &str) -> &'static str {
+        let mut out = String::with_capacity(text.len() * 2);
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('{') {
+            out.push_str(before);
+            let (hole, after) = after.split_once('}').unwrap_or((after, ""));
+            let (word, alias) = hole.split_once(' ').unwrap_or((hole, ""));
+            match (word, self) {
+                // `jsonb_each`: each value comes parsed; as text it would be parsed again for every column.
+                ("rows", Self::Sqlite) => out.push_str("jsonb_each($1) as r"),
+                ("rows", Self::Postgres) => {
+                    out.push_str("jsonb_array_elements($1::text::jsonb) with ordinality as r(value, key)");
+                }
+                ("[", Self::Sqlite) => out.push_str("json_group_array(json_array("),
+                ("]", Self::Sqlite) => out.extend([")) as ", GATHERED]),
+                ("[" | "]", Self::Postgres) => {}
+                ("<", Self::Sqlite) => out.push_str("json_group_array(json_array("),
+                (">", Self::Sqlite) => out.push_str("))"),
+                ("<", Self::Postgres) => out.push_str("json_agg(json_build_array("),
+                (">", Self::Postgres) => out.push_str("))::text"),
+                ("lock" | "share" | "skip", Self::Sqlite) => {}
+                ("lock", Self::Postgres) => out.extend(["for update of ", alias]),
+                ("share", Self::Postgres) => out.extend(["for share of ", alias]),
+                ("skip", Self::Postgres) => out.extend(["for update of ", alias, " skip locked"]),
+                ("lock_log", Self::Sqlite) => out.push_str("select 1"),
+                ("lock_log", Self::Postgres) => out.push_str("lock table events in share row exclusive mode"),
+                ("batch", _) => out.push_str(BATCH),
+                ("transfer", _) => out.push_str(TRANSFER),
+                ("stop", _) => out.push_str(STOP),
+                ("order", _) => out.extend([ORDER, ", ", BATCH, ", ", TRANSFER, ", ", STOP]),
+                ("ended", _) => out.push_str(ENDED),
+                ("order_joins", _) => out.push_str(ORDER_JOINS),
+                _ => out.push_str(hole),
+            }
+            rest = after;
+        }
+        out.push_str(rest);
+        // The table is built once a process and lives as long: sqlx takes only static texts.
+        out.leak()
+    }
+}
