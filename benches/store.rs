@@ -72,7 +72,6 @@ fn admission(nth: usize) -> Admission {
         join: Some(join),
         at: now(),
         actor: Actor("platform:shop".to_owned()),
-        row: stoppress::store::Rendered::default(),
     }
 }
 

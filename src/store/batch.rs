@@ -18,7 +18,7 @@ use super::types::{
     AskGuard, BatchFilter, BatchRow, Due, EscalationFilter, EscalationRow, Gauges, KeyRow, LabRow, OddsRow,
     OrderFilter, OrderRef, PlatformRow, Remembered, Scope, StopFilter, TransferRow, Verified, Write, Written,
 };
-use super::verbs::{admit, read};
+use super::verbs::read;
 use super::{Error, Pending, Result, StopRow, Store};
 use crate::clock::Clock;
 use crate::domain::batch::BatchFacts;
@@ -104,11 +104,6 @@ impl<E: Engine> Grouped<E> {
         });
         if let Some(now) = claim {
             self.gate.wait_for_earlier(now).await;
-        }
-        for write in &writes {
-            if let Write::Admit(admission) = write {
-                admit::render(admission)?;
-            }
         }
         let (reply, answer) = oneshot::channel();
         let lane = self.turn.fetch_add(1, Ordering::Relaxed) % self.lanes.len();

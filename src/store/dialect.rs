@@ -1,13 +1,21 @@
 //! What differs between the engines' SQL, and how a statement's text is filled in for one of them.
 //!
-//! The text is the same on both engines but for three holes. **Rows**: `{rows}` is the set of rows in the
+//! The text is the same on both engines but for a few holes. **Rows**: `{rows}` is the set of rows in the
 //! JSON array `$1`, with `r.key` (their order) and `r.value`. **Locks**: `{lock t}`, `{share t}` and
 //! `{skip t}` lock the rows of alias `t` on PostgreSQL, where transactions run side by side; on SQLite
 //! there is one writer and nothing to lock. **Gathered columns**: what is between `{[}` and `{]}` comes as
 //! rows from PostgreSQL and as one JSON array of arrays from SQLite, where every row that is fetched costs
 //! two turns between threads; the session makes rows of it. **Listed columns**: between `{<}` and `{>}`
 //! they come as one such text from both, for a few rows within a row; `session::listed` reads it.
+//! **A set of rows, bound**: `{with id, at:int}` before a statement names the columns of `r`, which are texts
+//! or numbers. On PostgreSQL they are one JSON parameter; on SQLite, where taking JSON apart costs three
+//! times as much as the insert itself, they are parameters, for as many rows as [`sized`] says; rows that
+//! are not used are null throughout, so that the statement must pass over a null `r.id`. `{in_order}` keeps
+//! their order.
 //! `{batch}`, `{transfer}`, `{stop}`, `{order}` are lists of columns, read by `verbs::rows` in the same order.
+
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// The name of the column that holds gathered rows.
 pub(super) const GATHERED: &str = "gathered";
@@ -54,6 +62,9 @@ impl Dialect {
                 ("rows", Self::Postgres) => {
                     out.push_str("jsonb_array_elements($1::text::jsonb) with ordinality as r(value, key)");
                 }
+                ("with", _) => self.with(alias, &mut out),
+                ("in_order", Self::Sqlite) => {}
+                ("in_order", Self::Postgres) => out.push_str("order by r.nth"),
                 ("[", Self::Sqlite) => out.push_str("json_group_array(json_array("),
                 ("]", Self::Sqlite) => out.extend([")) as ", GATHERED]),
                 ("[" | "]", Self::Postgres) => {}
@@ -81,4 +92,54 @@ impl Dialect {
         // The table is built once a process and lives as long: sqlx takes only static texts.
         out.leak()
     }
+
+    /// The set `r` with these columns; a column is a text unless it says `:int`.
+    fn with(self, columns: &str, out: &mut String) {
+        let columns: Vec<(&str, bool)> = columns
+            .split(',')
+            .map(str::trim)
+            .map(|column| column.strip_suffix(":int").map_or((column, false), |name| (name, true)))
+            .collect();
+        match self {
+            Self::Sqlite => {
+                let names: Vec<_> = columns.iter().map(|(name, _)| *name).collect();
+                out.extend(["with r(", &names.join(", "), ") as (values ", &places(columns.len()), ")"]);
+            }
+            Self::Postgres => {
+                out.push_str("with r as (select ");
+                for (nth, (name, number)) in columns.iter().enumerate() {
+                    let value = format!("v.value ->> {nth}");
+                    let value = if *number { format!("cast({value} as bigint)") } else { value };
+                    out.extend([&value, " as ", name, ", "]);
+                }
+                out.push_str(
+                    "v.nth from jsonb_array_elements($1::text::jsonb) with ordinality as v(value, nth))",
+                );
+            }
+        }
+    }
+}
+
+/// The places of one row's values.
+fn places(columns: usize) -> String {
+    format!("({})", vec!["?"; columns].join(","))
+}
+
+/// For how many rows a statement with a bound set is prepared: few texts, and few places unused.
+const SIZES: [usize; 16] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, SET_ROWS_MAX];
+/// The most rows of a bound set.
+pub(super) const SET_ROWS_MAX: usize = 256;
+
+/// The text of an SQLite statement with a set of `columns`, for at least so many rows, at most
+/// [`SET_ROWS_MAX`].
+pub(super) fn sized(text: &'static str, columns: usize, rows: usize) -> &'static str {
+    static TEXTS: LazyLock<Mutex<HashMap<(&'static str, usize), &'static str>>> =
+        LazyLock::new(Mutex::default);
+    let rows = SIZES.into_iter().find(|size| *size >= rows).unwrap_or(SET_ROWS_MAX);
+    let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+    texts.entry((text, rows)).or_insert_with(|| {
+        let one = places(columns);
+        // A text a size, once a process: sqlx takes only static texts, and prepares each once a connection.
+        text.replacen(&one, &vec![one.as_str(); rows].join(","), 1).leak()
+    })
 }

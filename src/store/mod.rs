@@ -17,6 +17,7 @@ pub mod sql;
 mod sqlite;
 mod types;
 mod verbs;
+mod wal;
 
 use std::future::Future;
 use std::pin::Pin;

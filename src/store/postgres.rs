@@ -137,12 +137,25 @@ impl Session for PgConnection {
     async fn run(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<u64> {
         Ok(bind(sql, args).execute(&mut *self).await?.rows_affected())
     }
+
+    async fn put<const N: usize>(&mut self, sql: &'static str, rows: &[[Arg<'_>; N]]) -> Result<u64> {
+        let set = json(rows.iter().map(<[_; N]>::as_slice))?;
+        self.run(sql, &[Arg::Text(&set)]).await
+    }
+}
+
+/// A bound set as JSON.
+fn json<'a>(rows: impl Iterator<Item = &'a [Arg<'a>]>) -> Result<String> {
+    let rows: Vec<&[Arg<'_>]> = rows.collect();
+    serde_json::to_string(&rows)
+        .map_err(|error| Error::Corrupt { table: "(parameter)", what: error.to_string() })
 }
 
 fn bind(sql: &'static str, args: &[Arg<'_>]) -> sqlx::query::Query<'static, Driver, PgArguments> {
     args.iter().fold(sqlx::query(sql), |query, arg| match arg {
         Arg::Int(number) => query.bind(*number),
         Arg::Text(text) => query.bind((*text).to_owned()),
+        Arg::Null => query.bind(None::<i64>),
     })
 }
 

@@ -4,18 +4,34 @@
 use std::future::Future;
 
 use jiff::Timestamp;
+use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, Visitor};
 
 use super::sql::Statements;
 use super::{Error, Result};
 
 /// A bound value.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(untagged)]
 pub(super) enum Arg<'a> {
     /// A number.
     Int(i64),
     /// A text.
     Text(&'a str),
+    /// Nothing.
+    Null,
+}
+
+impl From<Option<i64>> for Arg<'_> {
+    fn from(number: Option<i64>) -> Self {
+        number.map_or(Self::Null, Self::Int)
+    }
+}
+
+impl<'a> From<Option<&'a str>> for Arg<'a> {
+    fn from(text: Option<&'a str>) -> Self {
+        text.map_or(Self::Null, Self::Text)
+    }
 }
 
 impl From<i64> for Arg<'_> {
@@ -207,6 +223,13 @@ pub(super) trait Session: Send {
     -> impl Future<Output = Result<Vec<Row>>> + Send;
     /// Runs a statement and gives the number of rows that it changed.
     fn run(&mut self, sql: &'static str, args: &[Arg<'_>]) -> impl Future<Output = Result<u64>> + Send;
+    /// Runs a statement that has a bound set, and gives the number of rows that it changed. `rows` have the
+    /// columns of the set, in its order.
+    fn put<const N: usize>(
+        &mut self,
+        sql: &'static str,
+        rows: &[[Arg<'_>; N]],
+    ) -> impl Future<Output = Result<u64>> + Send;
 }
 
 const MET: &str = "two transactions met, and this one gave way";

@@ -42,10 +42,10 @@ macro_rules! statements {
 statements! {
     // ---- events, escalations -------------------------------------------------------------------
     /// Appends entries of the log.
-    event_insert = "insert into events (at, subject, lab, kind, actor, detail, previous, hash)
-        select cast(r.value ->> 'at' as bigint), r.value ->> 'subject', r.value ->> 'lab', r.value ->> 'kind',
-            r.value ->> 'actor', r.value ->> 'detail', r.value ->> 'previous', r.value ->> 'hash'
-        from {rows} order by r.key";
+    event_insert = "{with id, at:int, lab, kind, actor, detail, previous, hash}
+        insert into events (at, subject, lab, kind, actor, detail, previous, hash)
+        select r.at, r.id, r.lab, r.kind, r.actor, r.detail, r.previous, r.hash
+        from r where r.id is not null {in_order}";
     /// The log of some subjects.
     event_of_subjects = "select e.seq, e.at, e.subject, e.lab, e.kind, e.actor, e.detail, e.previous, e.hash
         from {rows} join events e on e.subject = r.value ->> 0 order by e.seq";
@@ -106,20 +106,19 @@ statements! {
             r.value ->> 'rule', r.value ->> 'time_zone', r.value ->> 'tzdata', 1, r.value ->> 'head'
         from {rows} where true on conflict do nothing returning id";
     /// Admits orders; a known reference inserts nothing.
-    order_insert = "insert into orders (id, platform, lab, region, reference, document, sha256, admitted_at)
-        select r.value ->> 'id', r.value ->> 'platform', r.value ->> 'lab', r.value ->> 'region',
-            r.value ->> 'reference', r.value ->> 'document', r.value ->> 'sha256', cast(r.value ->> 'at' as bigint)
-        from {rows} where true on conflict do nothing";
+    order_insert = "{with id, platform, lab, region, reference, document, sha256, at:int}
+        insert into orders (id, platform, lab, region, reference, document, sha256, admitted_at)
+        select r.id, r.platform, r.lab, r.region, r.reference, r.document, r.sha256, r.at
+        from r where r.id is not null {in_order} on conflict do nothing";
     /// Takes orders back whose window had closed, within the transaction that inserted them.
     order_withdraw = "delete from orders where id in (select r.value ->> 0 from {rows})";
     /// The orders of references.
     order_of_references = "select {[}o.id, o.platform, o.reference, o.sha256{]}
         from {rows} join orders o on o.platform = r.value ->> 'platform' and o.reference = r.value ->> 'reference'";
     /// Gives orders their standing.
-    standing_insert = "insert into standings (id, lab, batch, transfer, paid, held, stage, stop, version, head)
-        select r.value ->> 'id', r.value ->> 'lab', r.value ->> 'batch', null, cast(r.value ->> 'paid' as bigint),
-            0, 0, 0, 1, r.value ->> 'head'
-        from {rows}";
+    standing_insert = "{with id, lab, batch, paid:int, head}
+        insert into standings (id, lab, batch, transfer, paid, held, stage, stop, version, head)
+        select r.id, r.lab, r.batch, null, r.paid, 0, 0, 0, 1, r.head from r where r.id is not null";
 
     // ---- stops and changes ---------------------------------------------------------------------
     /// Locks orders where stops and claims meet, and reads what decides.
@@ -212,18 +211,16 @@ statements! {
     claim_due = "select {transfer}, t.idempotency_key, t.sha256, t.manifest, t.head from transfers t
         where t.lab = $1 and t.phase in (0, 2) and t.next_at <= $2 order by t.next_at, t.id limit $3 {skip t}";
     /// Records the intent to send.
-    transfer_insert = "insert into transfers (id, lab, batch, phase, fence, attempts, unresolved, idempotency_key, sha256,
+    transfer_insert = "{with id, lab, batch, phase:int, attempts:int, unresolved:int, key, sha256, manifest, first_at:int,
+            horizon_at:int, key_until:int, deadline_at:int, next_at:int, lease_until:int, holder, head}
+        insert into transfers (id, lab, batch, phase, fence, attempts, unresolved, idempotency_key, sha256,
             manifest, first_at, horizon_at, key_until, deadline_at, next_at, lease_until, holder, version, head)
-        select r.value ->> 'id', r.value ->> 'lab', r.value ->> 'batch', cast(r.value ->> 'phase' as bigint), 1,
-            cast(r.value ->> 'attempts' as bigint), cast(r.value ->> 'unresolved' as bigint), r.value ->> 'key',
-            r.value ->> 'sha256', r.value ->> 'manifest', cast(r.value ->> 'first_at' as bigint),
-            cast(r.value ->> 'horizon_at' as bigint), cast(r.value ->> 'key_until' as bigint),
-            cast(r.value ->> 'deadline_at' as bigint), cast(r.value ->> 'next_at' as bigint),
-            cast(r.value ->> 'lease_until' as bigint), r.value ->> 'holder', 1, r.value ->> 'head'
-        from {rows}";
+        select r.id, r.lab, r.batch, r.phase, 1, r.attempts, r.unresolved, r.key, r.sha256, r.manifest, r.first_at,
+            r.horizon_at, r.key_until, r.deadline_at, r.next_at, r.lease_until, r.holder, 1, r.head
+        from r where r.id is not null";
     /// Puts orders into their transfer; guarded: alive and in none.
-    standing_join_transfer = "update standings as s set transfer = r.value ->> 1
-        from {rows} where s.id = r.value ->> 0 and s.transfer is null and s.stop = 0";
+    standing_join_transfer = "{with id, transfer} update standings as s set transfer = r.transfer
+        from r where s.id = r.id and s.transfer is null and s.stop = 0";
     /// The orders of a transfer that are alive, locked.
     standing_alive = "select s.id, s.batch, o.platform, o.reference, o.region, o.document
         from standings s join orders o on o.id = s.id
@@ -251,10 +248,9 @@ statements! {
     transfer_next = "update transfers as t set next_at = cast(r.value ->> 1 as bigint)
         from {rows} where t.id = r.value ->> 0";
     /// Settles transfers that the lab has: the common end, in narrow rows.
-    transfer_at_lab = "update transfers as t set phase = 3, unresolved = 0, handed_at = cast(r.value ->> 'at' as bigint),
-            version = t.version + 1, head = r.value ->> 'head'
-        from {rows} where t.id = r.value ->> 'id' and t.head = r.value ->> 'was'
-            and t.phase = cast(r.value ->> 'was_phase' as bigint) and t.fence = cast(r.value ->> 'was_fence' as bigint)";
+    transfer_at_lab = "{with id, at:int, head, was, was_phase:int, was_fence:int}
+        update transfers as t set phase = 3, unresolved = 0, handed_at = r.at, version = t.version + 1, head = r.head
+        from r where t.id = r.id and t.head = r.was and t.phase = r.was_phase and t.fence = r.was_fence";
     /// Transfers whose sender's lease has run out.
     transfer_lease_over = "select {transfer}, t.idempotency_key, t.sha256, t.manifest, t.head from transfers t
         where t.phase = 1 and t.lease_until <= $1 order by t.lease_until, t.id limit $2 {skip t}";

@@ -7,6 +7,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,10 +18,11 @@ use sqlx::sqlite::{
 use sqlx::{Column as _, ConnectOptions as _, Connection as _, Row as _, TypeInfo as _, ValueRef as _};
 use tokio::sync::Mutex;
 
-use super::dialect::{Dialect, GATHERED};
+use super::dialect::{Dialect, GATHERED, SET_ROWS_MAX, sized};
 use super::session::{Arg, Cell, Row, Session, listed};
 use super::sql::Statements;
 use super::verbs;
+use super::wal::{Mover, WRITER_PAGES};
 use super::{Error, Result, Write, Written};
 
 /// The embedded engine.
@@ -28,6 +30,7 @@ use super::{Error, Result, Write, Written};
 pub(super) struct Sqlite {
     writer: Mutex<Option<SqliteConnection>>,
     readers: sqlx::Pool<Driver>,
+    mover: Mover,
     file: PathBuf,
     lock: std::sync::Mutex<Option<File>>,
 }
@@ -50,7 +53,7 @@ impl Sqlite {
             .busy_timeout(Duration::from_secs(10))
             .foreign_keys(true)
             .pragma("cache_size", "-32768")
-            .pragma("wal_autocheckpoint", "4000")
+            .pragma("wal_autocheckpoint", WRITER_PAGES)
             .pragma("temp_store", "memory")
             .statement_cache_capacity(256)
             .disable_statement_logging();
@@ -60,6 +63,7 @@ impl Sqlite {
             .await
             .map_err(|error| Error::Open(format!("cannot open the database {shown}: {error}")))?;
         super::migrations::of(Dialect::Sqlite).run(&mut writer).await.map_err(super::migrations::explain)?;
+        let mover = Mover::start(options.clone().pragma("cache_size", "-64")).await?;
         let readers = PoolOptions::new()
             .min_connections(1)
             .max_connections(4)
@@ -72,6 +76,7 @@ impl Sqlite {
         Ok(Self {
             writer: Mutex::new(Some(writer)),
             readers,
+            mover,
             file: file.to_owned(),
             lock: std::sync::Mutex::new(Some(lock)),
         })
@@ -124,15 +129,26 @@ impl Session for SqliteConnection {
     async fn run(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<u64> {
         Ok(bind(sql, args).execute(&mut *self).await?.rows_affected())
     }
+
+    async fn put<const N: usize>(&mut self, sql: &'static str, rows: &[[Arg<'_>; N]]) -> Result<u64> {
+        let mut changed = 0;
+        for rows in rows.chunks(SET_ROWS_MAX) {
+            // Places without a value are null.
+            let query = bind(sized(sql, N, rows.len()), rows.as_flattened());
+            changed += query.execute(&mut *self).await?.rows_affected();
+        }
+        Ok(changed)
+    }
 }
 
-fn bind(
+fn bind<'a>(
     sql: &'static str,
-    args: &[Arg<'_>],
+    args: impl IntoIterator<Item = &'a Arg<'a>>,
 ) -> sqlx::query::Query<'static, Driver, sqlx::sqlite::SqliteArguments> {
-    args.iter().fold(sqlx::query(sql), |query, arg| match arg {
+    args.into_iter().fold(sqlx::query(sql), |query, arg| match arg {
         Arg::Int(number) => query.bind(*number),
-        Arg::Text(text) => query.bind((*text).to_owned()),
+        Arg::Text(text) => query.bind(Arc::<str>::from(*text)),
+        Arg::Null => query.bind(None::<i64>),
     })
 }
 
@@ -170,7 +186,9 @@ impl super::batch::Engine for Sqlite {
             Ok(written) => connection.run("commit", &[]).await.map(|_| written),
             Err(error) => Err(error),
         };
-        if done.is_err() {
+        if done.is_ok() {
+            self.mover.committed(writes.len());
+        } else {
             // Also after a commit that failed, which may leave the transaction open. If even this fails,
             // because nothing is open any more, there is nothing to take back.
             let _ = connection.run("rollback", &[]).await;
@@ -196,6 +214,7 @@ impl super::batch::Engine for Sqlite {
 
     async fn close(&self) {
         self.readers.close().await;
+        self.mover.close().await;
         if let Some(writer) = self.writer.lock().await.take() {
             // No `pragma optimize`: statistics of a young database make the planner scan a grown one. The
             // plans without any are those that the tests check.

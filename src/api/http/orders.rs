@@ -24,7 +24,7 @@ use crate::domain::lab::Lab;
 use crate::domain::order::{Handing, Held, OrderFacts, OrderState, Payment, Stage, Submission};
 use crate::domain::verdict::Verdict;
 use crate::domain::{ids, nearest};
-use crate::store::{Admission, Admitted, OrderFilter, OrderRef, Rendered, Scope, Write, Written};
+use crate::store::{Admission, Admitted, OrderFilter, OrderRef, Scope, Write, Written};
 
 /// For whom ops act.
 #[derive(Deserialize, IntoParams)]
@@ -142,7 +142,6 @@ pub(super) fn prepare(
         join,
         at: now,
         actor: actor.clone(),
-        row: Rendered::default(),
     };
     Ok(Prepared { admission: Arc::new(admission), entry, direct })
 }
@@ -188,7 +187,7 @@ pub(super) async fn admit(api: &Api, mut prepared: Vec<Prepared>) -> Answer<Vec<
                     {
                         api.nudge.closes.ring();
                     }
-                    Outcome::New(Box::new(facts(admission, batch)))
+                    Outcome::New(Box::new(facts(admission, batch.map(Arc::unwrap_or_clone))))
                 }
                 Admitted::Same(id) => Outcome::Same(id),
                 Admitted::Differs(id) => {

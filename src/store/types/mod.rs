@@ -4,10 +4,9 @@ mod hand_over;
 mod registry;
 mod rows;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde_json::value::RawValue;
 
 use crate::domain::batch::{BatchFacts, Joining, TransferFacts};
 use crate::domain::event::Actor;
@@ -180,29 +179,15 @@ pub struct Admission {
     pub at: Timestamp,
     /// Who submits.
     pub actor: Actor,
-    /// Its row, once it was written out: by whoever asks, not by the one writer. Taken anew after a change.
-    pub row: Rendered,
-}
-
-/// Text that a statement takes, made at first use.
-#[derive(Debug, Default)]
-pub struct Rendered(pub(super) OnceLock<Box<RawValue>>);
-
-impl Clone for Rendered {
-    /// A copy may be changed: it is written out anew.
-    fn clone(&self) -> Self {
-        Self::default()
-    }
 }
 
 /// Of an admission.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "nearly every admission is of a new order")]
 pub enum Admitted {
     /// It is durable.
     New {
         /// The batch that it joined.
-        batch: Option<BatchFacts>,
+        batch: Option<Arc<BatchFacts>>,
     },
     /// The reference is known, with the same content: this is its order.
     Same(OrderId),

@@ -1,18 +1,18 @@
 //! Admission: durable before the answer, one order a reference, in the window that was promised.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
-use serde_json::value::{RawValue, to_raw_value};
 
 use super::rows;
-use super::{Trail, ids, rows_fetch, rows_run, rows_run_all};
+use super::{Trail, ids, put_all, rows_fetch, rows_run_all};
 use crate::domain::batch::{BatchFacts, BatchPhase, Joining};
 use crate::domain::event::Actor;
 use crate::domain::ids::OrderId;
-use crate::store::session::Session;
+use crate::store::session::{Arg, Session};
 use crate::store::types::{Admission, Admitted, Written};
 use crate::store::{Error, Result};
 
@@ -39,13 +39,13 @@ pub(super) async fn join<S: Session>(
     trail: &mut Trail,
     at: Timestamp,
     joinings: &[&Joining],
-) -> Result<Vec<BatchFacts>> {
+) -> Result<Vec<Arc<BatchFacts>>> {
     // Sorted, so that two replicas that open the same windows do not wait for each other in a ring.
     let mut wanted: BTreeMap<Window<'_>, &Joining> = BTreeMap::new();
     for joining in joinings.iter().filter(|joining| !joining.direct) {
         wanted.entry(window(joining)).or_insert(joining);
     }
-    let mut found: HashMap<Window<'_>, BatchFacts> = HashMap::with_capacity(wanted.len());
+    let mut found: HashMap<Window<'_>, Arc<BatchFacts>> = HashMap::with_capacity(wanted.len());
     // Twice, because another replica may open the same window between the look and the insert.
     let mut missing: Vec<&Joining> = wanted.values().copied().collect();
     for _ in 0..2 {
@@ -62,12 +62,12 @@ pub(super) async fn join<S: Session>(
                 (j.closes_at, &j.region, &j.lab) == (facts.window_at, &facts.region, &facts.lab)
             };
             if let Some(at) = missing.iter().position(is) {
-                found.insert(window(missing.remove(at)), facts);
+                found.insert(window(missing.remove(at)), Arc::new(facts));
             }
         }
         for facts in open(s, trail, at, &missing).await? {
             if let Some(at) = missing.iter().position(|j| j.batch == facts.id) {
-                found.insert(window(missing.remove(at)), facts);
+                found.insert(window(missing.remove(at)), Arc::new(facts));
             }
         }
     }
@@ -76,7 +76,11 @@ pub(super) async fn join<S: Session>(
     joinings
         .iter()
         .map(|joining| {
-            let batch = if joining.direct { direct.next() } else { found.get(&window(joining)).cloned() };
+            let batch = if joining.direct {
+                direct.next().map(Arc::new)
+            } else {
+                found.get(&window(joining)).cloned()
+            };
             batch.ok_or_else(|| Error::Unavailable("a window was opened and is not there".to_owned()))
         })
         .collect()
@@ -161,27 +165,6 @@ async fn open<S: Session>(
     Ok(opened)
 }
 
-#[derive(Serialize)]
-struct OrderRow<'a> {
-    id: &'a str,
-    platform: &'a str,
-    lab: &'a str,
-    region: &'a str,
-    reference: &'a str,
-    document: &'a str,
-    sha256: &'a str,
-    at: i64,
-}
-
-#[derive(Serialize)]
-struct StandingRow<'a> {
-    id: &'a str,
-    lab: &'a str,
-    batch: Option<&'a str>,
-    paid: i64,
-    head: &'a str,
-}
-
 /// What the log says of an admission: a struct, because there are so many of them.
 #[derive(Serialize)]
 struct AdmittedDetail<'a> {
@@ -198,26 +181,6 @@ struct ReferenceRow<'a> {
     reference: &'a str,
 }
 
-/// The row of an order, as `order_insert` takes it.
-pub(in crate::store) fn render(item: &Admission) -> Result<&RawValue> {
-    if let Some(row) = item.row.0.get() {
-        return Ok(row);
-    }
-    let row = OrderRow {
-        id: item.id.as_str(),
-        platform: item.platform.as_str(),
-        lab: item.lab.as_str(),
-        region: item.region.as_str(),
-        reference: &item.reference,
-        document: &item.document,
-        sha256: &item.sha256,
-        at: item.at.as_microsecond(),
-    };
-    let row = to_raw_value(&row)
-        .map_err(|error| Error::Corrupt { table: "(parameter)", what: error.to_string() })?;
-    Ok(item.row.0.get_or_init(|| row))
-}
-
 /// Admits a set of orders.
 pub(super) async fn admit<S: Session>(
     s: &mut S,
@@ -232,8 +195,22 @@ pub(super) async fn admit<S: Session>(
     // the same references do not wait for each other in a ring; the first of a set stays the first.
     let mut sorted: Vec<&Admission> = items.iter().map(|(_, item)| *item).collect();
     sorted.sort_by_key(|item| (&item.platform, &item.reference));
-    let orders = sorted.iter().map(|item| render(item)).collect::<Result<Vec<_>>>()?;
-    let inserted = rows_run(s, s.sql().order_insert, &orders).await?;
+    let orders: Vec<_> = sorted
+        .iter()
+        .map(|item| {
+            [
+                Arg::Text(item.id.as_str()),
+                item.platform.as_str().into(),
+                item.lab.as_str().into(),
+                item.region.as_str().into(),
+                Arg::Text(&item.reference),
+                Arg::Text(&item.document),
+                Arg::Text(&item.sha256),
+                item.at.into(),
+            ]
+        })
+        .collect();
+    let inserted = s.put(s.sql().order_insert, &orders).await?;
     // Nearly always all; else the orders of the references say which: a new one has the id drawn for it.
     let first = if inserted == orders.len() as u64 { HashMap::new() } else { first(s, items).await? };
     let (new, known): (Vec<_>, Vec<_>) = items.iter().copied().partition(|(_, item)| {
@@ -265,21 +242,23 @@ pub(super) async fn admit<S: Session>(
                 sha256: &item.sha256,
             },
         );
-        standings.push((item, batch.as_ref().map(|b| b.id.clone()), head));
+        standings.push((item, batch.clone(), head));
         out[at] = Some(Written::Admitted(Admitted::New { batch }));
     }
     rows_run_all(s, s.sql().order_withdraw, &ids(withdrawn.iter().copied()), "orders").await?;
-    let standings: Vec<StandingRow<'_>> = standings
+    let standings: Vec<_> = standings
         .iter()
-        .map(|(item, batch, head)| StandingRow {
-            id: item.id.as_str(),
-            lab: item.lab.as_str(),
-            batch: batch.as_ref().map(crate::domain::ids::BatchId::as_str),
-            paid: item.paid.into(),
-            head,
+        .map(|(item, batch, head)| {
+            [
+                Arg::Text(item.id.as_str()),
+                item.lab.as_str().into(),
+                batch.as_ref().map(|batch| batch.id.as_str()).into(),
+                i64::from(item.paid).into(),
+                Arg::Text(head),
+            ]
         })
         .collect();
-    rows_run_all(s, s.sql().standing_insert, &standings, "standings").await?;
+    put_all(s, s.sql().standing_insert, &standings, "standings").await?;
 
     for (at, item) in known {
         let admitted = match first.get(&(item.platform.as_str(), item.reference.as_str())) {

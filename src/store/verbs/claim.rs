@@ -11,14 +11,14 @@ use super::cut::{NewTransfer, fresh};
 use super::rows::{self, Locked};
 use super::settle::{never_handed, transfer_row};
 use super::stop::micros;
-use super::{About, Trail, ids, rows_fetch, rows_run_all};
+use super::{About, Trail, ids, put_all, rows_fetch, rows_run_all};
 use crate::domain::batch::{
     BatchPhase, Entry, Manifest, Remedy, TransferFacts, TransferPhase, horizon, later, remedy,
 };
 use crate::domain::event::{Actor, hex};
 use crate::domain::ids::{EscalationId, OrderId, TransferId};
 use crate::domain::lab::Dedupes;
-use crate::store::session::{Row, Session, listed};
+use crate::store::session::{Arg, Row, Session, listed};
 use crate::store::types::{Claim, Claimed, GONE_AFTER, Outgoing, Written};
 use crate::store::{Error, Result};
 
@@ -37,8 +37,11 @@ pub(super) struct Gathered {
 impl Gathered {
     async fn flush<S: Session>(&mut self, s: &mut S) -> Result<()> {
         let Self { inserts, joins, updates, waits } = std::mem::take(self);
-        rows_run_all(s, s.sql().transfer_insert, &inserts, "transfers").await?;
-        rows_run_all(s, s.sql().standing_join_transfer, &joins, "standings").await?;
+        let rows: Vec<_> = inserts.iter().map(NewTransfer::row).collect();
+        put_all(s, s.sql().transfer_insert, &rows, "transfers").await?;
+        let rows: Vec<_> =
+            joins.iter().map(|[order, transfer]| [Arg::Text(order), Arg::Text(transfer)]).collect();
+        put_all(s, s.sql().standing_join_transfer, &rows, "standings").await?;
         rows_run_all(s, s.sql().transfer_update, &updates, "transfers").await?;
         rows_run_all(s, s.sql().transfer_next, &waits, "transfers").await
     }

@@ -10,12 +10,11 @@ use super::{About, Trail, to_json};
 use crate::domain::batch::{Entry, TransferFacts, TransferPhase, horizon, later};
 use crate::domain::event::{Actor, hex};
 use crate::domain::ids::{BatchId, EscalationId, LabId, OrderId, TransferId};
-use crate::store::session::Row;
+use crate::store::session::{Arg, Row};
 use crate::store::types::{Claim, Claimed, Outgoing};
 use crate::store::{Error, Result};
 
-/// A row of `transfer_insert`: a struct, because there are so many of them.
-#[derive(Serialize)]
+/// A row of `transfer_insert`.
 pub(super) struct NewTransfer {
     id: TransferId,
     lab: LabId,
@@ -34,6 +33,30 @@ pub(super) struct NewTransfer {
     lease_until: i64,
     holder: String,
     head: String,
+}
+
+impl NewTransfer {
+    pub(super) fn row(&self) -> [Arg<'_>; 17] {
+        [
+            self.id.as_str().into(),
+            self.lab.as_str().into(),
+            self.batch.as_str().into(),
+            self.phase.into(),
+            self.attempts.into(),
+            self.unresolved.into(),
+            Arg::Text(&self.key),
+            Arg::Text(&self.sha256),
+            Arg::Text(&self.manifest),
+            self.first_at.into(),
+            self.horizon_at.into(),
+            self.key_until.into(),
+            self.deadline_at.into(),
+            self.next_at.into(),
+            self.lease_until.into(),
+            Arg::Text(&self.holder),
+            Arg::Text(&self.head),
+        ]
+    }
 }
 
 /// What the log says of a transfer that is sent for the first time.

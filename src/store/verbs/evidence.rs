@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::rows;
-use super::settle::{Moving, move_transfers};
+use super::settle::{Detail, Moving, move_transfers};
 use super::stop::{self, Decided, lock_transfer, shipped_anyway};
 use super::{Trail, ids, rows_fetch, rows_run_all};
 use crate::domain::batch::{Next, TransferPhase, later, settle};
@@ -192,7 +192,11 @@ pub(super) async fn resolve<S: Session>(s: &mut S, trail: &mut Trail, item: &Res
                     }
                 };
                 if was.facts.phase == TransferPhase::WithAPerson {
-                    let detail = json!({"decision": word, "reason": item.reason});
+                    let detail = Detail {
+                        decision: Some(&word),
+                        reason: Some(item.reason.as_str()),
+                        ..Detail::default()
+                    };
                     let (actor, at) = (&item.actor, item.at);
                     let moving = Moving {
                         was,

@@ -32,7 +32,6 @@ struct Trail {
     escalations: Vec<Value>,
 }
 
-#[derive(Serialize)]
 struct EventRow {
     at: i64,
     subject: String,
@@ -88,7 +87,23 @@ impl Trail {
 
     async fn flush<S: Session>(&mut self, s: &mut S) -> Result<()> {
         if !self.events.is_empty() {
-            rows_run(s, s.sql().event_insert, &self.events).await?;
+            let rows: Vec<_> = self
+                .events
+                .iter()
+                .map(|e| {
+                    [
+                        Arg::Text(&e.subject),
+                        e.at.into(),
+                        Arg::Text(&e.lab),
+                        e.kind.into(),
+                        Arg::Text(&e.actor),
+                        Arg::Text(&e.detail),
+                        Arg::Text(&e.previous),
+                        Arg::Text(&e.hash),
+                    ]
+                })
+                .collect();
+            s.put(s.sql().event_insert, &rows).await?;
             self.events.clear();
         }
         if !self.escalations.is_empty() {
@@ -128,12 +143,27 @@ async fn rows_run_all<S: Session, T: Serialize>(
     table: &'static str,
 ) -> Result<()> {
     let changed = rows_run(s, sql, rows).await?;
-    if changed == rows.len() as u64 {
+    guarded(changed, rows.len(), table)
+}
+
+/// The same, with a bound set.
+async fn put_all<S: Session, const N: usize>(
+    s: &mut S,
+    sql: &'static str,
+    rows: &[[Arg<'_>; N]],
+    table: &'static str,
+) -> Result<()> {
+    let changed = s.put(sql, rows).await?;
+    guarded(changed, rows.len(), table)
+}
+
+/// The rows were read under a lock in this transaction: somebody else's change is impossible, so the
+/// transaction must not commit.
+fn guarded(changed: u64, rows: usize, table: &'static str) -> Result<()> {
+    if changed == rows as u64 {
         Ok(())
     } else {
-        // The rows were read under a lock in this transaction: somebody else's change is impossible, so
-        // the transaction must not commit.
-        Err(Error::Corrupt { table, what: format!("{changed} of {} guarded rows changed", rows.len()) })
+        Err(Error::Corrupt { table, what: format!("{changed} of {rows} guarded rows changed") })
     }
 }
 

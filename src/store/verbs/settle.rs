@@ -2,17 +2,18 @@
 //! they meet the rows, under the transfer's lock.
 
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::rows::{self, Locked};
 use super::stop::{Decided, micros};
-use super::{About, Trail, ids, rows_fetch, rows_run, rows_run_all};
+use super::{About, Trail, ids, put_all, rows_fetch, rows_run, rows_run_all};
 use crate::domain::batch::{Next, TransferPhase, absence, after_lease, settle as settled};
 use crate::domain::event::Actor;
 use crate::domain::ids::{EscalationId, TransferId};
 use crate::domain::lab::Answer;
 use crate::domain::stop::{Evidence, StopState};
-use crate::store::session::Session;
+use crate::store::session::{Arg, Session};
 use crate::store::types::{Settle, Source, TakeOver, Written};
 use crate::store::{Error, Result};
 
@@ -23,13 +24,33 @@ pub(super) struct Moving<'a> {
     pub(super) next_at: Timestamp,
     pub(super) at: Timestamp,
     pub(super) actor: &'a Actor,
-    pub(super) detail: Value,
+    pub(super) detail: Detail<'a>,
     /// For the case that the answer contradicts what was taken for proven.
     pub(super) escalation: Option<&'a EscalationId>,
     /// Whether that is so for a reason beyond the phase: see [`is_about_older`].
     pub(super) contradicts: bool,
     /// Whether what waited for a person about the transfer is thereby decided.
     pub(super) decides: bool,
+}
+
+/// What the log says of a transfer that moved: a struct, because there are so many of them.
+#[derive(Default, Serialize)]
+pub(super) struct Detail<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) answer: Option<&'a Answer>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) attempt: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cause: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) decision: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) source: Option<&'static str>,
+    /// The fence and the phase that it had, set as it moves.
+    pub(super) fence: i64,
+    pub(super) was: &'static str,
 }
 
 /// Whether an answer to the attempt under `fence` is about bytes that were since proven absent: the key
@@ -46,10 +67,10 @@ impl<'a> Moving<'a> {
         next: Next,
         at: Timestamp,
         actor: &'a Actor,
-        answer: &Answer,
+        answer: &'a Answer,
         escalation: Option<&'a EscalationId>,
     ) -> Self {
-        let detail = json!({"answer": answer});
+        let detail = Detail { answer: Some(answer), ..Detail::default() };
         Self { was, next, next_at: at, at, actor, detail, escalation, contradicts: false, decides: true }
     }
 }
@@ -98,8 +119,8 @@ pub(super) async fn move_transfers<S: Session>(
         let Moving { mut was, next, next_at, at, actor, mut detail, escalation, contradicts, decides } =
             moving;
         let before = (was.facts.phase, was.facts.fence);
-        detail["fence"] = was.facts.fence.into();
-        detail["was"] = was.facts.phase.word().into();
+        detail.fence = was.facts.fence;
+        detail.was = was.facts.phase.word();
         let subject = was.facts.id.to_string();
         let head =
             trail.add(&was.head, at, (&subject, was.facts.lab.as_str()), kind(next.phase), actor, &detail);
@@ -111,8 +132,8 @@ pub(super) async fn move_transfers<S: Session>(
         if next.phase == TransferPhase::AtLab {
             was.facts.handed_at = was.facts.handed_at.or(Some(at));
             let handed = was.facts.handed_at.unwrap_or(at);
-            at_lab.push(json!({"id": subject, "at": micros(handed), "head": head, "was": was.head,
-                "was_phase": before.0.code(), "was_fence": before.1}));
+            let was_head = std::mem::take(&mut was.head);
+            at_lab.push((subject.clone(), handed, head.clone(), was_head, before));
             if (contradicts || matches!(before.0, TransferPhase::Closed | TransferPhase::Empty))
                 && let Some(id) = escalation
             {
@@ -136,7 +157,20 @@ pub(super) async fn move_transfers<S: Session>(
         was.head = head;
         moved.push(was);
     }
-    rows_run_all(s, s.sql().transfer_at_lab, &at_lab, "transfers").await?;
+    let rows: Vec<_> = at_lab
+        .iter()
+        .map(|(id, at, head, was, (phase, fence))| {
+            [
+                Arg::Text(id),
+                (*at).into(),
+                Arg::Text(head),
+                Arg::Text(was),
+                phase.code().into(),
+                (*fence).into(),
+            ]
+        })
+        .collect();
+    put_all(s, s.sql().transfer_at_lab, &rows, "transfers").await?;
     rows_run_all(s, s.sql().transfer_update, &others, "transfers").await?;
     for (id, at, actor) in fell_back {
         never_handed(s, trail, &[id], at, &actor).await?;
@@ -252,7 +286,12 @@ async fn settle_round<S: Session>(
             (_, answer) => settled(&was.facts, item.fence, answer),
         };
         if let Some(next) = next {
-            let detail = json!({"answer": item.answer, "source": source(item.source), "attempt": item.fence});
+            let detail = Detail {
+                answer: Some(&item.answer),
+                attempt: Some(item.fence),
+                source: Some(source(item.source)),
+                ..Detail::default()
+            };
             let escalation = Some(&item.escalation);
             let contradicts = positive(&item.answer) && is_about_older(&was, item.fence);
             movings.push(Moving {
@@ -335,7 +374,7 @@ pub(super) async fn take_over<S: Session>(s: &mut S, trail: &mut Trail, item: &T
             next_at: item.now,
             at: item.now,
             actor: &actor,
-            detail: json!({"cause": "its sender is gone"}),
+            detail: Detail { cause: Some("its sender is gone"), ..Detail::default() },
             escalation: None,
             contradicts: false,
             decides: false,

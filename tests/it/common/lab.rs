@@ -53,7 +53,6 @@ impl Lab<'_> {
             sha256: "a".repeat(64),
             paid: true,
             join: Some(join),
-            row: stoppress::store::Rendered::default(),
             at: at(0),
             actor: Actor("platform:shop".to_owned()),
         }

@@ -29,7 +29,7 @@ async fn a_new_order_is_in_its_batch(world: World) {
     let order = world.order(&admission.id).await;
     assert_eq!(order.state(), OrderState::InBatch);
     assert_eq!(order.document, admission.document);
-    assert_eq!(order.batch.unwrap(), batch);
+    assert_eq!(order.batch.unwrap(), *batch);
     assert_eq!(batch.closes_at, at(CUTOFF));
     world.verify().await;
 }
@@ -90,7 +90,7 @@ async fn a_set_may_open_several_windows(world: World) {
     let batches: Vec<_> = written
         .into_iter()
         .map(|written| match written {
-            Written::Admitted(Admitted::New { batch: Some(batch) }) => batch.id,
+            Written::Admitted(Admitted::New { batch: Some(batch) }) => batch.id.clone(),
             other => panic!("{other:?}"),
         })
         .collect();

@@ -20,7 +20,7 @@ async fn admit_until(lab: &Lab<'_>, reference: &str, closes: i64) -> BatchId {
     let mut admission = lab.admission(reference);
     admission.join = Some(lab.window(closes));
     match lab.admit_as(admission).await {
-        Admitted::New { batch: Some(batch) } => batch.id,
+        Admitted::New { batch: Some(batch) } => batch.id.clone(),
         other => panic!("{other:?}"),
     }
 }

@@ -90,9 +90,10 @@ async fn scans_of_sqlite(world: &World) -> Vec<String> {
         let mut looped = BTreeSet::new();
         for row in sqlx::query(sql).fetch_all(&mut other).await.unwrap() {
             let step: String = row.get("detail");
-            // The set of rows comes first: as an inner loop its JSON is read again for every outer row.
+            // The set of rows comes first: as an inner loop it is read again for every outer row.
             let within: i64 = row.get("parent");
-            if step.starts_with("SCAN r ") && looped.contains(&within) {
+            let set = step == "SCAN r" || step.starts_with("SCAN r ");
+            if set && looped.contains(&within) {
                 found.push(format!("{name}: {step} as an inner loop"));
             }
             if step.starts_with("SCAN ") || step.starts_with("SEARCH ") {
@@ -105,8 +106,8 @@ async fn scans_of_sqlite(world: &World) -> Vec<String> {
             // `SCAN b USING INDEX batches_open` walks a partial index in its order: that is its use.
             let walks =
                 step.starts_with("SCAN") && !step.contains("INDEX") && !step.contains("VIRTUAL TABLE");
-            // `q` is the inner query whose few rows are gathered.
-            if walks && step != "SCAN CONSTANT ROW" && step != "SCAN q" {
+            // `q` is the inner query whose few rows are gathered; a bound set is constant rows.
+            if walks && !set && !step.ends_with("CONSTANT ROW") && step != "SCAN q" {
                 found.push(format!("{name}: {step}"));
             }
         }
