@@ -193,31 +193,37 @@ struct Sender {
 impl Sender {
     async fn work(&self, mut jobs: Vec<Job>, permit: Permit, mut claimed_at: Timestamp) {
         let mut permit = Some(permit);
-        loop {
-            let settling = self.calls(jobs, &mut permit, claimed_at).await;
-            // A lab with a rate of its own is asked for places one by one, by the tick.
-            let place = permit.take().or_else(|| self.place().0);
-            let more =
-                place.is_some() && !self.bench.end.is_cancelled() && self.endpoint.profile.rate.is_none();
-            if !more {
-                settling.join_all().await;
-                return;
-            }
-            permit = place;
-            // What was just learned and what comes next share a commit.
-            claimed_at = self.bench.clock.now();
-            let claim = one(&*self.bench.store, claim(&self.bench, &self.endpoint, AHEAD, true, claimed_at));
-            let (_, claimed) = tokio::join!(settling.join_all(), claim);
-            jobs = match claimed {
-                Ok(Written::Claimed(claimed)) => self::jobs(&self.bench, &self.endpoint, claimed),
-                Ok(_) => Vec::new(),
-                Err(error) => {
-                    tracing::error!(lab = %self.endpoint.id, %error, "a claim failed; the loop comes again");
-                    Vec::new()
-                }
-            };
-            if jobs.is_empty() {
-                return;
+        let mut settling = JoinSet::new();
+        while !jobs.is_empty() {
+            // The next ones are claimed while the second half of these goes out: neither the lab nor the
+            // store waits for the other.
+            let half = jobs.split_off(jobs.len() / 2);
+            self.calls(jobs, &mut permit, claimed_at, &mut settling).await;
+            let now = self.bench.clock.now();
+            let (claimed, ()) =
+                tokio::join!(self.ahead(now), self.calls(half, &mut permit, claimed_at, &mut settling));
+            (jobs, claimed_at) = (claimed, now);
+            permit = permit.take().or_else(|| self.place().0);
+            while settling.try_join_next().is_some() {}
+        }
+        settling.join_all().await;
+    }
+
+    /// Claims what this place sends next.
+    async fn ahead(&self, now: Timestamp) -> Vec<Job> {
+        // A lab that rests, or has a rate of its own, is asked for places one by one, by the tick.
+        let steady = self.endpoint.profile.rate.is_none()
+            && self.endpoint.lane.status().closed_until.is_none()
+            && !self.bench.end.is_cancelled();
+        if !steady {
+            return Vec::new();
+        }
+        match one(&*self.bench.store, claim(&self.bench, &self.endpoint, AHEAD, true, now)).await {
+            Ok(Written::Claimed(claimed)) => self::jobs(&self.bench, &self.endpoint, claimed),
+            Ok(_) => Vec::new(),
+            Err(error) => {
+                tracing::error!(lab = %self.endpoint.id, %error, "a claim failed; the loop comes again");
+                Vec::new()
             }
         }
     }
@@ -228,8 +234,13 @@ impl Sender {
     }
 
     /// Makes the calls; what came back is being written when this returns.
-    async fn calls(&self, jobs: Vec<Job>, permit: &mut Option<Permit>, claimed_at: Timestamp) -> JoinSet<()> {
-        let mut settling = JoinSet::new();
+    async fn calls(
+        &self,
+        jobs: Vec<Job>,
+        permit: &mut Option<Permit>,
+        claimed_at: Timestamp,
+        settling: &mut JoinSet<()>,
+    ) {
         for job in jobs {
             let (own, rest) = match permit.take() {
                 Some(permit) => (Some(permit), None),
@@ -257,7 +268,6 @@ impl Sender {
                 (Job::LookUp(..), None) => {}
             }
         }
-        settling
     }
 
     async fn send(&self, outgoing: Outgoing, permit: Permit, claimed_at: Timestamp) -> Reply {
