@@ -188,6 +188,53 @@ pub struct LabPolicy {
     pub grace: Option<Lasting>,
 }
 
+impl LabPolicy {
+    fn faults(&self) -> Vec<Fault> {
+        let contact = self.contact.clone().unwrap_or_default();
+        let mut faults = Vec::new();
+        if self.stops_via == StopsVia::Contact && contact.email.is_none() && contact.phone.is_none() {
+            let allowed = "an e-mail address or a telephone number, because stops_via is contact";
+            faults.push(Fault::missing("contact", allowed));
+        }
+        for (field, text) in [("email", &contact.email), ("phone", &contact.phone), ("hours", &contact.hours)]
+        {
+            if let Some(text) = text
+                && (text.trim().is_empty()
+                    || text.chars().count() > 200
+                    || text.chars().any(char::is_control))
+            {
+                faults.push(Fault::not(format!("contact.{field}"), text, "1 to 200 printable characters"));
+            }
+        }
+        faults
+    }
+
+    /// The contact, where platforms may see it.
+    #[must_use]
+    pub fn contact_shown(&self) -> Option<&Contact> {
+        self.contact.as_ref().filter(|_| self.stops_via != StopsVia::GatewayOnly)
+    }
+
+    /// Whether stops reach the lab after it has an order, as its policy has it. A lab whose platforms
+    /// contact it themselves is asked by no machine. One that produces at once takes none, unless a
+    /// contact is shown who may decide case by case.
+    #[must_use]
+    pub fn takes(&self, stops: TakesStops) -> TakesStops {
+        match stops {
+            TakesStops::FinalOnReceipt => stops,
+            _ if self.immediate_production && self.contact_shown().is_none() => TakesStops::FinalOnReceipt,
+            _ if self.immediate_production || self.stops_via == StopsVia::Contact => TakesStops::No,
+            _ => stops,
+        }
+    }
+
+    /// A profile as this policy lets it act.
+    #[must_use]
+    pub fn over(&self, profile: Profile) -> Profile {
+        Profile { stops: self.takes(profile.stops), ..profile }
+    }
+}
+
 /// A secret that is named here and kept elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -360,6 +407,7 @@ impl LabSpec {
         if let Some(grace) = self.policy.grace.filter(|grace| *grace > day) {
             faults.push(Fault::not("policy.grace", grace.to_string(), "a duration of at most 24h"));
         }
+        faults.extend(self.policy.faults().into_iter().map(|fault| fault.under("policy")));
         if self.regions.is_empty() {
             faults.push(Fault::new("regions", "is empty; a lab has at least one region"));
         }

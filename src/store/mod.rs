@@ -120,6 +120,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         scope: &'a Scope,
         filter: &'a EscalationFilter,
     ) -> Pending<'a, Result<Vec<EscalationRow>>>;
+    /// What the lab reported of an order, as it came.
+    fn reports<'a>(&'a self, order: &'a OrderId) -> Pending<'a, Result<Vec<ReportRow>>>;
+    /// The contradictions about orders, stops and transfers, oldest first.
+    fn contradictions<'a>(&'a self, subjects: &'a [String]) -> Pending<'a, Result<Vec<EscalationRow>>>;
     /// All labs that were not deleted.
     fn labs(&self) -> Pending<'_, Result<Vec<LabRow>>>;
     /// All platforms.

@@ -320,7 +320,17 @@ pub enum Reported {
     Unchanged,
     /// It was taken, and contradicts a stop that had been granted: a person was called.
     ShippedAnyway,
+    /// The lab's time of it cannot be: nothing was taken.
+    BadTime {
+        /// When the order was admitted.
+        from: Timestamp,
+        /// Now.
+        to: Timestamp,
+    },
 }
+
+/// How far the clock of a lab may be from ours before the time of a report is refused.
+pub const CLOCKS_DIFFER: jiff::SignedDuration = jiff::SignedDuration::from_secs(120);
 
 /// Keeps claims of later instants waiting while a stop is being asked; see
 /// [`Store::asking`](super::Store::asking).

@@ -11,6 +11,7 @@ mod evidence;
 mod forward;
 pub(super) mod read;
 mod registry;
+pub(super) mod report;
 mod rows;
 mod settle;
 mod stop;
@@ -20,7 +21,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::session::{Arg, Session};
-use super::types::{Write, Written};
+use super::types::{Piece, Write, Written};
 use super::{Error, Result};
 use crate::domain::event::{self, Actor};
 use crate::domain::ids::EscalationId;
@@ -83,6 +84,26 @@ impl Trail {
             "id": id.as_str(), "kind": kind, "subject": about.subject, "order": about.order, "lab": about.lab,
             "cause": cause, "opened_at": at.as_microsecond(), "due_at": due_at.as_microsecond(),
         }));
+    }
+
+    /// Shows, on the escalation that was opened last, what contradicts each other.
+    fn show(&mut self, evidence: &[Piece]) {
+        let text = serde_json::to_string(evidence).ok();
+        if let Some(last) = self.escalations.last_mut() {
+            last["evidence"] = text.into();
+        }
+    }
+
+    /// The entries of a subject that this transaction has added, as pieces of evidence.
+    fn pieces(&self, subject: &str) -> Vec<Piece> {
+        let own = self.events.iter().filter(|event| event.subject == subject);
+        own.map(|event| Piece {
+            at: Timestamp::from_microsecond(event.at).unwrap_or_default(),
+            kind: event.kind.to_owned(),
+            actor: event.actor.clone(),
+            detail: serde_json::from_str(&event.detail).unwrap_or_default(),
+        })
+        .collect()
     }
 
     async fn flush<S: Session>(&mut self, s: &mut S) -> Result<()> {
@@ -214,7 +235,7 @@ pub(super) async fn apply<S: Session>(s: &mut S, writes: &[Write]) -> Result<Vec
     one_by_one! {
         SettleStop => stop::settle;
         Change => change::change;
-        Report => evidence::report;
+        Report => report::report;
         Resolve => evidence::resolve;
         MoveBatch => batch::move_batch;
     }
