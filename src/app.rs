@@ -267,6 +267,10 @@ fn nudge(bench: &Bench) -> Nudge {
                 labs.stale();
             }
             bells.nudge(name);
+            // What may change what is sent ahead: labs, and windows that open.
+            if name != work::stop::NAME {
+                bells.nudge(work::import::NAME);
+            }
         })
     };
     Nudge {
@@ -284,7 +288,7 @@ fn spawn_loops(
     leave: &CancellationToken,
 ) -> Vec<JoinHandle<()>> {
     let (clock, bells) = (&bench.clock, &bench.bells);
-    for name in [work::close::NAME, work::transfer::NAME, work::stop::NAME] {
+    for name in [work::close::NAME, work::transfer::NAME, work::stop::NAME, work::import::NAME] {
         bells.starts(name);
     }
     let fresh = surface.clone();
@@ -306,6 +310,13 @@ fn spawn_loops(
         )),
         tokio::spawn(work::supervise(
             work::stop::Forward(bench.clone()),
+            Arc::clone(clock),
+            Arc::clone(bells),
+            poll,
+            end.clone(),
+        )),
+        tokio::spawn(work::supervise(
+            work::import::SendAhead::new(bench.clone()),
             Arc::clone(clock),
             Arc::clone(bells),
             poll,

@@ -108,6 +108,9 @@ pub struct Profile {
     pub lookup: bool,
     /// Whether it takes stops.
     pub stops: TakesStops,
+    /// Whether it has a first phase: it can be sent orders ahead of the hand-over, and holds them. It
+    /// prints none before they are handed over.
+    pub two_phase: bool,
     /// Orders that one call may carry, 1 to 1000.
     pub orders_per_call: u32,
     /// The longest that it may take to act on a request that it got.
@@ -133,6 +136,7 @@ impl Default for Profile {
             dedupes: Dedupes::No,
             lookup: false,
             stops: TakesStops::No,
+            two_phase: false,
             orders_per_call: 1,
             acts_within: Lasting::seconds(120),
             answers_within: Lasting::seconds(30 * 60),

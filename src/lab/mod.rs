@@ -117,6 +117,18 @@ pub struct Upload {
     pub not_after: Timestamp,
 }
 
+/// An order that is sent ahead to a lab of two phases.
+#[derive(Debug, Clone)]
+pub struct Import {
+    /// The order.
+    pub order: OrderId,
+    /// The bytes: `{"order": …, "hold_until": …}`.
+    pub body: Vec<u8>,
+    /// The cutoff of its batch: the lab holds it until it is handed over, and may forget it an hour after
+    /// this instant if it was not.
+    pub hold_until: Timestamp,
+}
+
 /// A stop on its way to a lab.
 #[derive(Debug, Clone)]
 pub struct StopCall {
@@ -157,11 +169,23 @@ pub trait Lab: Send + Sync + std::fmt::Debug {
     /// Asks whether the lab has an order: [`Answer::Accepted`], [`Answer::WillPrint`] with a stage,
     /// [`Answer::Removed`] or [`Answer::NotFound`].
     fn look_up<'a>(&'a self, order: &'a OrderId) -> Pending<'a, Reply>;
+    /// Sends an order ahead, to be held: the first phase of a lab that has two. It promises nothing, and the
+    /// lab prints nothing of it; [`Lab::submit`] hands the whole order over, whatever came of this.
+    fn import<'a>(&'a self, _: &'a Import) -> Pending<'a, Reply> {
+        Box::pin(std::future::ready(Answer::Refused { reason: NO_FIRST_PHASE.to_owned() }.into()))
+    }
+    /// Says that an order that was sent ahead is not coming. Nothing depends on the answer.
+    fn discard<'a>(&'a self, _: &'a OrderId) -> Pending<'a, Reply> {
+        Box::pin(std::future::ready(Answer::Refused { reason: NO_FIRST_PHASE.to_owned() }.into()))
+    }
     /// Asks the lab who it is, for checks and pages: [`Answer::Accepted`] if it speaks the protocol.
     fn describe(&self) -> Pending<'_, Reply> {
         Box::pin(std::future::ready(Answer::Unclear { cause: "this lab cannot be asked".to_owned() }.into()))
     }
 }
+
+/// What a driver without a first phase says.
+const NO_FIRST_PHASE: &str = "the driver of this lab has no first phase";
 
 /// The settings of a driver, as configured.
 pub type Settings = serde_json::Map<String, serde_json::Value>;

@@ -265,6 +265,8 @@ impl<E: Engine> Store for Grouped<E> {
         escalations<'a>(scope: &'a Scope, filter: &'a EscalationFilter) -> Vec<EscalationRow>;
         reports<'a>(order: &'a OrderId) -> Vec<ReportRow>;
         contradictions<'a>(subjects: &'a [String]) -> Vec<EscalationRow>;
+        not_imported<'a>(batch: &'a BatchId, after: &'a str, limit: i64) -> Vec<OrderId>;
+        stray_imports<'a>(lab: &'a LabId, since: Timestamp, limit: i64) -> Vec<OrderId>;
         labs() -> Vec<LabRow>;
         platforms() -> Vec<PlatformRow>;
         keys() -> Vec<KeyRow>;

@@ -289,6 +289,29 @@ statements! {
     /// How many other gateways are alive.
     replica_others = "select count(*) from replicas h where h.id <> $1 and h.seen_at > $2";
 
+    // ---- the first phase of labs that have two ---------------------------------------------------
+    /// Orders of an open batch that its lab was not sent ahead.
+    import_fresh = "select s.id from standings s where s.batch = $1 and s.transfer is null and s.stop = 0 and s.id > $2
+        and not exists (select 1 from imports i where i.order_id = s.id) order by s.id limit $3";
+    /// Orders that a lab may hold, and that are not going to be handed over as it stands.
+    import_stray = "select i.order_id from imports i join standings s on s.id = i.order_id
+        where i.lab = $1 and i.state in (0, 1) and i.closes_at > $2 and s.transfer is null
+            and (s.stop = 2 or s.batch is null)
+        order by i.closes_at, i.order_id limit $3";
+    /// Records the intent to send orders ahead; what was sent before is not sent again.
+    import_insert = "insert into imports (order_id, lab, state, closes_at, asked_at)
+        select r.value ->> 'order', r.value ->> 'lab', 0, cast(r.value ->> 'closes_at' as bigint),
+            cast(r.value ->> 'at' as bigint)
+        from {rows} where true on conflict do nothing returning order_id";
+    /// What became of orders that were sent ahead.
+    import_state = "update imports as i set state = cast(r.value ->> 1 as bigint)
+        from {rows} where i.order_id = r.value ->> 0 and i.state in (0, 1)";
+    /// Forgets them.
+    import_forget = "delete from imports where closes_at < $1";
+    /// Only continues the log of orders.
+    standing_head = "update standings as s set head = r.value ->> 'head'
+        from {rows} where s.id = r.value ->> 'id' and s.head = r.value ->> 'was'";
+
     // ---- forwarding stops ----------------------------------------------------------------------
     /// Stops of a lab that are due, with their orders locked.
     claim_stops = "select {stop}, s.stage, s.version, s.head, {transfer}

@@ -118,6 +118,14 @@ impl Directory {
         self.locked().labs.get(id).cloned()
     }
 
+    /// All labs, by id.
+    #[must_use]
+    pub fn all(&self) -> Vec<Endpoint> {
+        let mut all: Vec<_> = self.locked().labs.values().cloned().collect();
+        all.sort_by(|a, b| a.id.cmp(&b.id));
+        all
+    }
+
     /// How the lanes stand.
     #[must_use]
     pub fn lanes(&self) -> Vec<(LabId, LaneStatus)> {

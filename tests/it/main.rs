@@ -29,6 +29,7 @@ mod lab_ssrf;
 mod lab_support;
 mod labside_api;
 mod labside_gateway;
+mod labside_two_phase;
 mod process;
 mod readme;
 mod rig;

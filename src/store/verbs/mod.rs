@@ -9,6 +9,7 @@ mod claim;
 mod cut;
 mod evidence;
 mod forward;
+pub(super) mod import;
 pub(super) mod read;
 mod registry;
 pub(super) mod report;
@@ -249,6 +250,8 @@ pub(super) async fn apply<S: Session>(s: &mut S, writes: &[Write]) -> Result<Vec
     claim::claim(s, &mut trail, &claims, &mut out).await?;
     one_by_one! {
         ClaimStops => forward::claim;
+        Import => import::claim;
+        Imported => import::settle;
         PutLab => registry::put_lab;
         SetLab => registry::set_lab;
         PutPlatform => registry::put_platform;
@@ -260,6 +263,7 @@ pub(super) async fn apply<S: Session>(s: &mut S, writes: &[Write]) -> Result<Vec
             Write::Remember(answer) => registry::remember(s, answer).await?,
             Write::Forget { before } => {
                 s.run(s.sql().forget, &[(*before).into()]).await?;
+                s.run(s.sql().import_forget, &[(*before).into()]).await?;
                 Written::Done
             }
             Write::Announce(said) => registry::announce(s, said).await?,

@@ -7,6 +7,7 @@ mod close;
 mod contradictions;
 mod evidence;
 mod forward;
+mod imports;
 mod log;
 mod mistakes;
 mod model;

@@ -79,6 +79,7 @@ const BIG: &[&str] = &[
     "batches",
     "remembered",
     "escalations",
+    "imports",
     "reports",
 ];
 
@@ -178,7 +179,7 @@ async fn both_trees_give_the_same_schema() {
         two.entry(row.get(0)).or_default().push((row.get(1), row.get(2)));
     }
     assert_eq!(one, two);
-    assert_eq!(one.len(), 14, "{:?}", one.keys());
+    assert_eq!(one.len(), 15, "{:?}", one.keys());
 
     let indexes = "select count(*) from sqlite_schema where type = 'index' and name not like 'sqlite%'";
     let named =
