@@ -155,9 +155,10 @@ pub enum StopsVia {
     /// The gateway asks; the lab's contact may be shown too.
     #[default]
     Lab,
-    /// Only through the gateway: contacts are hidden.
+    /// Only through the gateway: contacts are hidden from everybody but ops.
     GatewayOnly,
-    /// A person of the platform contacts the lab; the contact is shown.
+    /// A person of the platform contacts the lab; the contact is shown, and must be given. After the
+    /// hand-over no machine asks the lab.
     Contact,
 }
 
@@ -185,7 +186,8 @@ pub struct LabPolicy {
     /// Whom.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub contact: Option<Contact>,
-    /// Every order is direct: paid means producing.
+    /// Every order is direct: paid means producing. After the hand-over nothing is stopped, or only by a
+    /// person, where a contact is shown.
     pub immediate_production: bool,
     /// How long a direct order waits before it goes: until then it can be stopped for certain.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -2,8 +2,8 @@
 //!
 //! Nothing depends on it. A stop is granted as if no order had been sent ahead, and the hand-over at the
 //! cutoff carries whole orders to a lab that holds them, or does not. So each order is sent ahead once,
-//! whatever comes of it, at an easy pace, and none in the last minute: nothing of this is under way, and the
-//! lab's rate is full again, when the hand-over begins.
+//! whatever comes of it, at an easy pace, and none from a minute before a cutoff to a minute after it: nothing of
+//! this is under way, and the lab's rate is full again, when the hand-over begins.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,6 +44,8 @@ struct Looked {
     batches: HashMap<BatchId, (String, Timestamp)>,
     /// Until when it is not looked for what is not coming, by lab.
     strays: HashMap<LabId, Timestamp>,
+    /// Until when a lab is left to its hand-over.
+    quiet: HashMap<LabId, Timestamp>,
 }
 
 fn limit(left: usize) -> i64 {
@@ -101,13 +103,14 @@ impl SendAhead {
         let quiet = |batch: &BatchFacts| before(batch.closes_at, QUIET);
         let soon = open.iter().map(begins).filter(|at| *at > now).min();
         let and_soon = |at: Timestamp| Ok(Some(soon.map_or(at, |soon| soon.min(at))));
-        // A hand-over that is near has the lane to itself.
-        let near = open
-            .iter()
-            .filter(|batch| !batch.direct)
-            .find(|batch| (quiet(batch)..batch.closes_at).contains(&now));
-        if let Some(near) = near {
-            return and_soon(near.closes_at);
+        // A hand-over that is near, or has begun, has the lane to itself.
+        let near = open.iter().filter(|batch| !batch.direct && now >= quiet(batch));
+        if let Some(near) = near.map(|batch| later(batch.closes_at, QUIET)).max() {
+            self.looked().quiet.insert(endpoint.id.clone(), near);
+        }
+        let quiet_until = self.looked().quiet.get(&endpoint.id).copied();
+        if let Some(until) = quiet_until.filter(|until| *until > now) {
+            return and_soon(until);
         }
         let due: Vec<&BatchFacts> =
             open.iter().filter(|batch| begins(batch) <= now && now < quiet(batch)).collect();

@@ -6,8 +6,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use hyper::http::Method;
+use jiff::SignedDuration;
 use serde_json::{Value, json};
+use stoppress::clock::{Clock as _, HostClock};
 use stoppress::domain::Fault;
+use stoppress::domain::batch::later;
 use stoppress::domain::ids::OrderId;
 use stoppress::domain::lab::{Answer, LabSpec};
 use stoppress::domain::order::Stage;
@@ -64,7 +67,7 @@ impl ShelfLab {
             shelf.most = shelf.most.max(shelf.now);
             shelf.script.pop_front()
         });
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        HostClock.sleep_until(later(HostClock.now(), SignedDuration::from_millis(5))).await;
         self.with(|shelf| {
             shelf.now -= 1;
             scripted.unwrap_or_else(|| honest(shelf)).into()

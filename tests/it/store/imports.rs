@@ -92,7 +92,7 @@ async fn only_what_waits_is_sent_ahead(world: World) {
     lab.stop(&stopped, 40).await;
     lab.change(&held, ChangeKind::Hold).await;
     let sent: Vec<_> = ahead(&lab, item).await.0.into_iter().map(|entry| entry.id).collect();
-    assert_eq!(sent, [waits.clone()]);
+    assert_eq!(sent, std::slice::from_ref(&waits));
     world.close(CUTOFF).await;
     let late = lab.admit_as(lab.admission("A-4")).await;
     assert!(matches!(late, stoppress::store::Admitted::WindowClosed));
