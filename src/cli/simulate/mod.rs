@@ -1,6 +1,6 @@
 //! `stoppress lab simulate`: a lab that behaves, or misbehaves, as told.
 //!
-//! It is a real lab to the gateway: HTTP and gRPC, keys, signatures, stops. What it does to paper
+//! It is a real lab to the gateway: HTTP and gRPC, keys, signatures, stops, a first phase. What it does to paper
 //! is written to an honest [`Ledger`], so that promises can be checked against it.
 
 pub mod behaviour;
