@@ -24,7 +24,7 @@ use crate::domain::Fault;
 use crate::domain::event::{Actor, hex};
 use crate::domain::zones::Zones;
 use crate::lab::outbound::{Outbound, OutboundSettings, install_tls};
-use crate::lab::{self, Tools};
+use crate::lab::{Drivers, Tools};
 use crate::store::{self, Announce, Scope, Store, TakeOver, Write, one};
 use crate::telemetry::Metrics;
 use crate::work::labs::Directory;
@@ -147,6 +147,19 @@ pub async fn start_telling(
     ambient: Ambient,
     tell: impl FnOnce(&Greeting<'_>),
 ) -> Result<Running, Error> {
+    start_driving(config, ambient, Drivers::default(), tell).await
+}
+
+/// Starts a gateway that reaches labs with these drivers.
+///
+/// # Errors
+/// Like [`start`].
+pub async fn start_driving(
+    config: &Config,
+    ambient: Ambient,
+    drivers: Drivers,
+    tell: impl FnOnce(&Greeting<'_>),
+) -> Result<Running, Error> {
     install_tls();
     let metrics = Metrics::start();
     let zones = Zones::of_host(config.zones.dir.as_deref())?;
@@ -181,7 +194,7 @@ pub async fn start_telling(
         store: Arc::clone(&store),
         clock: Arc::clone(&ambient.clock),
         random: Arc::clone(&ambient.random),
-        labs: Arc::new(Directory::new(tools)),
+        labs: Arc::new(Directory::driving(tools, drivers.clone())),
         bells: Arc::clone(&bells),
         holder: holder.clone(),
         end: end.clone(),
@@ -194,7 +207,7 @@ pub async fn start_telling(
         random: Arc::clone(&ambient.random),
         registry: Arc::clone(&registry),
         nudge: nudge(&bench),
-        check_driver: Arc::new(lab::check),
+        check_driver: Arc::new(move |spec| drivers.check(spec)),
         metrics: Arc::new(move || rendered.render()),
         budgets: budgets(&config.limits),
         replica: holder.clone(),
@@ -254,6 +267,10 @@ fn nudge(bench: &Bench) -> Nudge {
                 labs.stale();
             }
             bells.nudge(name);
+            // What may change what is sent ahead: labs, and windows that open.
+            if name != work::stop::NAME {
+                bells.nudge(work::import::NAME);
+            }
         })
     };
     Nudge {
@@ -271,7 +288,7 @@ fn spawn_loops(
     leave: &CancellationToken,
 ) -> Vec<JoinHandle<()>> {
     let (clock, bells) = (&bench.clock, &bench.bells);
-    for name in [work::close::NAME, work::transfer::NAME, work::stop::NAME] {
+    for name in [work::close::NAME, work::transfer::NAME, work::stop::NAME, work::import::NAME] {
         bells.starts(name);
     }
     let fresh = surface.clone();
@@ -293,6 +310,13 @@ fn spawn_loops(
         )),
         tokio::spawn(work::supervise(
             work::stop::Forward(bench.clone()),
+            Arc::clone(clock),
+            Arc::clone(bells),
+            poll,
+            end.clone(),
+        )),
+        tokio::spawn(work::supervise(
+            work::import::SendAhead::new(bench.clone()),
             Arc::clone(clock),
             Arc::clone(bells),
             poll,

@@ -273,10 +273,10 @@ pub fn variable(name: &str) -> Option<String> {
 pub fn secret(named: &SecretRef) -> Result<SecretString, Fault> {
     match named {
         SecretRef::Env(name) => variable(name).map(SecretString::from).ok_or_else(|| {
-            Fault::new("secret.env", format!("the environment of the gateway has no variable {name:?}"))
+            Fault::new("env", format!("the environment of the gateway has no variable {name:?}"))
         }),
         SecretRef::File(file) => std::fs::read_to_string(file)
             .map(|text| SecretString::from(text.trim_end().to_owned()))
-            .map_err(|error| Fault::new("secret.file", format!("{file:?} cannot be read: {error}"))),
+            .map_err(|error| Fault::new("file", format!("{file:?} cannot be read: {error}"))),
     }
 }

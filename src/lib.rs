@@ -20,7 +20,7 @@
 //! | [`domain`] | the rules: calendars, orders, transfers, stops, verdicts | I/O, clocks, databases |
 //! | [`store`] | what was decided, durable; one text a statement for both engines | calendars, endpoints |
 //! | [`lab`] | calls to labs; classifies every answer once | deciding what an answer means for an order |
-//! | [`work`] | loops: close, transfer, stop, clear, chores; each a `tick(now)` | sleeping outside its one runner |
+//! | [`work`] | loops: close, transfer, stop, import, clear, chores; each a `tick(now)` | sleeping outside its one runner |
 //! | [`api`] | the HTTP surface | calling a lab |
 //!
 //! Single files: [`app`] puts the rooms together and is the only one that sees concrete engines;

@@ -341,10 +341,37 @@ struct LabOrder<'a> {
     items: &'a RawValue,
 }
 
+impl<'a> LabOrder<'a> {
+    fn of(entry: &'a Entry) -> Result<Self, serde_json::Error> {
+        let printed: Printed<'a> = serde_json::from_str(&entry.document)?;
+        Ok(Self {
+            id: &entry.id,
+            platform: &entry.platform,
+            reference: &entry.reference,
+            region: &entry.region,
+            ship_to: printed.ship_to,
+            items: printed.items,
+        })
+    }
+}
+
 #[derive(Serialize)]
 struct Body<'a> {
     transfer: &'a TransferId,
     orders: Vec<LabOrder<'a>>,
+}
+
+/// The bytes that send one order ahead to a lab of two phases.
+///
+/// # Errors
+/// If a stored document is not an order: the row is corrupt.
+pub fn ahead(entry: &Entry, hold_until: Timestamp) -> Result<Vec<u8>, serde_json::Error> {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        order: LabOrder<'a>,
+        hold_until: Timestamp,
+    }
+    serde_json::to_vec(&Body { order: LabOrder::of(entry)?, hold_until })
 }
 
 impl Manifest {
@@ -354,20 +381,7 @@ impl Manifest {
     /// # Errors
     /// If a stored document is not an order: the row is corrupt.
     pub fn build(transfer: &TransferId, entries: &[Entry]) -> Result<Self, serde_json::Error> {
-        let orders = entries
-            .iter()
-            .map(|entry| {
-                let printed: Printed<'_> = serde_json::from_str(&entry.document)?;
-                Ok(LabOrder {
-                    id: &entry.id,
-                    platform: &entry.platform,
-                    reference: &entry.reference,
-                    region: &entry.region,
-                    ship_to: printed.ship_to,
-                    items: printed.items,
-                })
-            })
-            .collect::<Result<Vec<_>, serde_json::Error>>()?;
+        let orders = entries.iter().map(LabOrder::of).collect::<Result<Vec<_>, serde_json::Error>>()?;
         let body = serde_json::to_vec(&Body { transfer, orders })?;
         let sha256 = Sha256::digest(&body).into();
         Ok(Self { body, sha256 })

@@ -108,6 +108,9 @@ pub struct Profile {
     pub lookup: bool,
     /// Whether it takes stops.
     pub stops: TakesStops,
+    /// Whether it has a first phase: it can be sent orders ahead of the hand-over, and holds them. It
+    /// prints none before they are handed over.
+    pub two_phase: bool,
     /// Orders that one call may carry, 1 to 1000.
     pub orders_per_call: u32,
     /// The longest that it may take to act on a request that it got.
@@ -133,6 +136,7 @@ impl Default for Profile {
             dedupes: Dedupes::No,
             lookup: false,
             stops: TakesStops::No,
+            two_phase: false,
             orders_per_call: 1,
             acts_within: Lasting::seconds(120),
             answers_within: Lasting::seconds(30 * 60),
@@ -151,9 +155,10 @@ pub enum StopsVia {
     /// The gateway asks; the lab's contact may be shown too.
     #[default]
     Lab,
-    /// Only through the gateway: contacts are hidden.
+    /// Only through the gateway: contacts are hidden from everybody but ops.
     GatewayOnly,
-    /// A person of the platform contacts the lab; the contact is shown.
+    /// A person of the platform contacts the lab; the contact is shown, and must be given. After the
+    /// hand-over no machine asks the lab.
     Contact,
 }
 
@@ -181,11 +186,59 @@ pub struct LabPolicy {
     /// Whom.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub contact: Option<Contact>,
-    /// Every order is direct: paid means producing.
+    /// Every order is direct: paid means producing. After the hand-over nothing is stopped, or only by a
+    /// person, where a contact is shown.
     pub immediate_production: bool,
     /// How long a direct order waits before it goes: until then it can be stopped for certain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grace: Option<Lasting>,
+}
+
+impl LabPolicy {
+    fn faults(&self) -> Vec<Fault> {
+        let contact = self.contact.clone().unwrap_or_default();
+        let mut faults = Vec::new();
+        if self.stops_via == StopsVia::Contact && contact.email.is_none() && contact.phone.is_none() {
+            let allowed = "an e-mail address or a telephone number, because stops_via is contact";
+            faults.push(Fault::missing("contact", allowed));
+        }
+        for (field, text) in [("email", &contact.email), ("phone", &contact.phone), ("hours", &contact.hours)]
+        {
+            if let Some(text) = text
+                && (text.trim().is_empty()
+                    || text.chars().count() > 200
+                    || text.chars().any(char::is_control))
+            {
+                faults.push(Fault::not(format!("contact.{field}"), text, "1 to 200 printable characters"));
+            }
+        }
+        faults
+    }
+
+    /// The contact, where platforms may see it.
+    #[must_use]
+    pub fn contact_shown(&self) -> Option<&Contact> {
+        self.contact.as_ref().filter(|_| self.stops_via != StopsVia::GatewayOnly)
+    }
+
+    /// Whether stops reach the lab after it has an order, as its policy has it. A lab whose platforms
+    /// contact it themselves is asked by no machine. One that produces at once takes none, unless a
+    /// contact is shown who may decide case by case.
+    #[must_use]
+    pub fn takes(&self, stops: TakesStops) -> TakesStops {
+        match stops {
+            TakesStops::FinalOnReceipt => stops,
+            _ if self.immediate_production && self.contact_shown().is_none() => TakesStops::FinalOnReceipt,
+            _ if self.immediate_production || self.stops_via == StopsVia::Contact => TakesStops::No,
+            _ => stops,
+        }
+    }
+
+    /// A profile as this policy lets it act.
+    #[must_use]
+    pub fn over(&self, profile: Profile) -> Profile {
+        Profile { stops: self.takes(profile.stops), ..profile }
+    }
 }
 
 /// A secret that is named here and kept elsewhere.
@@ -360,6 +413,7 @@ impl LabSpec {
         if let Some(grace) = self.policy.grace.filter(|grace| *grace > day) {
             faults.push(Fault::not("policy.grace", grace.to_string(), "a duration of at most 24h"));
         }
+        faults.extend(self.policy.faults().into_iter().map(|fault| fault.under("policy")));
         if self.regions.is_empty() {
             faults.push(Fault::new("regions", "is empty; a lab has at least one region"));
         }

@@ -183,7 +183,9 @@ pub type Decision = (StopState, Option<Evidence>);
 pub fn grant(transfer: Option<&TransferFacts>, stage: Stage, profile: &Profile) -> Decision {
     match stage {
         Stage::Shipped => return (StopState::TooLate, Some(Evidence::Shipped)),
-        Stage::Printed | Stage::InProduction if profile.stops != TakesStops::Yes => {
+        // What is printed cannot be kept from being printed, whatever the lab takes.
+        Stage::Printed => return (StopState::TooLate, Some(Evidence::InProduction)),
+        Stage::InProduction if profile.stops != TakesStops::Yes => {
             return (StopState::TooLate, Some(Evidence::InProduction));
         }
         _ => {}

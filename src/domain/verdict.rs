@@ -212,13 +212,13 @@ fn ruling(order: &OrderFacts, lab: &LabSpec) -> Ruling {
     }
     let no = |reason| (CanStop::No, reason, DecidedBy::Nobody);
     let yes = |reason| (CanStop::Yes, reason, DecidedBy::Gateway);
-    let takes = lab.profile.stops;
-    let made = matches!(order.stage, Stage::InProduction | Stage::Printed);
-    if order.stage == Stage::Shipped {
-        return no(Reason::Shipped);
-    }
-    if made && takes != TakesStops::Yes {
-        return no(Reason::InProduction);
+    let takes = lab.policy.takes(lab.profile.stops);
+    let made = order.stage == Stage::InProduction;
+    match order.stage {
+        Stage::Shipped => return no(Reason::Shipped),
+        Stage::Printed => return no(Reason::InProduction),
+        Stage::InProduction if takes != TakesStops::Yes => return no(Reason::InProduction),
+        _ => {}
     }
     match order.transfer.as_ref().map(|transfer| transfer.phase) {
         None => yes(waiting(order)),
@@ -314,7 +314,7 @@ fn next(can_stop: CanStop, order: &OrderFacts, lab: &LabSpec, now: Timestamp) ->
         return None;
     }
     let via = lab.policy.stops_via;
-    let contact = lab.policy.contact.clone().filter(|_| via != StopsVia::GatewayOnly);
+    let contact = lab.policy.contact_shown().cloned();
     let channel =
         if via == StopsVia::Contact && contact.is_some() { Channel::Contact } else { Channel::Gateway };
     let answered = later(now, lab.profile.answers_within.0);

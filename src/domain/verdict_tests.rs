@@ -145,7 +145,8 @@ fn yes_if_and_only_if_a_stop_is_granted_at_once() {
     for order in orders() {
         for lab in labs() {
             let now = verdict(&order, &lab, None, None, at(0));
-            let (state, _) = grant(order.transfer.as_ref(), order.stage, &lab.profile);
+            let (state, _) =
+                grant(order.transfer.as_ref(), order.stage, &lab.policy.over(lab.profile.clone()));
             let expected = match state {
                 StopState::Stopped => vec![CanStop::Yes],
                 StopState::Pending => vec![CanStop::AskLab, CanStop::NotYetKnown],

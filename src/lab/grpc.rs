@@ -23,7 +23,7 @@ use tonic::{Code, ConnectError, Status};
 
 use super::guard::{Guard, Reach};
 use super::outbound::{CONNECT_TIMEOUT, LAB_BODY_MAX, causes, read_pem};
-use super::{Driver, Lab, Pending, Reply, Settings, StopCall, Timeouts, Tools, Upload, some_words};
+use super::{Driver, Import, Lab, Pending, Reply, Settings, StopCall, Timeouts, Tools, Upload, some_words};
 use crate::clock::Clock;
 use crate::domain::Fault;
 use crate::domain::ids::OrderId;
@@ -31,6 +31,7 @@ use crate::domain::lab::{Answer, LabSpec, SecretRef};
 use crate::domain::order::{self, ItemKind, Stage};
 use crate::proto;
 use crate::proto::get_order_response::Stage as LabStage;
+use crate::proto::lab_import_service_client::LabImportServiceClient;
 use crate::proto::lab_service_client::LabServiceClient;
 use crate::proto::stop_order_response::Answer as LabAnswer;
 
@@ -173,8 +174,22 @@ impl GrpcLab {
     where
         F: Future<Output = Result<tonic::Response<T>, Status>>,
     {
+        self.over(budget, message, |channel, request| {
+            run(LabServiceClient::new(channel).max_decoding_message_size(LAB_BODY_MAX), request)
+        })
+        .await
+    }
+
+    async fn over<M, T, F>(
+        &self,
+        budget: Duration,
+        message: M,
+        run: impl FnOnce(Channel, tonic::Request<M>) -> F,
+    ) -> Result<T, Trouble>
+    where
+        F: Future<Output = Result<tonic::Response<T>, Status>>,
+    {
         let (nth, channel) = self.channel();
-        let client = LabServiceClient::new(channel).max_decoding_message_size(LAB_BODY_MAX);
         let mut request = tonic::Request::new(message);
         request.set_timeout(budget);
         if let Some(bearer) = &self.bearer {
@@ -182,7 +197,7 @@ impl GrpcLab {
         }
         // The client panics at a `grpc-status-details-bin` that is not base64 (tonic 0.14): what a
         // lab sends must not end the sender.
-        let running = AssertUnwindSafe(tokio::time::timeout(budget, run(client, request))).catch_unwind();
+        let running = AssertUnwindSafe(tokio::time::timeout(budget, run(channel, request))).catch_unwind();
         match running.await {
             Ok(Ok(Ok(response))) => Ok(response.into_inner()),
             Ok(Ok(Err(status))) => {
@@ -307,7 +322,17 @@ struct BodyOrder {
 /// If the bytes are not an upload's.
 pub fn message(upload: &Upload) -> Result<proto::SubmitOrdersRequest, serde_json::Error> {
     let body: Body = serde_json::from_slice(&upload.body)?;
-    let orders = body.orders.into_iter().map(|order| proto::LabOrder {
+    Ok(proto::SubmitOrdersRequest {
+        transfer: body.transfer,
+        key: upload.key.clone(),
+        manifest_sha256: upload.sha256.to_vec(),
+        not_after: Some(timestamp(upload.not_after)),
+        orders: body.orders.into_iter().map(order).collect(),
+    })
+}
+
+fn order(order: BodyOrder) -> proto::LabOrder {
+    proto::LabOrder {
         id: order.id,
         platform: order.platform,
         reference: order.reference,
@@ -324,14 +349,7 @@ pub fn message(upload: &Upload) -> Result<proto::SubmitOrdersRequest, serde_json
             phone: to.phone.unwrap_or_default(),
         }),
         items: order.items.into_iter().map(item).collect(),
-    });
-    Ok(proto::SubmitOrdersRequest {
-        transfer: body.transfer,
-        key: upload.key.clone(),
-        manifest_sha256: upload.sha256.to_vec(),
-        not_after: Some(timestamp(upload.not_after)),
-        orders: orders.collect(),
-    })
+    }
 }
 
 fn item(item: order::Item) -> proto::Item {
@@ -418,6 +436,41 @@ impl Lab for GrpcLab {
                 }
                 .into(),
                 Err(trouble) => Self::trouble(trouble, About::LookUp),
+            }
+        })
+    }
+
+    fn import<'a>(&'a self, import: &'a Import) -> Pending<'a, Reply> {
+        #[derive(Deserialize)]
+        struct Body {
+            order: BodyOrder,
+        }
+        Box::pin(async move {
+            let body: Body = match serde_json::from_slice(&import.body) {
+                Ok(body) => body,
+                Err(error) => return Answer::Unreachable { cause: error.to_string() }.into(),
+            };
+            let hold_until = Some(timestamp(import.hold_until));
+            let message = proto::ImportOrderRequest { order: Some(order(body.order)), hold_until };
+            let call = self.over(Timeouts::of(self.timeouts.stop), message, |channel, request| async move {
+                LabImportServiceClient::new(channel).import_order(request).await
+            });
+            match call.await {
+                Ok(held) => Answer::Accepted { lab_reference: some_words(&held.lab_reference, 200) }.into(),
+                Err(trouble) => Self::trouble(trouble, About::Submit),
+            }
+        })
+    }
+
+    fn discard<'a>(&'a self, order: &'a OrderId) -> Pending<'a, Reply> {
+        Box::pin(async move {
+            let message = proto::DiscardImportRequest { order: order.to_string() };
+            let call = self.over(Timeouts::of(self.timeouts.stop), message, |channel, request| async move {
+                LabImportServiceClient::new(channel).discard_import(request).await
+            });
+            match call.await {
+                Ok(_) => Answer::Accepted { lab_reference: None }.into(),
+                Err(trouble) => Self::trouble(trouble, About::Submit),
             }
         })
     }

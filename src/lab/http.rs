@@ -6,6 +6,11 @@
 //! | `POST {base}/orders/{id}/stop` | 2xx with `{"answer": "removed" \| "will_print" \| "answer_later" \| "not_found"}`; 404: not found |
 //! | `GET {base}/orders/{id}` | 2xx with `{"stage": …}`; 404: not found |
 //! | `GET {base}/` | 2xx: somebody is there |
+//! | `PUT {base}/imports/{id}` | only to labs with `two_phase`: 2xx: the lab holds the order, and prints nothing |
+//! | `DELETE {base}/imports/{id}` | it is not coming; nothing depends on the answer |
+//!
+//! An order that was sent ahead is released by the upload that carries it, and by nothing else. The upload is
+//! whole: its content counts, also for a lab that holds another one, or none.
 //!
 //! Every call is signed by the Standard Webhooks scheme if a secret is set.
 
@@ -20,7 +25,9 @@ use url::Url;
 
 use super::outbound::{Failure, LAB_BODY_MAX, Outbound, Request, Response};
 use super::sign::{self, Signer};
-use super::{Driver, Lab, Pending, Reply, Settings, StopCall, Timeouts, Tools, Upload, some_words, words};
+use super::{
+    Driver, Import, Lab, Pending, Reply, Settings, StopCall, Timeouts, Tools, Upload, some_words, words,
+};
 use crate::clock::{Clock, Random};
 use crate::domain::Fault;
 use crate::domain::ids::OrderId;
@@ -231,6 +238,36 @@ impl Lab for HttpLab {
                 timeout: Timeouts::of(self.timeouts.look_up),
             });
             self.reply(outcome.await, classify_look_up)
+        })
+    }
+
+    fn import<'a>(&'a self, import: &'a Import) -> Pending<'a, Reply> {
+        Box::pin(async move {
+            let path = ["imports", import.order.as_str()];
+            let outcome = self.call(Call {
+                method: Method::PUT,
+                path: &path,
+                key: None,
+                headers: Vec::new(),
+                body: import.body.clone(),
+                timeout: Timeouts::of(self.timeouts.stop),
+            });
+            self.reply(outcome.await, classify_submit)
+        })
+    }
+
+    fn discard<'a>(&'a self, order: &'a OrderId) -> Pending<'a, Reply> {
+        Box::pin(async move {
+            let path = ["imports", order.as_str()];
+            let outcome = self.call(Call {
+                method: Method::DELETE,
+                path: &path,
+                key: None,
+                headers: Vec::new(),
+                body: Vec::new(),
+                timeout: Timeouts::of(self.timeouts.stop),
+            });
+            self.reply(outcome.await, classify_submit)
         })
     }
 

@@ -1,8 +1,78 @@
 //! Outward: the only room that speaks to labs.
 //!
 //! A [`Lab`] is one lab's endpoint behind one driver. Whatever comes back is classified here, once,
-//! into [`Answer`]; nobody outside looks at status codes. To add a driver: one file with a
-//! [`Driver`] constant, and one line in [`DRIVERS`].
+//! into [`Answer`]; nobody outside looks at status codes.
+//!
+//! # Adding a driver
+//! One file with a [`Driver`] constant, and one line in [`DRIVERS`]. The file says how its settings are
+//! checked, how they become a [`Lab`], and what each answer of such labs means. Everything else is there
+//! already: claims and fences, lanes (rate, concurrency, a breaker), time-outs as `unclear`, take-overs,
+//! deadlines to a person. What a driver must keep to:
+//!
+//! - One call of the trait is one attempt: nothing is repeated inside, and every call ends by itself.
+//! - [`Answer::Unreachable`] only if certainly no byte has left, [`Answer::Refused`] only if the lab
+//!   certainly never takes the orders under this key. All that is not known is [`Answer::Unclear`].
+//! - An upload does not begin after its `not_after`, and its key goes with it wherever the lab takes one.
+//!
+//! A whole driver, for labs that take orders as files in a folder:
+//!
+//! ```
+//! use std::path::PathBuf;
+//! use std::sync::Arc;
+//!
+//! use stoppress::domain::Fault;
+//! use stoppress::domain::ids::OrderId;
+//! use stoppress::domain::lab::{Answer, LabSpec};
+//! use stoppress::lab::{Built, Driver, Drivers, Lab, Pending, Reply, Settings, StopCall, Tools, Upload};
+//!
+//! pub const DRIVER: Driver = Driver { kind: "tray", manual: false, check, build };
+//!
+//! fn path(settings: &Settings) -> Result<PathBuf, Fault> {
+//!     let path = settings.get("path").and_then(|path| path.as_str());
+//!     path.map(PathBuf::from).ok_or_else(|| Fault::missing("path", "the folder that the lab watches"))
+//! }
+//!
+//! fn check(settings: &Settings) -> Vec<Fault> {
+//!     path(settings).err().into_iter().collect()
+//! }
+//!
+//! fn build(spec: &LabSpec, _: &Tools) -> Built {
+//!     Ok(Arc::new(Tray(path(&spec.driver.settings)?)))
+//! }
+//!
+//! #[derive(Debug)]
+//! struct Tray(PathBuf);
+//!
+//! impl Lab for Tray {
+//!     fn submit<'a>(&'a self, upload: &'a Upload) -> Pending<'a, Reply> {
+//!         Box::pin(async move {
+//!             // The key is the name: the same key again is the same file.
+//!             let (part, whole) = (self.0.join("part"), self.0.join(format!("{}.json", upload.key)));
+//!             if let Err(error) = std::fs::write(&part, &upload.body) {
+//!                 // The lab reads whole files only: what is half written never arrives.
+//!                 return Answer::Unreachable { cause: error.to_string() }.into();
+//!             }
+//!             match std::fs::rename(&part, &whole) {
+//!                 Ok(()) => Answer::Accepted { lab_reference: None }.into(),
+//!                 Err(error) => Answer::Unclear { cause: error.to_string() }.into(),
+//!             }
+//!         })
+//!     }
+//!
+//!     fn stop<'a>(&'a self, _: &'a StopCall) -> Pending<'a, Reply> {
+//!         Box::pin(async { Answer::Refused { reason: "a folder takes no stops".to_owned() }.into() })
+//!     }
+//!
+//!     fn look_up<'a>(&'a self, _: &'a OrderId) -> Pending<'a, Reply> {
+//!         Box::pin(async { Answer::Unclear { cause: "a folder cannot be asked".to_owned() }.into() })
+//!     }
+//! }
+//!
+//! // In the crate: a line in `DRIVERS`. From outside, as here:
+//! let drivers = Drivers::default().with(DRIVER);
+//! assert_eq!(drivers.find("tray")?.kind, "tray");
+//! # Ok::<(), Fault>(())
+//! ```
 
 pub mod grpc;
 pub mod guard;
@@ -47,6 +117,18 @@ pub struct Upload {
     pub not_after: Timestamp,
 }
 
+/// An order that is sent ahead to a lab of two phases.
+#[derive(Debug, Clone)]
+pub struct Import {
+    /// The order.
+    pub order: OrderId,
+    /// The bytes: `{"order": …, "hold_until": …}`.
+    pub body: Vec<u8>,
+    /// The cutoff of its batch: the lab holds it until it is handed over, and may forget it an hour after
+    /// this instant if it was not.
+    pub hold_until: Timestamp,
+}
+
 /// A stop on its way to a lab.
 #[derive(Debug, Clone)]
 pub struct StopCall {
@@ -87,11 +169,23 @@ pub trait Lab: Send + Sync + std::fmt::Debug {
     /// Asks whether the lab has an order: [`Answer::Accepted`], [`Answer::WillPrint`] with a stage,
     /// [`Answer::Removed`] or [`Answer::NotFound`].
     fn look_up<'a>(&'a self, order: &'a OrderId) -> Pending<'a, Reply>;
+    /// Sends an order ahead, to be held: the first phase of a lab that has two. It promises nothing, and the
+    /// lab prints nothing of it; [`Lab::submit`] hands the whole order over, whatever came of this.
+    fn import<'a>(&'a self, _: &'a Import) -> Pending<'a, Reply> {
+        Box::pin(std::future::ready(Answer::Refused { reason: NO_FIRST_PHASE.to_owned() }.into()))
+    }
+    /// Says that an order that was sent ahead is not coming. Nothing depends on the answer.
+    fn discard<'a>(&'a self, _: &'a OrderId) -> Pending<'a, Reply> {
+        Box::pin(std::future::ready(Answer::Refused { reason: NO_FIRST_PHASE.to_owned() }.into()))
+    }
     /// Asks the lab who it is, for checks and pages: [`Answer::Accepted`] if it speaks the protocol.
     fn describe(&self) -> Pending<'_, Reply> {
         Box::pin(std::future::ready(Answer::Unclear { cause: "this lab cannot be asked".to_owned() }.into()))
     }
 }
+
+/// What a driver without a first phase says.
+const NO_FIRST_PHASE: &str = "the driver of this lab has no first phase";
 
 /// The settings of a driver, as configured.
 pub type Settings = serde_json::Map<String, serde_json::Value>;
@@ -138,39 +232,80 @@ pub struct Driver {
 /// All drivers.
 pub const DRIVERS: [Driver; 3] = [http::DRIVER, grpc::DRIVER, person::DRIVER];
 
-/// The driver of that name.
+/// The drivers that a gateway knows. Built in are [`DRIVERS`]; whoever starts a gateway can add more.
+#[derive(Debug, Clone)]
+pub struct Drivers(Arc<[Driver]>);
+
+impl Default for Drivers {
+    fn default() -> Self {
+        Self(Arc::from(DRIVERS.as_slice()))
+    }
+}
+
+impl Drivers {
+    /// These drivers and one more. One of the same name is replaced.
+    #[must_use]
+    pub fn with(&self, driver: Driver) -> Self {
+        let others = self.0.iter().filter(|known| known.kind != driver.kind).copied();
+        Self(others.chain([driver]).collect())
+    }
+
+    /// The driver of that name.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn find(&self, kind: &str) -> Result<&Driver, Fault> {
+        self.0.iter().find(|driver| driver.kind == kind).ok_or_else(|| {
+            let known: Vec<_> = self.0.iter().map(|driver| driver.kind).collect();
+            let guess = nearest(kind, known.iter().copied());
+            let guess = guess.map(|word| format!("; did you mean {word:?}?")).unwrap_or_default();
+            let known = known.join(", ");
+            Fault::new("kind", format!("{kind:?} is not a driver; the drivers are {known}{guess}"))
+        })
+    }
+
+    /// All faults of a driver's settings, named from the table `driver` itself.
+    #[must_use]
+    pub fn check(&self, spec: &DriverSpec) -> Vec<Fault> {
+        match self.find(&spec.kind) {
+            Ok(driver) => (driver.check)(&spec.settings),
+            Err(fault) => vec![fault],
+        }
+    }
+
+    /// The endpoint of a lab. It connects to nothing yet.
+    ///
+    /// # Errors
+    /// If the settings cannot be used; the field is named from the lab's root.
+    pub fn connect(&self, spec: &LabSpec, tools: &Tools) -> Built {
+        let driver = self.find(&spec.driver.kind).map_err(|fault| fault.under("driver"))?;
+        if let Some(fault) = (driver.check)(&spec.driver.settings).into_iter().next() {
+            return Err(fault.under("driver"));
+        }
+        (driver.build)(spec, tools).map_err(|fault| fault.under("driver"))
+    }
+}
+
+/// The built-in driver of that name.
 ///
 /// # Errors
 /// If there is none.
-pub fn driver(kind: &str) -> Result<&'static Driver, Fault> {
-    const ALL: &[Driver] = &DRIVERS;
-    ALL.iter().find(|driver| driver.kind == kind).ok_or_else(|| {
-        let known: Vec<_> = ALL.iter().map(|driver| driver.kind).collect();
-        let guess = nearest(kind, known.iter().copied());
-        let guess = guess.map(|word| format!("; did you mean {word:?}?")).unwrap_or_default();
-        Fault::new("kind", format!("{kind:?} is not a driver; the drivers are {}{guess}", known.join(", ")))
-    })
+pub fn driver(kind: &str) -> Result<Driver, Fault> {
+    Drivers::default().find(kind).copied()
 }
 
-/// All faults of a driver's settings, named from the table `driver` itself.
+/// All faults of the settings of a built-in driver, named from the table `driver` itself.
 #[must_use]
 pub fn check(spec: &DriverSpec) -> Vec<Fault> {
-    match driver(&spec.kind) {
-        Ok(driver) => (driver.check)(&spec.settings),
-        Err(fault) => vec![fault],
-    }
+    Drivers::default().check(spec)
 }
 
-/// The endpoint of a lab. It connects to nothing yet.
+/// The endpoint of a lab with a built-in driver. It connects to nothing yet.
 ///
 /// # Errors
 /// If the settings cannot be used; the field is named from the lab's root.
-pub fn connect(spec: &LabSpec, tools: &Tools) -> Result<Arc<dyn Lab>, Fault> {
-    let driver = driver(&spec.driver.kind).map_err(|fault| fault.under("driver"))?;
-    if let Some(fault) = (driver.check)(&spec.driver.settings).into_iter().next() {
-        return Err(fault.under("driver"));
-    }
-    (driver.build)(spec, tools).map_err(|fault| fault.under("driver"))
+pub fn connect(spec: &LabSpec, tools: &Tools) -> Built {
+    Drivers::default().connect(spec, tools)
 }
 
 /// Reads a driver's settings into its own type; unknown keys are refused.

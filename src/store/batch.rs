@@ -16,7 +16,8 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::session::Session;
 use super::types::{
     AskGuard, BatchFilter, BatchRow, Due, EscalationFilter, EscalationRow, Gauges, KeyRow, LabRow, OddsRow,
-    OrderFilter, OrderRef, PlatformRow, Remembered, Scope, StopFilter, TransferRow, Verified, Write, Written,
+    OrderFilter, OrderRef, PlatformRow, Remembered, ReportRow, Scope, StopFilter, TransferRow, Verified,
+    Write, Written,
 };
 use super::verbs::read;
 use super::{Error, Pending, Result, StopRow, Store};
@@ -262,6 +263,10 @@ impl<E: Engine> Store for Grouped<E> {
         transfers<'a>(batch: &'a BatchId) -> Vec<TransferRow>;
         stops<'a>(scope: &'a Scope, filter: &'a StopFilter) -> Vec<StopRow>;
         escalations<'a>(scope: &'a Scope, filter: &'a EscalationFilter) -> Vec<EscalationRow>;
+        reports<'a>(order: &'a OrderId) -> Vec<ReportRow>;
+        contradictions<'a>(subjects: &'a [String]) -> Vec<EscalationRow>;
+        not_imported<'a>(batch: &'a BatchId, after: &'a str, limit: i64) -> Vec<OrderId>;
+        stray_imports<'a>(lab: &'a LabId, since: Timestamp, limit: i64) -> Vec<OrderId>;
         labs() -> Vec<LabRow>;
         platforms() -> Vec<PlatformRow>;
         keys() -> Vec<KeyRow>;

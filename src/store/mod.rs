@@ -120,6 +120,25 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         scope: &'a Scope,
         filter: &'a EscalationFilter,
     ) -> Pending<'a, Result<Vec<EscalationRow>>>;
+    /// What the lab reported of an order, as it came.
+    fn reports<'a>(&'a self, order: &'a OrderId) -> Pending<'a, Result<Vec<ReportRow>>>;
+    /// The contradictions about orders, stops and transfers, oldest first.
+    fn contradictions<'a>(&'a self, subjects: &'a [String]) -> Pending<'a, Result<Vec<EscalationRow>>>;
+    /// Orders of an open batch that its lab was not sent ahead, with an id above `after`, by id.
+    fn not_imported<'a>(
+        &'a self,
+        batch: &'a BatchId,
+        after: &'a str,
+        limit: i64,
+    ) -> Pending<'a, Result<Vec<OrderId>>>;
+    /// Orders that a lab was sent ahead and may hold, of batches that close after `since`, and that were
+    /// stopped or left their batch.
+    fn stray_imports<'a>(
+        &'a self,
+        lab: &'a LabId,
+        since: Timestamp,
+        limit: i64,
+    ) -> Pending<'a, Result<Vec<OrderId>>>;
     /// All labs that were not deleted.
     fn labs(&self) -> Pending<'_, Result<Vec<LabRow>>>;
     /// All platforms.

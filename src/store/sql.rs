@@ -69,13 +69,14 @@ statements! {
     /// Writes a checkpoint.
     checkpoint_insert = "insert into checkpoints (at, seq, hash) values ($1, $2, $3) on conflict do nothing";
     /// Opens escalations; one open one a subject and kind.
-    escalation_insert = "insert into escalations (id, kind, subject, order_id, lab, cause, opened_at, due_at)
+    escalation_insert = "insert into escalations (id, kind, subject, order_id, lab, cause, opened_at, due_at, evidence)
         select r.value ->> 'id', r.value ->> 'kind', r.value ->> 'subject', r.value ->> 'order', r.value ->> 'lab',
-            r.value ->> 'cause', cast(r.value ->> 'opened_at' as bigint), cast(r.value ->> 'due_at' as bigint)
+            r.value ->> 'cause', cast(r.value ->> 'opened_at' as bigint), cast(r.value ->> 'due_at' as bigint),
+            r.value ->> 'evidence'
         from {rows} where true on conflict do nothing";
     /// One escalation, locked.
     escalation_lock = "select x.id, x.kind, x.subject, x.order_id, x.lab, x.cause, x.opened_at, x.due_at, x.resolved_at,
-            x.decision, x.reason, x.resolved_by
+            x.decision, x.reason, x.resolved_by, x.evidence
         from escalations x where x.id = $1 {lock x}";
     /// Resolves an escalation.
     escalation_resolve = "update escalations set resolved_at = $2, decision = $3, reason = $4, resolved_by = $5
@@ -85,11 +86,16 @@ statements! {
         where subject = $1 and kind in ('stop', 'transfer') and resolved_at is null";
     /// Lists escalations.
     escalation_list = "select x.id, x.kind, x.subject, x.order_id, x.lab, x.cause, x.opened_at, x.due_at, x.resolved_at,
-            x.decision, x.reason, x.resolved_by
+            x.decision, x.reason, x.resolved_by, x.evidence
         from escalations x
         where ($1 = '' or x.lab = $1) and ($2 = '' or x.id = $2) and ($3 = '' or x.id < $3)
             and ($4 = -1 or ($4 = 1 and x.resolved_at is null) or ($4 = 0 and x.resolved_at is not null))
         order by x.id desc limit $5";
+    /// The contradictions about subjects, oldest first.
+    escalation_of_subjects = "select x.id, x.kind, x.subject, x.order_id, x.lab, x.cause, x.opened_at, x.due_at,
+            x.resolved_at, x.decision, x.reason, x.resolved_by, x.evidence
+        from {rows} join escalations x on x.subject = r.value ->> 0
+        where x.kind in ('shipped_anyway', 'contradiction') order by x.id";
 
     // ---- admission -----------------------------------------------------------------------------
     /// Finds the batches of windows, and keeps them from closing until the commit.
@@ -122,7 +128,7 @@ statements! {
 
     // ---- stops and changes ---------------------------------------------------------------------
     /// Locks orders where stops and claims meet, and reads what decides.
-    standing_lock = "select s.id, s.lab, s.batch, s.transfer, s.paid, s.held, s.stage, s.stop, s.version, s.head, o.platform
+    standing_lock = "select s.id, s.lab, s.batch, s.transfer, s.paid, s.held, s.stage, s.stop, s.version, s.head, o.platform, o.admitted_at
         from {rows} join standings s on s.id = r.value ->> 0 join orders o on o.id = s.id
         order by s.id {lock s}";
     /// The transfer of an order, as a first look before locking.
@@ -141,6 +147,9 @@ statements! {
     standing_stop = "update standings as s set stop = cast(r.value ->> 'stop' as bigint), version = s.version + 1,
             head = r.value ->> 'head'
         from {rows} where s.id = r.value ->> 'id' and s.head = r.value ->> 'was'";
+    /// How far a lab is with orders, by its answers to their stops.
+    standing_stage = "update standings as s set stage = cast(r.value ->> 1 as bigint)
+        from {rows} where s.id = r.value ->> 0 and s.stage < cast(r.value ->> 1 as bigint)";
     /// Records stops.
     stop_insert = "insert into stops (id, order_id, lab, platform, state, evidence, reason, comment, asked_by, asked_at,
             handed_at, deadline_at, next_at, attempts, decided_at)
@@ -167,6 +176,19 @@ statements! {
     /// Wakes the pending stops of transfers.
     stop_wake = "update stops set next_at = $2 where state = 1 and next_at > $2 and order_id in
         (select s.id from {rows} join standings s on s.transfer = r.value ->> 0 where s.stop = 1)";
+    /// What a lab reported of an order, as it came.
+    report_of_order = "select q.stage, q.reported_at, q.received_at, q.reference, q.actor, q.contrary from reports q
+        where q.order_id = $1 order by q.nth";
+    /// Keeps a report.
+    report_insert = "insert into reports (order_id, nth, stage, reported_at, received_at, reference, actor, contrary)
+        select r.value ->> 'order', cast(r.value ->> 'nth' as bigint), cast(r.value ->> 'stage' as bigint),
+            cast(r.value ->> 'reported_at' as bigint), cast(r.value ->> 'received_at' as bigint),
+            r.value ->> 'reference', r.value ->> 'actor', cast(r.value ->> 'contrary' as bigint)
+        from {rows}";
+    /// Orders of a transfer that were told stopped because it was taken to be absent.
+    stopped_of_transfer = "select s.id from standings s join stops p on p.order_id = s.id
+        where s.transfer = $1 and s.stop = 2 and p.superseded_at is null and p.evidence = 'never_handed'
+        order by s.id limit 100";
     /// Replaces a stored submission.
     order_document = "update orders set document = $2 where id = $1";
 
@@ -266,6 +288,29 @@ statements! {
     replica_forget = "delete from replicas where id = $1 or seen_at < $2";
     /// How many other gateways are alive.
     replica_others = "select count(*) from replicas h where h.id <> $1 and h.seen_at > $2";
+
+    // ---- the first phase of labs that have two ---------------------------------------------------
+    /// Orders of an open batch that its lab was not sent ahead.
+    import_fresh = "select s.id from standings s where s.batch = $1 and s.transfer is null and s.stop = 0 and s.id > $2
+        and not exists (select 1 from imports i where i.order_id = s.id) order by s.id limit $3";
+    /// Orders that a lab may hold, and that are not going to be handed over as it stands.
+    import_stray = "select i.order_id from imports i join standings s on s.id = i.order_id
+        where i.lab = $1 and i.state in (0, 1) and i.closes_at > $2 and s.transfer is null
+            and (s.stop = 2 or s.batch is null)
+        order by i.closes_at, i.order_id limit $3";
+    /// Records the intent to send orders ahead; what was sent before is not sent again.
+    import_insert = "insert into imports (order_id, lab, state, closes_at, asked_at)
+        select r.value ->> 'order', r.value ->> 'lab', 0, cast(r.value ->> 'closes_at' as bigint),
+            cast(r.value ->> 'at' as bigint)
+        from {rows} where true on conflict do nothing returning order_id";
+    /// What became of orders that were sent ahead.
+    import_state = "update imports as i set state = cast(r.value ->> 1 as bigint)
+        from {rows} where i.order_id = r.value ->> 0 and i.state in (0, 1)";
+    /// Forgets them.
+    import_forget = "delete from imports where closes_at < $1";
+    /// Only continues the log of orders.
+    standing_head = "update standings as s set head = r.value ->> 'head'
+        from {rows} where s.id = r.value ->> 'id' and s.head = r.value ->> 'was'";
 
     // ---- forwarding stops ----------------------------------------------------------------------
     /// Stops of a lab that are due, with their orders locked.

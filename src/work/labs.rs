@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::domain::ids::LabId;
 use crate::domain::lab::{LabSpec, Profile};
 use crate::lab::lane::{Lane, LaneStatus};
-use crate::lab::{self, Lab, Tools};
+use crate::lab::{Drivers, Lab, Tools};
 use crate::store::{LabRow, Result, Store};
 
 /// How old the picture may get before it is taken anew.
@@ -42,6 +42,7 @@ struct Picture {
 #[derive(Debug)]
 pub struct Directory {
     tools: Tools,
+    drivers: Drivers,
     picture: Mutex<Picture>,
 }
 
@@ -49,7 +50,13 @@ impl Directory {
     /// An empty directory; the first look fills it.
     #[must_use]
     pub fn new(tools: Tools) -> Self {
-        Self { tools, picture: Mutex::default() }
+        Self::driving(tools, Drivers::default())
+    }
+
+    /// The same, with these drivers.
+    #[must_use]
+    pub fn driving(tools: Tools, drivers: Drivers) -> Self {
+        Self { tools, drivers, picture: Mutex::default() }
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, Picture> {
@@ -90,15 +97,15 @@ impl Directory {
                 return None;
             }
         };
-        let connected = lab::connect(&spec, &self.tools).map_err(|fault| fault.to_string());
+        let connected = self.drivers.connect(&spec, &self.tools).map_err(|fault| fault.to_string());
         if let Err(reason) = &connected {
             tracing::error!(lab = %row.id, reason, "a lab cannot be reached as it is configured; its orders wait");
         }
         Some(Endpoint {
             lane: Lane::new(&spec.profile),
-            manual: lab::driver(&spec.driver.kind).is_ok_and(|driver| driver.manual),
+            manual: self.drivers.find(&spec.driver.kind).is_ok_and(|driver| driver.manual),
             paused: row.paused.is_some(),
-            profile: Arc::new(spec.profile),
+            profile: Arc::new(spec.policy.over(spec.profile)),
             lab: connected,
             version: row.version,
             id: row.id,
@@ -109,6 +116,14 @@ impl Directory {
     #[must_use]
     pub fn get(&self, id: &LabId) -> Option<Endpoint> {
         self.locked().labs.get(id).cloned()
+    }
+
+    /// All labs, by id.
+    #[must_use]
+    pub fn all(&self) -> Vec<Endpoint> {
+        let mut all: Vec<_> = self.locked().labs.values().cloned().collect();
+        all.sort_by(|a, b| a.id.cmp(&b.id));
+        all
     }
 
     /// How the lanes stand.

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Bench, Step, transfer};
 use crate::domain::batch::later;
 use crate::domain::event::Actor;
-use crate::domain::ids::{EscalationId, TransferId};
+use crate::domain::ids::{EscalationId, LabId, TransferId};
 use crate::domain::retry;
 use crate::domain::stop::StopFacts;
 use crate::lab::lane::{Kind, Permit};
@@ -63,14 +63,14 @@ impl Step for Forward {
                 now,
                 lease_until: later(now, LEASE),
             })));
-            takers.push((lab, taken.permits));
+            takers.push((id, lab, taken.permits));
         }
         if !claims.is_empty() {
             let written = bench.store.apply(claims).await?;
-            for ((lab, mut permits), written) in takers.into_iter().zip(written) {
+            for ((id, lab, mut permits), written) in takers.into_iter().zip(written) {
                 let Written::StopsClaimed(stops) = written else { continue };
                 for due in stops {
-                    self.start(lab.as_ref(), due, &mut permits);
+                    self.start(id, lab.as_ref(), due, &mut permits);
                 }
             }
         }
@@ -82,17 +82,17 @@ impl Step for Forward {
 }
 
 impl Forward {
-    fn start(&self, lab: Option<&Arc<dyn Lab>>, due: StopDue, permits: &mut Vec<Permit>) {
+    fn start(&self, id: &LabId, lab: Option<&Arc<dyn Lab>>, due: StopDue, permits: &mut Vec<Permit>) {
         match due {
             StopDue::Ask { stop, transfer, fence } => {
                 let (Some(lab), Some(permit)) = (lab, permits.pop()) else {
                     tracing::error!(stop = %stop.id, "a stop that was taken could not be asked");
                     return;
                 };
-                let (lab, bench) = (Arc::clone(lab), self.0.clone());
+                let (id, lab, bench) = (id.clone(), Arc::clone(lab), self.0.clone());
                 let guard = bench.bells.call();
                 tokio::spawn(async move {
-                    ask(&bench, &*lab, stop, transfer, fence, permit).await;
+                    ask(&bench, (id, &*lab), stop, transfer, fence, permit).await;
                     bench.bells.nudge(NAME);
                     drop(guard);
                 });
@@ -108,7 +108,7 @@ impl Forward {
 
 async fn ask(
     bench: &Bench,
-    lab: &dyn Lab,
+    (lab_id, lab): (LabId, &dyn Lab),
     stop: StopFacts,
     transfer: TransferId,
     fence: i64,
@@ -129,7 +129,8 @@ async fn ask(
     metrics::counter!("stoppress_stop_answers_total", "answer" => reply.answer.word()).increment(1);
     let write = Write::SettleStop(Box::new(SettleStop {
         stop: stop.id.clone(),
-        scope: Scope::Ops,
+        // A lab's endpoint speaks for that lab's orders only.
+        scope: Scope::Lab(lab_id),
         answer: reply.answer,
         person: false,
         asked: Some((fence, asked_at)),

@@ -13,12 +13,15 @@ use super::labs::Endpoint;
 use super::{Bench, Step, stop};
 use crate::domain::batch::{TransferFacts, WRITE_DEADLINE, later};
 use crate::domain::event::Actor;
-use crate::domain::ids::{EscalationId, OrderId, TransferId};
+use crate::domain::ids::{EscalationId, LabId, OrderId, TransferId};
 use crate::domain::lab::Answer;
+use crate::domain::order::Stage;
 use crate::domain::retry;
 use crate::lab::lane::{Kind, Permit};
 use crate::lab::{Lab, Reply, Upload};
-use crate::store::{Claim, Claimed, Outgoing, Result, Settle, Source, TakeOver, Write, Written, one};
+use crate::store::{
+    Claim, Claimed, Outgoing, Report, Result, Scope, Settle, Source, TakeOver, Write, Written, one,
+};
 
 /// The loop's name.
 pub const NAME: &str = "transfer";
@@ -260,8 +263,8 @@ impl Sender {
                 }
                 (Job::LookUp(transfer, orders), Some(permit)) => {
                     let asked_at = self.bench.clock.now();
-                    let reply = self.look_up(&orders, permit).await;
-                    let attempt = Attempt::of(&transfer, Source::LookUp(asked_at));
+                    let (reply, seen) = self.look_up(&orders, permit).await;
+                    let attempt = Attempt { seen, ..Attempt::of(&transfer, Source::LookUp(asked_at)) };
                     settling.spawn(settle(self.bench.clone(), attempt, reply, None));
                 }
                 // It is due again when its lease ends.
@@ -290,22 +293,29 @@ impl Sender {
 
     /// Asks the lab about the orders of an unknown transfer: one that is there is a positive sign for
     /// all; only if all are absent is the transfer.
-    async fn look_up(&self, orders: &[OrderId], permit: Permit) -> Reply {
+    async fn look_up(&self, orders: &[OrderId], permit: Permit) -> (Reply, Option<(OrderId, Stage)>) {
         let mut reply = Reply::from(Answer::Unclear { cause: "the manifest names no order".to_owned() });
+        let mut seen = None;
         for order in orders {
             reply = self.lab.look_up(order).await;
+            if let Answer::WillPrint { stage, .. } = &reply.answer {
+                seen = Some((order.clone(), *stage));
+            }
             if reply.answer != Answer::NotFound {
                 break;
             }
         }
         permit.done(self.bench.clock.now(), &reply);
-        reply
+        (reply, seen)
     }
 }
 
 /// Which call an answer belongs to.
 struct Attempt {
     transfer: TransferId,
+    lab: LabId,
+    /// How far the lab said that an order is, by the way.
+    seen: Option<(OrderId, Stage)>,
     fence: i64,
     number: i64,
     source: Source,
@@ -313,13 +323,14 @@ struct Attempt {
 
 impl Attempt {
     fn of(facts: &TransferFacts, source: Source) -> Self {
-        Self { transfer: facts.id.clone(), fence: facts.fence, number: facts.attempts, source }
+        let (transfer, lab) = (facts.id.clone(), facts.lab.clone());
+        Self { transfer, lab, seen: None, fence: facts.fence, number: facts.attempts, source }
     }
 }
 
 /// Settles what came back. `rest`: until when the lab is not to be called.
 async fn settle(bench: Bench, attempt: Attempt, reply: Reply, rest: Option<Timestamp>) {
-    let Attempt { transfer, fence, number, source } = attempt;
+    let Attempt { transfer, lab, seen, fence, number, source } = attempt;
     let now = bench.clock.now();
     let again = later(now, retry::delay(number, reply.retry_after, &*bench.random));
     let write = Write::Settle(Box::new(Settle {
@@ -332,8 +343,21 @@ async fn settle(bench: Bench, attempt: Attempt, reply: Reply, rest: Option<Times
         actor: Actor::gateway(),
         escalation: EscalationId::new(now, &*bench.random),
     }));
-    match one(&*bench.store, write).await {
-        Ok(Written::Settled(Some(_))) if bench.bells.stops_wait() => bench.bells.nudge(stop::NAME),
+    let report = seen.map(|(order, stage)| {
+        Write::Report(Box::new(Report {
+            order,
+            scope: Scope::Lab(lab.clone()),
+            stage,
+            reported_at: now,
+            reference: None,
+            at: now,
+            actor: Actor::lab(&lab),
+            escalation: EscalationId::new(now, &*bench.random),
+        }))
+    });
+    let written = bench.store.apply([write].into_iter().chain(report).collect()).await;
+    match written.map(|written| written.into_iter().next()) {
+        Ok(Some(Written::Settled(Some(_)))) if bench.bells.stops_wait() => bench.bells.nudge(stop::NAME),
         Ok(_) => {}
         // Nothing is lost: the lease runs out, and the transfer is unknown.
         Err(error) => tracing::error!(%transfer, %error, "what a lab answered could not be written"),

@@ -19,6 +19,8 @@ use stoppress::domain::zones::Zones;
 use stoppress::store::{self, Scope, Store, Write};
 use tower::ServiceExt as _;
 
+use crate::common::world::World;
+
 /// Helsinki, 14:00 on a Saturday: the window of `fi` closes at 22:00 UTC.
 pub(crate) const NOON: &str = "2026-11-21T12:00:00Z";
 
@@ -32,7 +34,8 @@ pub(crate) struct Bench {
     pub(crate) shop: String,
     pub(crate) other: String,
     pub(crate) lab: String,
-    _folder: tempfile::TempDir,
+    /// Where the rows are.
+    _place: Box<dyn std::any::Any + Send + Sync>,
 }
 
 /// An answer.
@@ -97,9 +100,24 @@ impl Bench {
 
     pub(crate) async fn with(budgets: Budgets) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let clock = ManualClock::at(NOON.parse().unwrap());
         let file = folder.path().join("stoppress.db");
-        let store = store::open(&format!("sqlite:{}", file.display()), clock.now()).await.unwrap();
+        let url = format!("sqlite:{}", file.display());
+        let store = store::open(&url, NOON.parse().unwrap()).await.unwrap();
+        Self::of(budgets, store, Box::new(folder)).await
+    }
+
+    /// Over the store of a world.
+    pub(crate) async fn over(world: World) -> Self {
+        let store = Arc::clone(&world.store);
+        Self::of(Budgets::off(), store, Box::new(world)).await
+    }
+
+    async fn of(
+        budgets: Budgets,
+        store: Arc<dyn Store>,
+        place: Box<dyn std::any::Any + Send + Sync>,
+    ) -> Self {
+        let clock = ManualClock::at(NOON.parse().unwrap());
         let parse = |id| (PlatformId::parse(id).unwrap(), LabId::parse("nord").unwrap());
         let mut keys = Vec::new();
         let (shop, nord) = parse("shop");
@@ -128,7 +146,7 @@ impl Bench {
         let api = Api::open(parts).await.unwrap();
         let router = router(&api);
         let [ops, shop, other, lab_key] = keys.try_into().unwrap();
-        let bench = Self { api, router, store, clock, ops, shop, other, lab: lab_key, _folder: folder };
+        let bench = Self { api, router, store, clock, ops, shop, other, lab: lab_key, _place: place };
         bench.put("/v1/labs/nord", &lab(&json!(["24:00"]))).await.is(201);
         for platform in ["shop", "other"] {
             let path = format!("/v1/platforms/{platform}");

@@ -12,6 +12,7 @@ use stoppress::cli::simulate::behaviour::Behaviour;
 use stoppress::cli::simulate::{Simulator, SimulatorSettings};
 use stoppress::clock::{Clock as _, ManualClock, SeededRandom};
 use stoppress::config::Config;
+use stoppress::lab::Drivers;
 use stoppress::lab::outbound::{Outbound, Request};
 
 /// The gateway, the lab, and keys for both sides.
@@ -106,7 +107,8 @@ impl Rig {
             poll: SignedDuration::from_hours(1),
             chores: false,
         };
-        app::start(&self.config, ambient).await.unwrap()
+        let drivers = Drivers::default().with(crate::lab_driver::DRIVER);
+        app::start_driving(&self.config, ambient, drivers, |_| {}).await.unwrap()
     }
 
     /// Ends the gateway.

@@ -9,10 +9,11 @@ use crate::api::Api;
 use crate::api::problem::{Answer, Problem};
 use crate::api::registry::unknown_lab;
 use crate::domain::batch::BatchFacts;
-use crate::domain::ids::{BatchId, OrderId, PlatformId, StopId};
-use crate::domain::order::{OrderFacts, OrderState, Submission};
+use crate::domain::ids::{BatchId, EscalationId, OrderId, PlatformId, StopId};
+use crate::domain::order::{OrderFacts, OrderState, Stage, Submission};
 use crate::domain::stop::{AskedBy, Evidence, StopFacts, StopState};
 use crate::domain::verdict::{Verdict, verdict, wants_odds};
+use crate::store::{Piece, ReportRow};
 
 /// The window that an order joined.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -118,6 +119,75 @@ impl From<&StopFacts> for StopAnswer {
     }
 }
 
+/// What the lab reported.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct ReportAnswer {
+    /// How far the order was.
+    stage: Stage,
+    /// The lab's own time of it; null if it told none.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    reported_at: Option<Timestamp>,
+    /// When the report came.
+    #[schema(value_type = String, format = DateTime)]
+    received_at: Timestamp,
+    /// The lab's reference, such as a tracking number.
+    reference: Option<String>,
+    /// True if it contradicts a stop that had been granted.
+    contradicts: bool,
+}
+
+impl From<&ReportRow> for ReportAnswer {
+    fn from(row: &ReportRow) -> Self {
+        Self {
+            stage: row.stage,
+            reported_at: row.reported_at,
+            received_at: row.received_at,
+            reference: Some(row.reference.clone()).filter(|text| !text.is_empty()),
+            contradicts: row.contrary,
+        }
+    }
+}
+
+/// Two pieces of evidence that contradict each other. What was told stays told; a person was called.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct Contradiction {
+    /// The escalation.
+    escalation: EscalationId,
+    /// `shipped_anyway`: it was told stopped, and the lab makes it; `contradiction`: anything else.
+    kind: String,
+    /// What happened.
+    cause: String,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    opened_at: Timestamp,
+    /// When a person took note of it.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    resolved_at: Option<Timestamp>,
+    /// What was told, and what contradicts it, as the changelog has them.
+    evidence: Vec<Piece>,
+}
+
+/// What contradicts what was told of an order.
+pub(super) async fn contradictions(api: &Api, facts: &OrderFacts) -> Answer<Vec<Contradiction>> {
+    let transfer = facts.transfer.as_ref().map(|transfer| transfer.id.to_string());
+    let subjects: Vec<String> = std::iter::once(facts.id.to_string()).chain(transfer).collect();
+    let rows = api.store.contradictions(&subjects).await?;
+    let shown = rows.into_iter().map(|row| Contradiction {
+        escalation: row.id,
+        kind: row.kind,
+        cause: row.cause,
+        opened_at: row.opened_at,
+        resolved_at: row.resolved_at,
+        // A transfer carries orders of others: what was told of them is theirs.
+        evidence: row
+            .evidence
+            .into_iter()
+            .filter(|piece| !piece.kind.starts_with("stop.") || row.order.is_some())
+            .collect(),
+    });
+    Ok(shown.collect())
+}
+
 /// What the gateway adds to a submission.
 #[derive(Serialize)]
 struct Added<'a> {
@@ -129,6 +199,8 @@ struct Added<'a> {
     window: Option<WindowAnswer>,
     verdict: &'a Verdict,
     stop: Option<StopAnswer>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reports: Vec<ReportAnswer>,
     #[serde(skip_serializing_if = "Option::is_none")]
     region: Option<&'a str>,
 }
@@ -156,6 +228,10 @@ pub(super) struct OrderAnswer {
     /// The stop, if one was asked.
     #[schema(required = true)]
     stop: Option<StopAnswer>,
+    /// What the lab reported, as it came; only where one order is read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    reports: Vec<ReportAnswer>,
     /// What was submitted. `region` is always there.
     #[serde(flatten)]
     submission: Submission,
@@ -163,6 +239,11 @@ pub(super) struct OrderAnswer {
 
 /// Writes an order as JSON: the stored document as it is, with what the gateway adds in front.
 pub(super) fn order(facts: &OrderFacts, verdict: &Verdict) -> Answer<String> {
+    order_with(facts, verdict, &[])
+}
+
+/// The same, with what the lab reported.
+pub(super) fn order_with(facts: &OrderFacts, verdict: &Verdict, reports: &[ReportRow]) -> Answer<String> {
     #[derive(Deserialize)]
     struct Peek<'a> {
         #[serde(borrow, default)]
@@ -179,6 +260,7 @@ pub(super) fn order(facts: &OrderFacts, verdict: &Verdict) -> Answer<String> {
         window: facts.batch.as_ref().map(WindowAnswer::from),
         verdict,
         stop: facts.stop.as_ref().map(StopAnswer::from),
+        reports: reports.iter().map(ReportAnswer::from).collect(),
         region: peek.region.is_none().then(|| facts.region.as_str()),
     };
     let mut text = serde_json::to_string(&added).map_err(corrupt)?;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::answers::WindowAnswer;
-use super::extract::{self, Id, Json, Query, answer};
+use super::extract::{self, Id, Json, Page, Query, answer};
 use super::labs::Because;
 use crate::api::Api;
 use crate::api::auth::Caller;
@@ -155,11 +155,11 @@ pub(super) async fn list(api: State<Api>, caller: Caller, query: Query<ListQuery
 
 /// A page of the batches within a scope.
 pub(super) async fn page(api: &Api, scope: &Scope, query: ListQuery) -> Answer<Response> {
-    let limit = extract::limit(query.limit)?;
-    let before = extract::cursor(query.cursor.as_deref())?;
+    let page = Page::asked(query.limit, query.cursor.as_deref())?;
+    let (before, limit) = (page.from.clone(), page.limit);
     let filter = BatchFilter { id: None, lab: query.lab, phase: query.phase, before, limit };
     let rows = api.store.batches(scope, &filter).await?;
-    let next = extract::next(rows.len(), limit, rows.last().map(|row| &row.batch.id));
+    let next = page.next(&rows, |row| &row.batch.id);
     Ok(answer(StatusCode::OK, &Batches { batches: rows.iter().map(BatchAnswer::from).collect(), next }))
 }
 

@@ -7,13 +7,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::extract::{self, Id, Json, Query, answer};
+use super::extract::{self, Id, Json, Page, Query, answer};
 use crate::api::Api;
 use crate::api::auth::Caller;
 use crate::api::problem::{Answer, Code, Document, Problem};
 use crate::domain::ids::{EscalationId, LabId, OrderId};
 use crate::store::{
-    self, EscalationFilter, EscalationRow, PersonDecision, Resolve, Resolved, Write, Written,
+    self, EscalationFilter, EscalationRow, PersonDecision, Piece, Resolve, Resolved, Write, Written,
 };
 
 /// A decision that waits for a person, or that a person made.
@@ -46,6 +46,9 @@ pub(super) struct EscalationAnswer {
     reason: Option<String>,
     /// By whom.
     resolved_by: Option<String>,
+    /// Of `shipped_anyway` and `contradiction`: what was told and what contradicts it, as the changelog has
+    /// them; of a transfer also the orders that were told stopped.
+    evidence: Vec<Piece>,
 }
 
 impl From<EscalationRow> for EscalationAnswer {
@@ -63,6 +66,7 @@ impl From<EscalationRow> for EscalationAnswer {
             decision: row.decision,
             reason: row.reason,
             resolved_by: row.resolved_by,
+            evidence: row.evidence,
         }
     }
 }
@@ -95,11 +99,11 @@ pub(super) struct Escalations {
 #[utoipa::path(get, path = "/v1/escalations", tag = "ops", params(ListQuery),
     responses((status = 200, description = "A page of escalations", body = Escalations)))]
 pub(super) async fn list(api: State<Api>, caller: Caller, query: Query<ListQuery>) -> Answer<Response> {
-    let limit = extract::limit(query.0.limit)?;
-    let before = extract::cursor(query.0.cursor.as_deref())?;
+    let page = Page::asked(query.0.limit, query.0.cursor.as_deref())?;
+    let (before, limit) = (page.from.clone(), page.limit);
     let filter = EscalationFilter { id: None, open: query.0.open, before, limit };
     let rows = api.store.escalations(&caller.scope, &filter).await?;
-    let next = extract::next(rows.len(), limit, rows.last().map(|row| row.id.clone()));
+    let next = page.next(&rows, |row| &row.id);
     let escalations = rows.into_iter().map(EscalationAnswer::from).collect();
     Ok(answer(StatusCode::OK, &Escalations { escalations, next }))
 }

@@ -83,10 +83,16 @@ impl<S: Send + Sync> FromRequestParts<S> for Order {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let text = segment(parts, state).await?;
         match text.strip_prefix('@') {
+            Some(reference) if !may_name(reference) => Err(Problem::not_found()),
             Some(reference) => Ok(Self(OrderRef::Reference(reference.to_owned()))),
             None => OrderId::parse(&text).map(|id| Self(OrderRef::Id(id))).map_err(|_| Problem::not_found()),
         }
     }
+}
+
+/// Whether an order can have this reference: no other reaches the database.
+pub(super) fn may_name(reference: &str) -> bool {
+    reference.chars().count() <= 128 && !reference.chars().any(char::is_control)
 }
 
 async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S) -> Answer<String> {
@@ -140,6 +146,29 @@ pub(super) fn cursor<T: TryFrom<String>>(cursor: Option<&str>) -> Answer<Option<
 pub(super) fn next<T: std::fmt::Display>(count: usize, limit: i64, last: Option<T>) -> Option<String> {
     let full = i64::try_from(count).is_ok_and(|count| count >= limit);
     last.filter(|_| full).map(|last| BASE64.encode(last.to_string()))
+}
+
+/// The page of a list that was asked for.
+pub(super) struct Page<T> {
+    /// How many.
+    pub(super) limit: i64,
+    /// Behind which one.
+    pub(super) from: Option<T>,
+}
+
+impl<T: TryFrom<String> + std::fmt::Display> Page<T> {
+    /// Checks what was asked for.
+    pub(super) fn asked(how_many: Option<i64>, from: Option<&str>) -> Answer<Self> {
+        Ok(Self { limit: limit(how_many)?, from: cursor(from)? })
+    }
+
+    /// The cursor for the page after this one, if there may be one.
+    pub(super) fn next<'a, R>(&self, rows: &'a [R], id: impl Fn(&'a R) -> &'a T) -> Option<String>
+    where
+        T: 'a,
+    {
+        next(rows.len(), self.limit, rows.last().map(id))
+    }
 }
 
 /// An answer in JSON.

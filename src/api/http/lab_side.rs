@@ -13,7 +13,8 @@ use super::{batches, stops};
 use crate::api::Api;
 use crate::api::auth::Caller;
 use crate::api::problem::{Answer, Code, Document, Problem};
-use crate::domain::batch::{BatchPhase, later};
+use crate::domain::Fault;
+use crate::domain::batch::later;
 use crate::domain::ids::{EscalationId, LabId, OrderId, StopId};
 use crate::domain::lab::{self, Profile};
 use crate::domain::order::Stage;
@@ -58,33 +59,21 @@ pub(super) async fn stops(api: State<Api>, caller: Caller, query: Query<StopsQue
     stops::page(&api, &scope, stops::ListQuery { state, limit, cursor }).await
 }
 
-/// Which batches to list.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub(super) struct BatchesQuery {
-    /// The lab, when ops look.
-    lab: Option<LabId>,
-    /// Only in this phase.
-    phase: Option<BatchPhase>,
-    /// How many, 1 to 200; 50 unless told.
-    #[param(minimum = 1, maximum = 200)]
-    limit: Option<i64>,
-    /// The `next` of an earlier answer.
-    cursor: Option<String>,
-}
-
 /// Lists the lab's batches.
-#[utoipa::path(get, path = "/v1/lab/batches", tag = "lab", params(BatchesQuery),
+#[utoipa::path(get, path = "/v1/lab/batches", tag = "lab", params(batches::ListQuery),
     responses(
         (status = 200, description = "A page of batches", body = batches::Batches),
         (status = 404, description = "`not_found`: another lab was named.", body = Document,
             content_type = "application/problem+json"),
     ))]
-pub(super) async fn batches(api: State<Api>, caller: Caller, query: Query<BatchesQuery>) -> Answer<Response> {
-    let BatchesQuery { lab, phase, limit, cursor } = query.0;
-    let scope = seen(&caller, lab)?;
-    batches::page(&api, &scope, batches::ListQuery { lab: None, phase, limit, cursor }).await
+pub(super) async fn batches(
+    api: State<Api>,
+    caller: Caller,
+    query: Query<batches::ListQuery>,
+) -> Answer<Response> {
+    let mut query = query.0;
+    let scope = seen(&caller, query.lab.take())?;
+    batches::page(&api, &scope, query).await
 }
 
 /// What a lab says to a stop.
@@ -195,7 +184,8 @@ pub(super) async fn answer_stop(
 pub(super) struct StatusReport {
     /// The stage that was reached. It never goes back.
     stage: Stage,
-    /// The lab's own time of it; now unless told.
+    /// The lab's own time of it; now unless told. Refused if it is more than two minutes ahead, or before
+    /// the order was admitted.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
     at: Option<Timestamp>,
@@ -211,7 +201,7 @@ pub(super) struct StatusReport {
 pub(super) enum ReportOutcome {
     /// It was taken.
     Taken,
-    /// An equal or later stage was known.
+    /// An equal or later stage was known; the report is kept as evidence, unless it came before.
     Unchanged,
     /// It was taken, and contradicts a stop that had been granted: a person was called.
     ShippedAnyway,
@@ -227,6 +217,9 @@ pub(super) struct StatusAnswer {
 }
 
 /// Reports how far an order is.
+///
+/// Reports merge by rank, in whatever order they come, and never go back; a repeat is harmless. One that
+/// says that an order is made which was told stopped calls a person, and is shown with the stop.
 #[utoipa::path(post, path = "/v1/lab/orders/{order}/status", tag = "lab", request_body = StatusReport,
     params(("order" = OrderId, Path)),
     responses(
@@ -234,6 +227,8 @@ pub(super) struct StatusAnswer {
         (status = 404, description = "`not_found`", body = Document, content_type = "application/problem+json"),
         (status = 409, description = "`not_handed_over`: the lab was never given this order; the report is \
             kept as evidence.", body = Document, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid`: `at` cannot be, or `reference` is too long", body = Document,
+            content_type = "application/problem+json"),
     ))]
 pub(super) async fn status(
     api: State<Api>,
@@ -262,6 +257,11 @@ pub(super) async fn status(
         Reported::Unchanged => ReportOutcome::Unchanged,
         Reported::ShippedAnyway => ReportOutcome::ShippedAnyway,
         Reported::NotFound => return Err(Problem::not_found()),
+        Reported::BadTime { from, to } => {
+            let told = at.map(|at| at.to_string()).unwrap_or_default();
+            let allowed = format!("an instant from {from}, when the order was admitted, to {to}, now");
+            return Err(Fault::not("at", told, &allowed).into());
+        }
         Reported::NotHanded => {
             return Err(Problem::new(Code::NotHandedOver, "The gateway never handed this order to the lab."));
         }

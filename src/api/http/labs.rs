@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::extract::{self, Id, IfMatch, Json, Query, answer, tagged, version_mismatch};
+use super::extract::{self, Id, IfMatch, Json, Page, Query, answer, tagged, version_mismatch};
 use super::promises::{Kept, keep_promises};
 use crate::api::Api;
 use crate::api::auth::Caller;
@@ -114,16 +114,15 @@ pub(super) struct Labs {
 #[utoipa::path(get, path = "/v1/labs", tag = "labs", params(PageQuery),
     responses((status = 200, description = "A page of labs", body = Labs)))]
 pub(super) async fn list(api: State<Api>, caller: Caller, query: Query<PageQuery>) -> Answer<Response> {
-    let limit = extract::limit(query.0.limit)?;
-    let after: Option<LabId> = extract::cursor(query.0.cursor.as_deref())?;
+    let page: Page<LabId> = Page::asked(query.0.limit, query.0.cursor.as_deref())?;
     let known = api.registry.snapshot();
     let seen = known.labs.iter().filter(|(id, _)| sees(&caller.scope, id));
     let labs: Vec<LabAnswer> = seen
-        .filter(|(id, _)| after.as_ref().is_none_or(|after| *id > after))
-        .take(usize::try_from(limit).unwrap_or(0))
+        .filter(|(id, _)| page.from.as_ref().is_none_or(|after| *id > after))
+        .take(usize::try_from(page.limit).unwrap_or(0))
         .map(|(_, entry)| LabAnswer::of(entry, &caller.scope))
         .collect();
-    let next = extract::next(labs.len(), limit, labs.last().map(|lab| &lab.id));
+    let next = page.next(&labs, |lab| &lab.id);
     Ok(answer(StatusCode::OK, &Labs { labs, next }))
 }
 
@@ -298,14 +297,26 @@ pub(super) struct RegionCutoffs {
     cutoffs: Vec<Cutoff>,
 }
 
-fn listed(calendar: &Calendar, range: &Range, days: i64, now: Timestamp) -> Answer<Vec<Cutoff>> {
-    let from = range.from.unwrap_or(now);
+/// The cutoffs of a region in a path within a range, with the region and the calendar that gave them.
+fn listed(
+    api: &Api,
+    caller: &Caller,
+    (lab, region): &(String, String),
+    range: &Range,
+    days: i64,
+) -> Answer<(RegionId, LabId, Calendar, Vec<Cutoff>)> {
+    let lab = LabId::parse(lab).map_err(|_| Problem::not_found())?;
+    let region = RegionId::parse(region).map_err(|_| Problem::not_found())?;
+    let entry = entry(api, caller, &lab)?;
+    let (_, calendar) = entry.lab.region(Some(&region), None).map_err(|_| Problem::not_found())?;
+    let from = range.from.unwrap_or_else(|| api.clock.now());
     let day = |days: i64| SignedDuration::from_hours(24 * days);
     let to = range.to.unwrap_or_else(|| later(from, day(days)));
     if to < from || to.duration_since(from) > day(400) {
         return Err(Fault::not("to", to.to_string(), "from 0 to 400 days after `from`").into());
     }
-    Ok(calendar.cutoffs(from, to).take(CUTOFFS_MAX).collect())
+    let cutoffs = calendar.cutoffs(from, to).take(CUTOFFS_MAX).collect();
+    Ok((region, lab, calendar.clone(), cutoffs))
 }
 
 /// Lists the cutoffs of a region: `from <= closes_at < to`.
@@ -322,27 +333,15 @@ pub(super) async fn cutoffs(
     path: Path<(String, String)>,
     query: Query<Range>,
 ) -> Answer<Response> {
-    let (entry, region) = region(&api, &caller, &path.0)?;
-    let (_, calendar) = entry.lab.region(Some(&region), None).map_err(|_| Problem::not_found())?;
-    let cutoffs = listed(calendar, &query.0, 14, api.clock.now())?;
+    let (region, lab, calendar, cutoffs) = listed(&api, &caller, &path.0, &query.0, 14)?;
     let shown = RegionCutoffs {
-        lab: entry.lab.spec.id.clone(),
+        lab,
         region,
         time_zone: calendar.time_zone().to_owned(),
         tzdata: calendar.tzdata().to_owned(),
         cutoffs,
     };
     Ok(answer(StatusCode::OK, &shown))
-}
-
-fn region(
-    api: &Api,
-    caller: &Caller,
-    (lab, region): &(String, String),
-) -> Answer<(std::sync::Arc<LabEntry>, RegionId)> {
-    let lab = LabId::parse(lab).map_err(|_| Problem::not_found())?;
-    let region = RegionId::parse(region).map_err(|_| Problem::not_found())?;
-    Ok((entry(api, caller, &lab)?, region))
 }
 
 /// The cutoffs of a region as an iCalendar (RFC 5545).
@@ -359,14 +358,11 @@ pub(super) async fn cutoffs_ics(
     path: Path<(String, String)>,
     query: Query<Range>,
 ) -> Answer<Response> {
-    let (entry, region) = region(&api, &caller, &path.0)?;
-    let (_, calendar) = entry.lab.region(Some(&region), None).map_err(|_| Problem::not_found())?;
+    let (region, lab, _, cutoffs) = listed(&api, &caller, &path.0, &query.0, 60)?;
     let now = api.clock.now();
-    let place = format!("{}/{region}", entry.lab.spec.id);
-    let entries: Vec<ics::Entry> = listed(calendar, &query.0, 60, now)?
-        .into_iter()
-        .map(|cutoff| ics::Entry { place: place.clone(), cutoff })
-        .collect();
+    let place = format!("{lab}/{region}");
+    let entries: Vec<ics::Entry> =
+        cutoffs.into_iter().map(|cutoff| ics::Entry { place: place.clone(), cutoff }).collect();
     let mut response = ics::calendar(&format!("Cutoffs {place}"), &entries, now).into_response();
     let kind = HeaderValue::from_static("text/calendar; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);

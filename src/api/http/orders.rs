@@ -260,7 +260,8 @@ pub(super) async fn shown(
     history: bool,
 ) -> Answer<Response> {
     let verdict = answers::judge(api, facts, history, api.clock.now()).await?;
-    Ok(tagged(raw(status, answers::order(facts, &verdict)?), facts.version))
+    let reports = if facts.stage == Stage::Received { vec![] } else { api.store.reports(&facts.id).await? };
+    Ok(tagged(raw(status, answers::order_with(facts, &verdict, &reports)?), facts.version))
 }
 
 /// Reads an order.
@@ -360,6 +361,10 @@ pub(super) async fn list(api: State<Api>, caller: Caller, query: Query<ListQuery
     let Query(query) = query;
     let limit = extract::limit(query.limit)?;
     let found = if let Some(reference) = query.reference {
+        if !extract::may_name(&reference) {
+            let allowed = "1 to 128 printable characters";
+            return Err(Fault::not("reference", reference, allowed).into());
+        }
         match find(&api, &caller.scope, OrderRef::Reference(reference)).await {
             Ok(facts) => vec![facts],
             Err(problem) if problem.code() == Code::NotFound => vec![],

@@ -6,8 +6,8 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::answers::{StopAnswer, judge};
-use super::extract::{self, Maybe, Order, Query, answer};
+use super::answers::{Contradiction, StopAnswer, contradictions, judge};
+use super::extract::{self, Maybe, Order, Page, Query, answer};
 use super::orders::find;
 use crate::api::Api;
 use crate::api::auth::Caller;
@@ -40,6 +40,8 @@ pub(super) struct StopWithVerdict {
     stop: StopAnswer,
     /// The verdict on its order, now.
     verdict: Verdict,
+    /// What the lab said or did against what was told of it, oldest first; nearly always nothing.
+    contradictions: Vec<Contradiction>,
 }
 
 /// Asks that an order not be printed.
@@ -100,9 +102,10 @@ pub(super) async fn ask(
     let Written::Stop(outcome) = store::one(&*api.store, Write::Stop(Box::new(ask))).await? else {
         return Err(Problem::unexpected("not a stop"));
     };
-    let stop = match *outcome {
+    let (stop, known) = match *outcome {
         StopOutcome::NotFound => return Err(Problem::not_found()),
-        StopOutcome::Already(stop) | StopOutcome::Asked(stop) => stop,
+        StopOutcome::Already(stop) => (stop, true),
+        StopOutcome::Asked(stop) => (stop, false),
     };
     if stop.state == StopState::Pending {
         api.nudge.stops.ring();
@@ -112,8 +115,9 @@ pub(super) async fn ask(
     // What is told is what was decided, even if the row has moved on since.
     facts.stop = Some(stop);
     let verdict = judge(&api, &facts, false, api.clock.now()).await?;
+    let contradictions = if known { contradictions(&api, &facts).await? } else { Vec::new() };
     let status = if shown.open() { StatusCode::ACCEPTED } else { StatusCode::OK };
-    Ok(answer(status, &StopWithVerdict { stop: shown, verdict }))
+    Ok(answer(status, &StopWithVerdict { stop: shown, verdict, contradictions }))
 }
 
 /// Whether customers of a platform may ask.
@@ -144,7 +148,8 @@ pub(super) async fn get(api: State<Api>, caller: Caller, order: Order) -> Answer
     let facts = find(&api, &caller.scope, order.0).await?;
     let stop = facts.stop.as_ref().map(StopAnswer::from).ok_or_else(Problem::not_found)?;
     let verdict = judge(&api, &facts, false, api.clock.now()).await?;
-    Ok(answer(StatusCode::OK, &StopWithVerdict { stop, verdict }))
+    let contradictions = contradictions(&api, &facts).await?;
+    Ok(answer(StatusCode::OK, &StopWithVerdict { stop, verdict, contradictions }))
 }
 
 /// Which stops to list.
@@ -207,10 +212,9 @@ pub(super) async fn list(api: State<Api>, caller: Caller, query: Query<ListQuery
 
 /// A page of the stops within a scope.
 pub(super) async fn page(api: &Api, scope: &Scope, query: ListQuery) -> Answer<Response> {
-    let limit = extract::limit(query.limit)?;
-    let before = extract::cursor(query.cursor.as_deref())?;
-    let filter = StopFilter { id: None, state: query.state, before, limit };
+    let page = Page::asked(query.limit, query.cursor.as_deref())?;
+    let filter = StopFilter { id: None, state: query.state, before: page.from.clone(), limit: page.limit };
     let rows = api.store.stops(scope, &filter).await?;
-    let next = extract::next(rows.len(), limit, rows.last().map(|row| &row.stop.id));
+    let next = page.next(&rows, |row| &row.stop.id);
     Ok(answer(StatusCode::OK, &Stops { stops: rows.iter().map(StopInList::from).collect(), next }))
 }

@@ -15,12 +15,18 @@ use crate::domain::order::Stage;
 use crate::lab::http::hex;
 use crate::proto;
 use crate::proto::get_order_response::Stage as LabStage;
+use crate::proto::lab_import_service_server::{LabImportService, LabImportServiceServer};
 use crate::proto::lab_service_server::{LabService, LabServiceServer};
 use crate::proto::stop_order_response::Answer;
 
 /// The service over a house.
 pub(super) fn service(house: Arc<House>) -> LabServiceServer<Front> {
     LabServiceServer::new(Front(house)).max_decoding_message_size(BODY_MAX)
+}
+
+/// The first phase over a house.
+pub(super) fn imports(house: Arc<House>) -> LabImportServiceServer<Front> {
+    LabImportServiceServer::new(Front(house)).max_decoding_message_size(BODY_MAX)
 }
 
 /// The lab as gRPC shows it.
@@ -121,5 +127,30 @@ impl LabService for Front {
             Some(Ok(Stage::Shipped)) => LabStage::Shipped,
         };
         Ok(Response::new(proto::GetOrderResponse { stage: stage.into() }))
+    }
+}
+
+#[tonic::async_trait]
+impl LabImportService for Front {
+    async fn import_order(
+        &self,
+        request: Request<proto::ImportOrderRequest>,
+    ) -> Result<Response<proto::ImportOrderResponse>, Status> {
+        self.verify(&request)?;
+        let order = request.into_inner().order.unwrap_or_default().id;
+        if order.is_empty() {
+            return Err(Status::invalid_argument("order is missing"));
+        }
+        self.0.hold(order).await.map_err(|error| broken(&error))?;
+        Ok(Response::new(proto::ImportOrderResponse::default()))
+    }
+
+    async fn discard_import(
+        &self,
+        request: Request<proto::DiscardImportRequest>,
+    ) -> Result<Response<proto::DiscardImportResponse>, Status> {
+        self.verify(&request)?;
+        self.0.discard(request.into_inner().order).await.map_err(|error| broken(&error))?;
+        Ok(Response::new(proto::DiscardImportResponse::default()))
     }
 }

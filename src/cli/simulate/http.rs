@@ -7,7 +7,7 @@ use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Extension, Json, Router};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -31,6 +31,7 @@ pub(super) fn router(house: Arc<House>) -> Router {
         .route("/orders", post(submit))
         .route("/orders/{id}", get(look_up))
         .route("/orders/{id}/stop", post(stop))
+        .route("/imports/{id}", put(import).delete(discard))
         .layer(middleware::from_fn_with_state(Arc::clone(&house), verify));
     let board = Router::new()
         .route("/_simulate", get(behaviour).post(set_behaviour))
@@ -152,6 +153,28 @@ async fn stop(State(house): State<Arc<House>>, Path(order): Path<String>, body: 
     }
 }
 
+async fn import(State(house): State<Arc<House>>, Path(order): Path<String>, body: Bytes) -> Response {
+    #[derive(Deserialize)]
+    struct Ahead {
+        order: Order,
+    }
+    match serde_json::from_slice::<Ahead>(&body) {
+        Ok(ahead) if ahead.order.id == order => match house.hold(order).await {
+            Ok(()) => Json(json!({})).into_response(),
+            Err(error) => broken(&error),
+        },
+        Ok(_) => problem(StatusCode::UNPROCESSABLE_ENTITY, "the body has another order than the path"),
+        Err(error) => problem(StatusCode::UNPROCESSABLE_ENTITY, format!("the body is no order: {error}")),
+    }
+}
+
+async fn discard(State(house): State<Arc<House>>, Path(order): Path<String>) -> Response {
+    match house.discard(order).await {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => broken(&error),
+    }
+}
+
 async fn look_up(State(house): State<Arc<House>>, Path(order): Path<String>) -> Response {
     match house.look_up(order).await {
         Ok(None) => problem(StatusCode::NOT_FOUND, "there is no such order"),
@@ -176,8 +199,9 @@ async fn set_behaviour(State(house): State<Arc<House>>, method: Method, uri: Uri
 }
 
 async fn ledger(State(house): State<Arc<House>>) -> Response {
-    let read = house
-        .on_ledger(|ledger, _, _| Ok(json!({ "orders": ledger.verdicts(), "entries": ledger.entries() })));
+    let read = house.on_ledger(|ledger, _, _| {
+        Ok(json!({ "orders": ledger.verdicts(), "held": ledger.held(), "entries": ledger.entries() }))
+    });
     match read.await {
         Ok(read) => Json(read).into_response(),
         Err(error) => broken(&error),

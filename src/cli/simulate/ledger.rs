@@ -43,6 +43,10 @@ pub struct Job {
 pub enum What {
     /// Orders were taken; each will be printed at `prints_at` unless it is taken out before.
     Received { transfer: String, key: String, sha256: String, orders: Vec<Job>, prints_at: Timestamp },
+    /// An order was sent ahead: it is held, and printed only when an upload carries it.
+    Held { order: String },
+    /// An order that was sent ahead is not coming.
+    Discarded { order: String },
     /// The same upload came again, and was taken as the same.
     Repeated { transfer: String, key: String },
     /// An upload was refused.
@@ -159,6 +163,7 @@ pub struct Ledger {
     orders: BTreeMap<String, OrderState>,
     keys: HashMap<String, KeyState>,
     refused: HashSet<String>,
+    held: BTreeSet<String>,
     due: BTreeSet<(Timestamp, String, usize)>,
 }
 
@@ -202,6 +207,7 @@ impl Ledger {
             orders: self.orders.clone(),
             keys: self.keys.clone(),
             refused: self.refused.clone(),
+            held: self.held.clone(),
             due: self.due.clone(),
         }
     }
@@ -210,6 +216,12 @@ impl Ledger {
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// The orders that were sent ahead and that no upload has carried yet.
+    #[must_use]
+    pub fn held(&self) -> &BTreeSet<String> {
+        &self.held
     }
 
     /// How often an order was printed.
@@ -422,8 +434,15 @@ impl Ledger {
 
     fn apply(&mut self, entry: Entry) {
         match &entry.what {
+            What::Held { order } => {
+                self.held.insert(order.clone());
+            }
+            What::Discarded { order } => {
+                self.held.remove(order);
+            }
             What::Received { key, sha256, orders, prints_at, .. } => {
                 for job in orders {
+                    self.held.remove(&job.order);
                     let state = self.orders.entry(job.order.clone()).or_default();
                     if job.copies > 0 {
                         self.due.insert((*prints_at, job.order.clone(), state.jobs.len()));

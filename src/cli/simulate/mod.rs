@@ -1,6 +1,6 @@
 //! `stoppress lab simulate`: a lab that behaves, or misbehaves, as told.
 //!
-//! It is a real lab to the gateway: HTTP and gRPC, keys, signatures, stops. What it does to paper
+//! It is a real lab to the gateway: HTTP and gRPC, keys, signatures, stops, a first phase. What it does to paper
 //! is written to an honest [`Ledger`], so that promises can be checked against it.
 
 pub mod behaviour;
@@ -35,7 +35,7 @@ use crate::domain::retry;
 use crate::lab::outbound::{Outbound, Request};
 use crate::lab::sign::Signer;
 use behaviour::{Behaviour, BehaviourArgs, DownBy};
-use ledger::{Ledger, Said, Submitted, Taken};
+use ledger::{Ledger, Said, Submitted, Taken, What};
 
 /// Where late answers go.
 #[derive(Debug, Clone)]
@@ -148,6 +148,7 @@ impl Simulator {
             house: Arc::clone(&house),
             http: http::router(Arc::clone(&house)),
             grpc: grpc::service(Arc::clone(&house)),
+            imports: grpc::imports(Arc::clone(&house)),
         };
         let mut addresses = Vec::new();
         for (field, at) in [("listen", Some(settings.listen)), ("grpc_listen", settings.grpc_listen)] {
@@ -310,6 +311,14 @@ impl House {
 
     fn untold(&self) -> MutexGuard<'_, BTreeMap<Timestamp, usize>> {
         self.untold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn hold(&self, order: String) -> io::Result<()> {
+        self.on_ledger(move |ledger, now, _| ledger.line(now, What::Held { order })).await
+    }
+
+    async fn discard(&self, order: String) -> io::Result<()> {
+        self.on_ledger(move |ledger, now, _| ledger.line(now, What::Discarded { order })).await
     }
 
     async fn look_up(&self, order: String) -> io::Result<Option<Result<Stage, ()>>> {

@@ -1,5 +1,6 @@
 //! What goes into the store and what comes out: writes about orders, and the outcome of every write.
 
+mod ahead;
 mod hand_over;
 mod registry;
 mod rows;
@@ -14,6 +15,7 @@ use crate::domain::ids::{EscalationId, LabId, OrderId, PlatformId, RegionId, Sto
 use crate::domain::order::{OrderState, Stage};
 use crate::domain::stop::{AskedBy, StopFacts};
 
+pub use ahead::*;
 pub use hand_over::*;
 pub use registry::*;
 pub use rows::*;
@@ -63,6 +65,11 @@ pub enum Write {
     ClaimStops(Box<ClaimStops>),
     /// Says what came of asking a lab, or what a lab or a person answered. → [`Written::StopSettled`]
     SettleStop(Box<SettleStop>),
+    /// Records the intent to send orders ahead to a lab of two phases, or to take them back. →
+    /// [`Written::Importing`]
+    Import(Box<Import>),
+    /// Says what a lab answered to an order that was sent ahead. → [`Written::Done`]
+    Imported(Box<Imported>),
     /// A person's decision. → [`Written::Resolved`]
     Resolve(Box<Resolve>),
     /// Creates or replaces a lab. → [`Written::Put`]
@@ -130,6 +137,8 @@ pub enum Written {
     StopsClaimed(Vec<StopDue>),
     /// Of [`Write::SettleStop`].
     StopSettled(Box<StopSettled>),
+    /// Of [`Write::Import`]: what may be sent, and what taken back.
+    Importing(Vec<Ahead>, Vec<OrderId>),
     /// Of [`Write::Resolve`].
     Resolved(Resolved),
     /// Of [`Write::Announce`]: how many other gateways are alive.
@@ -320,7 +329,17 @@ pub enum Reported {
     Unchanged,
     /// It was taken, and contradicts a stop that had been granted: a person was called.
     ShippedAnyway,
+    /// The lab's time of it cannot be: nothing was taken.
+    BadTime {
+        /// When the order was admitted.
+        from: Timestamp,
+        /// Now.
+        to: Timestamp,
+    },
 }
+
+/// How far the clock of a lab may be from ours before the time of a report is refused.
+pub const CLOCKS_DIFFER: jiff::SignedDuration = jiff::SignedDuration::from_secs(120);
 
 /// Keeps claims of later instants waiting while a stop is being asked; see
 /// [`Store::asking`](super::Store::asking).

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::domain::batch::{BatchFacts, BatchPhase, TransferFacts};
 use crate::domain::ids::{BatchId, EscalationId, LabId, OrderId, PlatformId, RegionId, StopId};
-use crate::domain::order::OrderState;
+use crate::domain::order::{OrderState, Stage};
 use crate::domain::stop::StopState;
 
 /// A lab as stored.
@@ -182,6 +182,40 @@ pub struct EscalationRow {
     pub reason: Option<String>,
     /// By whom.
     pub resolved_by: Option<String>,
+    /// Of a contradiction: what contradicts each other, the older first.
+    pub evidence: Vec<Piece>,
+}
+
+/// A piece of evidence, as the changelog has it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+pub struct Piece {
+    /// When it was told or learned.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// What happened, as in the changelog: `stop.stopped`, `order.printed` …
+    pub kind: String,
+    /// Who said so.
+    pub actor: String,
+    /// The cause and the words.
+    #[schema(value_type = Object)]
+    pub detail: serde_json::Value,
+}
+
+/// What a lab reported of an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportRow {
+    /// How far the order was.
+    pub stage: Stage,
+    /// The lab's own time of it, if it told one.
+    pub reported_at: Option<Timestamp>,
+    /// When it came.
+    pub received_at: Timestamp,
+    /// The lab's reference, such as a tracking number; empty if it gave none.
+    pub reference: String,
+    /// Who reported.
+    pub actor: String,
+    /// Whether it contradicts a stop that had been granted.
+    pub contrary: bool,
 }
 
 /// How comparable stops ended.

@@ -1,116 +1,17 @@
-//! What labs report, and what people decide.
+//! What people decide.
 
 use serde_json::json;
 
+use super::Trail;
 use super::rows;
 use super::settle::{Detail, Moving, move_transfers};
-use super::stop::{self, Decided, lock_transfer, shipped_anyway};
-use super::{Trail, ids, rows_fetch, rows_run_all};
-use crate::domain::batch::{Next, TransferPhase, later, settle};
+use super::stop::{self, lock_transfer};
+use crate::domain::batch::{Next, TransferPhase, later};
 use crate::domain::lab::Answer;
 use crate::domain::order::Stage;
-use crate::domain::stop::{Evidence, StopState};
 use crate::store::Result;
 use crate::store::session::Session;
-use crate::store::types::{
-    PersonDecision, Report, Reported, Resolve, Resolved, Scope, SettleStop, StopSettled, Written,
-};
-
-/// Takes a lab's report on an order: it merges by rank and never goes back.
-pub(super) async fn report<S: Session>(s: &mut S, trail: &mut Trail, item: &Report) -> Result<Written> {
-    let reported = |reported| Ok(Written::Reported(reported));
-    // A first look without a lock, because the transfer is locked before the order.
-    let transfer = match s.fetch(s.sql().standing_peek, &[item.order.as_str().into()]).await?.pop() {
-        Some(mut row) => row.opt_text()?,
-        None => return reported(Reported::NotFound),
-    };
-    let mut transfer = match transfer {
-        Some(id) => lock_transfer(s, &id).await?,
-        None => None,
-    };
-    let Some(standing) =
-        stop::lock(s, &[item.order.as_str()]).await?.pop().filter(|found| found.within(&item.scope))
-    else {
-        return reported(Reported::NotFound);
-    };
-    if let (None, Some(id)) = (&transfer, &standing.transfer) {
-        // It was claimed between the look and the lock.
-        transfer = lock_transfer(s, id).await?;
-    }
-    // What once was meant to leave can be with the lab, even if that was taken to be disproven.
-    let handed = transfer.is_some();
-    let news = transfer.as_ref().is_some_and(|t| t.facts.phase != TransferPhase::AtLab);
-    let stopped = standing.stop == Some(StopState::Stopped);
-    if item.stage <= standing.stage && !news && (handed || item.stage > Stage::Received) {
-        return reported(Reported::Unchanged);
-    }
-    let contrary = stopped && item.stage > Stage::Received;
-    let kind = match item.stage {
-        Stage::Received => "order.received",
-        Stage::InProduction => "order.in_production",
-        Stage::Printed => "order.printed",
-        Stage::Shipped => "order.shipped",
-    };
-    let detail = json!({"reported_at": item.reported_at, "reference": item.reference, "handed": handed});
-    let head =
-        trail.add(&standing.head, item.at, (standing.id.as_str(), &standing.lab), kind, &item.actor, &detail);
-    let row = json!({
-        "id": standing.id, "was": standing.head, "head": head, "batch": standing.batch, "transfer": standing.transfer,
-        "paid": i64::from(standing.paid), "held": standing.held.code(),
-        // What was told stopped stays told stopped; the report is kept beside it.
-        "stage": if handed { item.stage.max(standing.stage).code() } else { standing.stage.code() },
-        "stop": standing.stop.map_or(0, StopState::code), "version": standing.version + 1,
-    });
-    rows_run_all(s, s.sql().standing_update, &[row], "standings").await?;
-    if contrary {
-        shipped_anyway(
-            trail,
-            &item.escalation,
-            &standing,
-            "the lab reports that it makes an order that was told stopped",
-            item.at,
-        );
-    }
-    if let Some(transfer) = transfer.filter(|_| handed) {
-        let answer = Answer::WillPrint { reason: None, stage: item.stage };
-        if let Some(next) = settle(&transfer.facts, transfer.facts.fence, &answer) {
-            let moving =
-                Moving::answered(transfer, next, item.at, &item.actor, &answer, Some(&item.escalation));
-            move_transfers(s, trail, vec![moving]).await?;
-        }
-    }
-    if item.stage == Stage::Shipped
-        && matches!(standing.stop, Some(StopState::Pending | StopState::WithAPerson))
-    {
-        let rows = rows_fetch(s, s.sql().stop_of_orders, &ids([standing.id.as_str()])).await?;
-        for row in rows {
-            let mut facts = rows::stop(&mut row.of("stops"))?;
-            let decided = Decided {
-                state: StopState::TooLate,
-                evidence: Some(Evidence::Shipped),
-                answer: None,
-                at: item.at,
-                actor: &item.actor,
-            };
-            let (stop, row) = decided.apply(trail, &mut facts, &standing.lab, &head);
-            rows_run_all(s, s.sql().stop_update, &[stop], "stops").await?;
-            rows_run_all(s, s.sql().standing_stop, &[row], "standings").await?;
-            let args = [
-                facts.id.as_str().into(),
-                item.at.into(),
-                facts.state.word().into(),
-                "the lab reports that it was shipped".into(),
-                item.actor.0.as_str().into(),
-            ];
-            s.run(s.sql().escalation_resolve_subject, &args).await?;
-        }
-    }
-    reported(match (contrary, handed) {
-        (true, _) => Reported::ShippedAnyway,
-        (false, false) => Reported::NotHanded,
-        (false, true) => Reported::Done,
-    })
-}
+use crate::store::types::{PersonDecision, Resolve, Resolved, Scope, SettleStop, StopSettled, Written};
 
 /// Takes a person's decision.
 pub(super) async fn resolve<S: Session>(s: &mut S, trail: &mut Trail, item: &Resolve) -> Result<Written> {

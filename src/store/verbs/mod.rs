@@ -9,8 +9,10 @@ mod claim;
 mod cut;
 mod evidence;
 mod forward;
+pub(super) mod import;
 pub(super) mod read;
 mod registry;
+pub(super) mod report;
 mod rows;
 mod settle;
 mod stop;
@@ -20,7 +22,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::session::{Arg, Session};
-use super::types::{Write, Written};
+use super::types::{Piece, Write, Written};
 use super::{Error, Result};
 use crate::domain::event::{self, Actor};
 use crate::domain::ids::EscalationId;
@@ -83,6 +85,26 @@ impl Trail {
             "id": id.as_str(), "kind": kind, "subject": about.subject, "order": about.order, "lab": about.lab,
             "cause": cause, "opened_at": at.as_microsecond(), "due_at": due_at.as_microsecond(),
         }));
+    }
+
+    /// Shows, on the escalation that was opened last, what contradicts each other.
+    fn show(&mut self, evidence: &[Piece]) {
+        let text = serde_json::to_string(evidence).ok();
+        if let Some(last) = self.escalations.last_mut() {
+            last["evidence"] = text.into();
+        }
+    }
+
+    /// The entries of a subject that this transaction has added, as pieces of evidence.
+    fn pieces(&self, subject: &str) -> Vec<Piece> {
+        let own = self.events.iter().filter(|event| event.subject == subject);
+        own.map(|event| Piece {
+            at: Timestamp::from_microsecond(event.at).unwrap_or_default(),
+            kind: event.kind.to_owned(),
+            actor: event.actor.clone(),
+            detail: serde_json::from_str(&event.detail).unwrap_or_default(),
+        })
+        .collect()
     }
 
     async fn flush<S: Session>(&mut self, s: &mut S) -> Result<()> {
@@ -214,7 +236,7 @@ pub(super) async fn apply<S: Session>(s: &mut S, writes: &[Write]) -> Result<Vec
     one_by_one! {
         SettleStop => stop::settle;
         Change => change::change;
-        Report => evidence::report;
+        Report => report::report;
         Resolve => evidence::resolve;
         MoveBatch => batch::move_batch;
     }
@@ -228,6 +250,8 @@ pub(super) async fn apply<S: Session>(s: &mut S, writes: &[Write]) -> Result<Vec
     claim::claim(s, &mut trail, &claims, &mut out).await?;
     one_by_one! {
         ClaimStops => forward::claim;
+        Import => import::claim;
+        Imported => import::settle;
         PutLab => registry::put_lab;
         SetLab => registry::set_lab;
         PutPlatform => registry::put_platform;
@@ -239,6 +263,7 @@ pub(super) async fn apply<S: Session>(s: &mut S, writes: &[Write]) -> Result<Vec
             Write::Remember(answer) => registry::remember(s, answer).await?,
             Write::Forget { before } => {
                 s.run(s.sql().forget, &[(*before).into()]).await?;
+                s.run(s.sql().import_forget, &[(*before).into()]).await?;
                 Written::Done
             }
             Write::Announce(said) => registry::announce(s, said).await?,

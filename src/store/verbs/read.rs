@@ -19,6 +19,9 @@ use crate::store::types::{
 };
 use crate::store::{Result, StopRow};
 
+pub(in crate::store) use super::import::{not_imported, stray_imports};
+pub(in crate::store) use super::report::{contradictions, reports};
+
 fn within(scope: &Scope, facts: &OrderFacts) -> bool {
     match scope {
         Scope::Ops => true,

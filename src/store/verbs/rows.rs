@@ -147,5 +147,9 @@ pub(super) fn escalation(row: Row) -> Result<EscalationRow> {
         decision: row.opt_text()?,
         reason: row.opt_text()?,
         resolved_by: row.opt_text()?,
+        evidence: row
+            .opt_text()?
+            .map_or_else(|| Ok(Vec::new()), |text| serde_json::from_str(&text))
+            .map_err(|error| row.corrupt(error.to_string()))?,
     })
 }

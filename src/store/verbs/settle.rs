@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::report::known;
 use super::rows::{self, Locked};
 use super::stop::{Decided, micros};
 use super::{About, Trail, ids, put_all, rows_fetch, rows_run, rows_run_all};
@@ -140,6 +141,12 @@ pub(super) async fn move_transfers<S: Session>(
                 let about = About { subject: &subject, order: None, lab: was.facts.lab.as_str() };
                 let cause = "the lab says that it has a transfer that was taken to be absent; orders of it may have been told stopped";
                 trail.escalate(id, "contradiction", &about, cause, at, at);
+                let mut evidence = known(s, trail, &subject, kind(TransferPhase::Closed)).await?;
+                evidence.extend(trail.pieces(&subject).pop());
+                for mut row in s.fetch(s.sql().stopped_of_transfer, &[(&subject).into()]).await? {
+                    evidence.extend(known(s, trail, &row.text()?, "stop.stopped").await?);
+                }
+                trail.show(&evidence);
             }
         } else {
             was.facts.next_at = next_at;

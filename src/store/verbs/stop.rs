@@ -8,13 +8,14 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::report::contradiction;
 use super::rows::{self, Locked};
 use super::settle::{Moving, move_transfers};
 use super::{About, Trail, ids, rows_fetch, rows_run_all};
 use crate::domain::batch::{TransferFacts, absence, settle as settle_transfer};
 use crate::domain::event::Actor;
-use crate::domain::ids::{EscalationId, OrderId};
-use crate::domain::lab::{Answer, Profile};
+use crate::domain::ids::OrderId;
+use crate::domain::lab::{Answer, LabPolicy, Profile};
 use crate::domain::order::{Held, Stage};
 use crate::domain::stop::{self, Evidence, StopFacts, StopState};
 use crate::store::session::Session;
@@ -35,6 +36,7 @@ pub(super) struct Standing {
     pub(super) version: i64,
     pub(super) head: String,
     pub(super) platform: String,
+    pub(super) admitted_at: Timestamp,
 }
 
 impl Standing {
@@ -44,6 +46,15 @@ impl Standing {
             Scope::Platform(id) => self.platform == id.as_str(),
             Scope::Lab(id) => self.lab == id.as_str(),
         }
+    }
+
+    /// The row that `standing_update` takes, with another stage.
+    pub(super) fn at_stage(&self, stage: Stage, head: &str) -> Value {
+        json!({
+            "id": self.id, "was": self.head, "head": head, "batch": self.batch, "transfer": self.transfer,
+            "paid": i64::from(self.paid), "held": self.held.code(), "stage": stage.code(),
+            "stop": self.stop.map_or(0, StopState::code), "version": self.version + 1,
+        })
     }
 }
 
@@ -67,6 +78,7 @@ pub(super) async fn lock<S: Session>(s: &mut S, orders: &[&str]) -> Result<Vec<S
                 version: row.int()?,
                 head: row.text()?,
                 platform: row.text()?,
+                admitted_at: row.at()?,
             })
         })
         .collect()
@@ -96,6 +108,8 @@ pub(super) async fn transfers<S: Session>(
 struct ProfileOnly {
     #[serde(default)]
     profile: Profile,
+    #[serde(default)]
+    policy: LabPolicy,
 }
 
 /// The profiles of labs, as they are configured now.
@@ -110,7 +124,7 @@ pub(super) async fn profiles<S: Session>(s: &mut S, labs: &[&str]) -> Result<Has
             let mut row = row.of("labs");
             let id = row.text()?;
             let spec: ProfileOnly = row.parsed(|text| serde_json::from_str(text))?;
-            Ok((id, spec.profile))
+            Ok((id, spec.policy.over(spec.profile)))
         })
         .collect()
 }
@@ -335,6 +349,7 @@ pub(super) async fn settle<S: Session>(s: &mut S, trail: &mut Trail, item: &Sett
     let (stop, row) = decided.apply(trail, &mut facts, &lab, &standing.head);
     rows_run_all(s, s.sql().stop_update, &[stop], "stops").await?;
     rows_run_all(s, s.sql().standing_stop, &[row], "standings").await?;
+    reaches(s, &standing, &item.answer).await?;
     s.run(
         s.sql().escalation_resolve_subject,
         &[
@@ -359,6 +374,17 @@ pub(super) async fn settle<S: Session>(s: &mut S, trail: &mut Trail, item: &Sett
     Ok(Written::StopSettled(Box::new(StopSettled::Done(facts))))
 }
 
+/// How far an order is, as an answer to its stop says: it never goes back.
+async fn reaches<S: Session>(s: &mut S, standing: &Standing, answer: &Answer) -> Result<()> {
+    match answer {
+        Answer::WillPrint { stage, .. } if *stage > standing.stage && standing.transfer.is_some() => {
+            let row = json!([standing.id, stage.code()]);
+            rows_run_all(s, s.sql().standing_stage, &[row], "standings").await
+        }
+        _ => Ok(()),
+    }
+}
+
 /// An answer that does not decide the stop by itself.
 async fn unsettled<S: Session>(
     s: &mut S,
@@ -371,13 +397,23 @@ async fn unsettled<S: Session>(
 ) -> Result<Written> {
     let was = facts.state;
     if !matches!(was, StopState::Pending | StopState::WithAPerson) {
-        // Final before: kept as evidence. A lab that prints what it had taken out is told on at once.
-        let contrary = matches!(&item.answer, Answer::WillPrint { .. }) && was == StopState::Stopped;
+        // Final before: kept as evidence. A lab that says the opposite is told on at once. What counts is
+        // what its order was told last, not this stop: the order may have been reinstated since.
+        let contrary = match (&item.answer, standing.stop) {
+            (Answer::WillPrint { .. }, Some(StopState::Stopped)) => {
+                Some(("shipped_anyway", "the lab says that it prints an order that was told stopped"))
+            }
+            (Answer::Removed { .. }, Some(StopState::TooLate)) => Some((
+                "contradiction",
+                "the lab says that it took out an order of which it was told that it is too late",
+            )),
+            _ => None,
+        };
         let head = trail.add(
             &standing.head,
             item.at,
             (standing.id.as_str(), lab),
-            if contrary { "stop.contradicted" } else { "stop.late_answer" },
+            if contrary.is_some() { "stop.contradicted" } else { "stop.late_answer" },
             &item.actor,
             &json!({"stop": facts.id, "answer": item.answer, "stood": was}),
         );
@@ -385,14 +421,9 @@ async fn unsettled<S: Session>(
         let stands = standing.stop.map_or(0, StopState::code);
         let row = json!({"id": standing.id, "stop": stands, "head": head, "was": standing.head});
         rows_run_all(s, s.sql().standing_stop, &[row], "standings").await?;
-        if contrary {
-            shipped_anyway(
-                trail,
-                &item.escalation,
-                standing,
-                "the lab says that it prints an order that was told stopped",
-                item.at,
-            );
+        reaches(s, standing, &item.answer).await?;
+        if let Some(contrary) = contrary {
+            contradiction(s, trail, &item.escalation, standing, contrary, item.at).await?;
         }
         return Ok(Written::StopSettled(Box::new(StopSettled::Late(facts))));
     }
@@ -429,17 +460,4 @@ async fn unsettled<S: Session>(
     let row = json!({"id": standing.id, "stop": was.code(), "head": head, "was": standing.head});
     rows_run_all(s, s.sql().standing_stop, &[row], "standings").await?;
     Ok(Written::StopSettled(Box::new(StopSettled::Done(facts))))
-}
-
-/// Calls a person: an order that was told stopped is printed or shipped all the same.
-pub(super) fn shipped_anyway(
-    trail: &mut Trail,
-    id: &EscalationId,
-    standing: &Standing,
-    cause: &str,
-    at: Timestamp,
-) {
-    let about =
-        About { subject: standing.id.as_str(), order: Some(standing.id.as_str()), lab: &standing.lab };
-    trail.escalate(id, "shipped_anyway", &about, cause, at, at);
 }

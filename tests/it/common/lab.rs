@@ -228,8 +228,8 @@ impl Lab<'_> {
         self.answer_as(self.answering(stop, answer, seconds)).await
     }
 
-    pub(crate) async fn report(&self, order: &OrderId, stage: Stage, seconds: i64) -> Reported {
-        let item = Report {
+    pub(crate) fn reporting(&self, order: &OrderId, stage: Stage, seconds: i64) -> Report {
+        Report {
             order: order.clone(),
             scope: Scope::Lab(self.id.clone()),
             stage,
@@ -238,11 +238,18 @@ impl Lab<'_> {
             at: at(seconds),
             actor: Actor::lab(&self.id),
             escalation: self.world.escalation_id(),
-        };
+        }
+    }
+
+    pub(crate) async fn report_as(&self, item: Report) -> Reported {
         let Written::Reported(reported) = self.world.write(Write::Report(Box::new(item))).await else {
             panic!("not reported")
         };
         reported
+    }
+
+    pub(crate) async fn report(&self, order: &OrderId, stage: Stage, seconds: i64) -> Reported {
+        self.report_as(self.reporting(order, stage, seconds)).await
     }
 
     pub(crate) fn changing(&self, order: &OrderId, kind: ChangeKind, seconds: i64) -> Change {

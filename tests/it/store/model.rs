@@ -38,6 +38,8 @@ pub(super) struct Order {
     pub(super) transfer: Option<TransferId>,
     pub(super) held: bool,
     pub(super) stage: Stage,
+    /// The stages that were reported, and whether each contradicted a stop.
+    pub(super) reports: Vec<(Stage, bool)>,
     pub(super) stop: Option<Stop>,
 }
 
@@ -87,7 +89,8 @@ impl Model {
         self.references.insert(reference.to_owned(), id.clone());
         let said = format!("new {batch}");
         let (lab, batch) = (joining.lab.clone(), Some(batch));
-        let order = Order { lab, batch, transfer: None, held: false, stage: Stage::Received, stop: None };
+        let (reports, stage) = (Vec::new(), Stage::Received);
+        let order = Order { lab, batch, transfer: None, held: false, stage, reports, stop: None };
         self.orders.insert(id.clone(), order);
         said
     }
@@ -388,6 +391,9 @@ impl Model {
         let is = |order: &&mut Order| order.stop.as_ref().is_some_and(|stop| stop.id == item.stop);
         let Some(order) = self.orders.values_mut().find(is) else { return "not found".to_owned() };
         let transfer = order.transfer.clone();
+        if let (Answer::WillPrint { stage, .. }, true) = (&item.answer, transfer.is_some()) {
+            order.stage = order.stage.max(*stage);
+        }
         let stop = order.stop.as_mut().unwrap();
         let next = transfer.as_ref().and_then(|id| {
             let facts = &self.transfers[id].facts;
@@ -423,29 +429,37 @@ impl Model {
         let handed = transfer.is_some();
         let phase = transfer.as_ref().map(|id| self.transfers[id].facts.phase);
         let news = phase.is_some_and(|phase| phase != TransferPhase::AtLab);
-        if item.stage <= order.stage && !news && (handed || item.stage > Stage::Received) {
-            return "Unchanged".to_owned();
-        }
         let contrary = item.stage > Stage::Received
             && order.stop.as_ref().is_some_and(|stop| stop.state == StopState::Stopped);
+        let rises = handed && item.stage > order.stage;
+        // All come with the same time and reference: a repeat is one of the same stage.
+        let known = order.reports.contains(&(item.stage, contrary));
+        let full = order.reports.len() >= 50 && (!contrary || order.reports.iter().any(|report| report.1));
+        if !rises && !news && (known || full) {
+            return if handed { "Unchanged".to_owned() } else { "NotHanded".to_owned() };
+        }
+        order.reports.push((item.stage, contrary));
         if handed {
             order.stage = order.stage.max(item.stage);
         }
         if let Some(stop) = &mut order.stop
-            && item.stage == Stage::Shipped
+            && item.stage >= Stage::Printed
             && matches!(stop.state, StopState::Pending | StopState::WithAPerson)
         {
-            (stop.state, stop.evidence) = (StopState::TooLate, Some(Evidence::Shipped));
+            let shipped = item.stage == Stage::Shipped;
+            let evidence = if shipped { Evidence::Shipped } else { Evidence::InProduction };
+            (stop.state, stop.evidence) = (StopState::TooLate, Some(evidence));
         }
         if let (Some(id), true) = (transfer, news) {
             let (fence, attempts) = (self.transfers[&id].facts.fence, self.transfers[&id].facts.attempts);
             let next = Next { phase: TransferPhase::AtLab, fence, unresolved: 0, attempts };
             self.move_to(&id, next, item.at, item.at);
         }
-        match (contrary, handed) {
-            (true, _) => "ShippedAnyway".to_owned(),
-            (false, true) => "Done".to_owned(),
-            (false, false) => "NotHanded".to_owned(),
+        match (contrary, handed, rises || news) {
+            (true, ..) => "ShippedAnyway".to_owned(),
+            (false, false, _) => "NotHanded".to_owned(),
+            (false, true, true) => "Done".to_owned(),
+            (false, true, false) => "Unchanged".to_owned(),
         }
     }
 }
