@@ -82,6 +82,7 @@ fn stop(state: StopState, evidence: Option<Evidence>) -> StopFacts {
         asked_at: at(0),
         handed_at: None,
         deadline_at: at(1800),
+        deadline_why: None,
         next_at: at(0),
         attempts: 0,
         delivered_at: None,

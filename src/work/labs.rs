@@ -21,6 +21,8 @@ pub struct Endpoint {
     pub id: LabId,
     /// What it can do.
     pub profile: Arc<Profile>,
+    /// Its definition.
+    pub spec: Arc<LabSpec>,
     /// True where a person hands over and asks.
     pub manual: bool,
     /// Whether ops have paused it.
@@ -98,7 +100,8 @@ impl Directory {
             lane: Lane::new(&spec.profile),
             manual: lab::driver(&spec.driver.kind).is_ok_and(|driver| driver.manual),
             paused: row.paused.is_some(),
-            profile: Arc::new(spec.profile),
+            profile: Arc::new(spec.profile_in_force()),
+            spec: Arc::new(spec),
             lab: connected,
             version: row.version,
             id: row.id,
@@ -109,6 +112,12 @@ impl Directory {
     #[must_use]
     pub fn get(&self, id: &LabId) -> Option<Endpoint> {
         self.locked().labs.get(id).cloned()
+    }
+
+    /// All labs.
+    #[must_use]
+    pub fn all(&self) -> Vec<Endpoint> {
+        self.locked().labs.values().cloned().collect()
     }
 
     /// How the lanes stand.

@@ -8,6 +8,7 @@ pub mod chores;
 pub mod clear;
 pub mod close;
 pub mod labs;
+pub mod remind;
 pub mod stop;
 pub mod transfer;
 
@@ -69,6 +70,7 @@ pub struct Bells {
     desk: Mutex<Desk>,
     clear: Notify,
     close: Notify,
+    remind: Notify,
     transfer: Notify,
     stop: Notify,
     changed: Notify,
@@ -95,6 +97,7 @@ impl Bells {
         match name {
             clear::NAME => &self.clear,
             close::NAME => &self.close,
+            remind::NAME => &self.remind,
             stop::NAME => &self.stop,
             _ => &self.transfer,
         }

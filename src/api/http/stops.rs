@@ -86,6 +86,7 @@ pub(super) async fn ask(
     if matches!((&order.0, &caller.scope), (OrderRef::Reference(_), Scope::Ops | Scope::Lab(_))) {
         return Err(Problem::not_found());
     }
+    let due = api.answer_due(&caller.scope, &order.0, caller.at).await?;
     let ask = StopAsk {
         id: StopId::new(caller.at, &*api.random),
         order: order.0,
@@ -93,6 +94,7 @@ pub(super) async fn ask(
         reason,
         comment,
         asked_by,
+        due,
         at: caller.at,
         actor: caller.actor.clone(),
         escalation: EscalationId::new(caller.at, &*api.random),
@@ -109,6 +111,9 @@ pub(super) async fn ask(
     }
     let mut facts = find(&api, &caller.scope, OrderRef::Id(stop.order.clone())).await?;
     let shown = StopAnswer::from(&stop);
+    if shown.open() && api.registry.lab(&facts.lab).is_some_and(|entry| entry.lab.spec.people_answer()) {
+        api.nudge.mails.ring();
+    }
     // What is told is what was decided, even if the row has moved on since.
     facts.stop = Some(stop);
     let verdict = judge(&api, &facts, false, api.clock.now()).await?;
@@ -209,7 +214,7 @@ pub(super) async fn list(api: State<Api>, caller: Caller, query: Query<ListQuery
 pub(super) async fn page(api: &Api, scope: &Scope, query: ListQuery) -> Answer<Response> {
     let limit = extract::limit(query.limit)?;
     let before = extract::cursor(query.cursor.as_deref())?;
-    let filter = StopFilter { id: None, state: query.state, before, limit };
+    let filter = StopFilter { state: query.state, before, limit, ..StopFilter::default() };
     let rows = api.store.stops(scope, &filter).await?;
     let next = extract::next(rows.len(), limit, rows.last().map(|row| &row.stop.id));
     Ok(answer(StatusCode::OK, &Stops { stops: rows.iter().map(StopInList::from).collect(), next }))

@@ -1,6 +1,7 @@
 //! What goes into the store and what comes out: writes about orders, and the outcome of every write.
 
 mod hand_over;
+mod mail;
 mod registry;
 mod rows;
 
@@ -10,11 +11,13 @@ use jiff::Timestamp;
 
 use crate::domain::batch::{BatchFacts, Joining, TransferFacts};
 use crate::domain::event::Actor;
+use crate::domain::hours::AnswerDue;
 use crate::domain::ids::{EscalationId, LabId, OrderId, PlatformId, RegionId, StopId, TransferId};
 use crate::domain::order::{OrderState, Stage};
 use crate::domain::stop::{AskedBy, StopFacts};
 
 pub use hand_over::*;
+pub use mail::*;
 pub use registry::*;
 pub use rows::*;
 
@@ -98,6 +101,19 @@ pub enum Write {
         /// When.
         at: Timestamp,
     },
+    /// Plans mails about stops. → [`Written::Done`]
+    PlanMails(Vec<MailPlan>),
+    /// Takes mails to send. → [`Written::MailsClaimed`]
+    ClaimMails(ClaimMails),
+    /// Says how a sending ended. → [`Written::Done`]
+    SettleMail(Box<SettleMail>),
+    /// Makes the key of links, if there is none. → [`Written::Done`]
+    PutLinkKey {
+        /// Its bytes, hex.
+        secret: secrecy::SecretString,
+        /// When.
+        at: Timestamp,
+    },
     /// Writes a checkpoint over the event log. → [`Written::Done`]
     Checkpoint {
         /// When.
@@ -130,6 +146,8 @@ pub enum Written {
     StopsClaimed(Vec<StopDue>),
     /// Of [`Write::SettleStop`].
     StopSettled(Box<StopSettled>),
+    /// Of [`Write::ClaimMails`].
+    MailsClaimed(Vec<MailDue>),
     /// Of [`Write::Resolve`].
     Resolved(Resolved),
     /// Of [`Write::Announce`]: how many other gateways are alive.
@@ -212,6 +230,8 @@ pub struct StopAsk {
     pub comment: Option<String>,
     /// Who asked.
     pub asked_by: AskedBy,
+    /// When an answer is due, where contact hours decide it; else `answers_within` of the lab's profile.
+    pub due: Option<AnswerDue>,
     /// Now.
     pub at: Timestamp,
     /// Who calls.

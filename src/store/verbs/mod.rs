@@ -9,6 +9,7 @@ mod claim;
 mod cut;
 mod evidence;
 mod forward;
+mod mail;
 pub(super) mod read;
 mod registry;
 mod rows;
@@ -228,6 +229,8 @@ pub(super) async fn apply<S: Session>(s: &mut S, writes: &[Write]) -> Result<Vec
     claim::claim(s, &mut trail, &claims, &mut out).await?;
     one_by_one! {
         ClaimStops => forward::claim;
+        SettleMail => mail::settle;
+        ClaimMails => mail::claim;
         PutLab => registry::put_lab;
         SetLab => registry::set_lab;
         PutPlatform => registry::put_platform;
@@ -241,6 +244,8 @@ pub(super) async fn apply<S: Session>(s: &mut S, writes: &[Write]) -> Result<Vec
                 s.run(s.sql().forget, &[(*before).into()]).await?;
                 Written::Done
             }
+            Write::PlanMails(plans) => mail::plan(s, plans).await?,
+            Write::PutLinkKey { secret, at } => registry::put_link_key(s, secret, *at).await?,
             Write::Announce(said) => registry::announce(s, said).await?,
             Write::Leave { replica, at } => registry::leave(s, replica, *at).await?,
             Write::Checkpoint { at } => {

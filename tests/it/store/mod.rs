@@ -7,6 +7,7 @@ mod close;
 mod evidence;
 mod forward;
 mod log;
+mod mail;
 mod mistakes;
 mod model;
 mod races;
