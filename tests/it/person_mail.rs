@@ -32,12 +32,7 @@ fn both() -> Value {
 }
 
 async fn rig(sink: &Sink, contact: Value) -> Rig {
-    on(None, sink, contact).await
-}
-
-async fn on(database: Option<&str>, sink: &Sink, contact: Value) -> Rig {
-    let profile = json!({"stops": "yes"});
-    let rig = Rig::mailing(database, FRIDAY, "http", profile, json!({}), sink.config()).await;
+    let rig = Rig::mailing(None, FRIDAY, "http", json!({"stops": "yes"}), json!({}), sink.config()).await;
     put(&rig, &lab(&rig, &contact)).await;
     rig
 }
@@ -405,7 +400,12 @@ async fn a_lab_without_any_machine_is_asked_when_it_has_the_order() {
 async fn two_gateways_on_one_database_send_one_mail() {
     let database = postgres::database().await;
     let sink = Sink::start().await;
-    let rig = on(Some(&database.url), &sink, both()).await;
+    // Two gateways speak to each other every second: a short evening, and short times.
+    let (start, profile) = ("2026-11-20T21:59:55Z", json!({"stops": "yes"}));
+    let rig = Rig::mailing(Some(&database.url), start, "http", profile, json!({}), sink.config()).await;
+    let mut spec = lab(&rig, &both());
+    spec["profile"]["answers_within"] = json!("40s");
+    put(&rig, &spec).await;
     let other = rig.another(23).await;
     let order = rig.order("A-1").await;
     let idle = || async {
@@ -428,7 +428,7 @@ async fn two_gateways_on_one_database_send_one_mail() {
     let (order, _) = asked_of(&rig, order).await;
     idle().await;
     assert_eq!(sink.mails().len(), 1);
-    for (until, mails) in [("2026-11-20T22:21:00Z", 2), ("2026-11-20T22:31:00Z", 3)] {
+    for (until, mails) in [("2026-11-20T22:00:25Z", 2), ("2026-11-20T22:00:35Z", 3)] {
         rig.go_to(until).await;
         idle().await;
         assert_eq!(sink.mails().len(), mails, "at {until}");

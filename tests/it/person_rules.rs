@@ -170,7 +170,7 @@ proptest! {
         }
         prop_assert!(steps[1].1 < steps[2].1);
         // By the clock, they are put off to contact hours where these begin in time.
-        let facts = stop(asked, later(asked, SignedDuration::from_hours(24 * 4)));
+        let facts = stop(asked, later(asked, SignedDuration::from_hours(24 * 8)));
         for (step, at) in &plan(&facts, Some((&hours, &calendar)), true, asked)[1..] {
             prop_assert!(hours.open(&calendar, *at), "{:?} {}", step, at);
         }
