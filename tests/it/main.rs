@@ -29,6 +29,7 @@ mod lab_ssrf;
 mod lab_support;
 mod person_mail;
 mod person_rules;
+mod person_smtp;
 mod person_tasks;
 mod process;
 mod readme;
