@@ -1,6 +1,7 @@
 //! The table `[mail]`: the server through which the people of labs are written to.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::domain::Fault;
 use crate::domain::lab::{Lasting, SecretRef};
@@ -32,6 +33,7 @@ pub struct MailConfig {
     /// The user, if the server wants one.
     pub username: Option<String>,
     /// Where the user's password is kept.
+    #[serde(deserialize_with = "named_only")]
     pub password: Option<SecretRef>,
     /// The sender: `stops@gateway.example` or `Stoppress <stops@gateway.example>`.
     pub from: Option<String>,
@@ -39,6 +41,16 @@ pub struct MailConfig {
     pub public_url: Option<String>,
     /// How long one sending may take.
     pub send_within: Lasting,
+}
+
+/// Where a secret is kept. Whoever writes the secret itself here by mistake does not find it in the message.
+fn named_only<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretRef>, D::Error> {
+    let written = serde_json::Value::deserialize(deserializer)?;
+    serde_json::from_value(written).map(Some).map_err(|_| {
+        D::Error::custom(
+            "what is there is not { env = \"VARIABLE\" } or { file = \"/path\" }; it is not shown",
+        )
+    })
 }
 
 impl Default for MailConfig {
