@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -19,10 +19,12 @@ use crate::api::registry::Registry;
 use crate::api::serve::{self, Drained};
 use crate::api::{self, Api, Bell, Nudge, Parts};
 use crate::clock::{Clock, HostClock, HostRandom, Random};
-use crate::config::{self, Config, LimitsConfig};
+use crate::config::{self, Config, LimitsConfig, MailTls};
 use crate::domain::Fault;
 use crate::domain::event::{Actor, hex};
+use crate::domain::link::{KEY_BYTES, LinkKey};
 use crate::domain::zones::Zones;
+use crate::lab::mail::{NoMailer, Protection, SharedMailer, Smtp, SmtpSettings};
 use crate::lab::outbound::{Outbound, OutboundSettings, install_tls};
 use crate::lab::{Drivers, Tools};
 use crate::store::{self, Announce, Scope, Store, TakeOver, Write, one};
@@ -119,6 +121,59 @@ async fn first_key(store: &dyn Store, ambient: &Ambient) -> store::Result<Option
     Ok(Some(text))
 }
 
+/// The key of the links in mails: made at the first start, the same for all gateways on the database.
+async fn link_key(store: &dyn Store, ambient: &Ambient) -> store::Result<LinkKey> {
+    if store.link_key().await?.is_none() {
+        let mut bytes = [0; KEY_BYTES];
+        ambient.random.fill(&mut bytes);
+        let secret = SecretString::from(hex(&bytes));
+        one(store, Write::PutLinkKey { secret, at: ambient.clock.now() }).await?;
+    }
+    // Another gateway may have been first: what is stored counts.
+    let stored = store.link_key().await?;
+    stored.and_then(|text| LinkKey::parse(text.expose_secret())).ok_or_else(|| store::Error::Corrupt {
+        table: "link_keys",
+        what: "the key is not 32 bytes in hex; delete the row, and the next start makes another".to_owned(),
+    })
+}
+
+/// The loop that writes to the people of labs.
+fn remind(
+    config: &Config,
+    bench: &Bench,
+    registry: &Arc<Registry>,
+    key: Arc<LinkKey>,
+) -> Result<work::remind::Remind, Fault> {
+    let mail = &config.mail;
+    let public_url = mail.server.as_ref().and(mail.public_url.as_ref()).and_then(|text| text.parse().ok());
+    let mailer: SharedMailer = match (&mail.server, &mail.from) {
+        (Some(server), Some(from)) => {
+            let password = mail.password.as_ref().map(config::secret).transpose();
+            let password = password.map_err(|fault| Fault::new("mail.password", fault.message))?;
+            let file = config.outbound.extra_ca.as_ref();
+            let extra_ca = file.map(std::fs::read).transpose();
+            Arc::new(Smtp::new(SmtpSettings {
+                server: server.clone(),
+                port: mail.port(),
+                protection: match mail.tls {
+                    MailTls::Starttls => Protection::StartTls,
+                    MailTls::Implicit => Protection::Tls,
+                    MailTls::None => Protection::None,
+                },
+                login: mail.username.clone().zip(password),
+                from: from.clone(),
+                extra_ca: extra_ca.map_err(|error| Fault::new("outbound.extra_ca", error.to_string()))?,
+                within: std_duration(mail.send_within),
+            })?)
+        }
+        _ => Arc::new(NoMailer),
+    };
+    let registry = Arc::clone(registry);
+    let calendars: work::remind::Calendars =
+        Arc::new(move |lab, region| registry.lab(lab)?.lab.calendar(region).cloned());
+    Ok(work::remind::Remind::new(bench.clone(), mailer, work::remind::Links { key, public_url }, calendars))
+}
+
 /// What whoever starts a gateway is told before its first answer.
 #[derive(Debug)]
 pub struct Greeting<'a> {
@@ -200,6 +255,7 @@ pub async fn start_driving(
         end: end.clone(),
     };
     let registry = Arc::new(Registry::load(Arc::clone(&store), zones, now).await?);
+    let link_key = Arc::new(link_key(&*store, &ambient).await?);
     let rendered = metrics.clone();
     let surface = Api::open(Parts {
         store: Arc::clone(&store),
@@ -209,10 +265,13 @@ pub async fn start_driving(
         nudge: nudge(&bench),
         check_driver: Arc::new(move |spec| drivers.check(spec)),
         metrics: Arc::new(move || rendered.render()),
+        links: Arc::clone(&link_key),
         budgets: budgets(&config.limits),
         replica: holder.clone(),
     })
     .await?;
+
+    let remind = remind(config, &bench, &registry, link_key)?;
 
     if !config.database.starts_with("postgres") {
         // The only process on this file: whoever else was sending is dead.
@@ -227,7 +286,7 @@ pub async fn start_driving(
     }
 
     let leave = CancellationToken::new();
-    let loops = spawn_loops(&bench, ambient.poll, &surface, &end, &leave);
+    let loops = spawn_loops(&bench, remind, ambient.poll, &surface, &end, &leave);
     let chores = if ambient.chores {
         let (metrics, registry) = (metrics.clone(), Arc::clone(&registry));
         let clock = Arc::clone(&ambient.clock);
@@ -277,18 +336,22 @@ fn nudge(bench: &Bench) -> Nudge {
         transfers: bell(work::transfer::NAME),
         stops: bell(work::stop::NAME),
         closes: bell(work::close::NAME),
+        mails: bell(work::remind::NAME),
     }
 }
 
 fn spawn_loops(
     bench: &Bench,
+    remind: work::remind::Remind,
     poll: SignedDuration,
     surface: &Api,
     end: &CancellationToken,
     leave: &CancellationToken,
 ) -> Vec<JoinHandle<()>> {
     let (clock, bells) = (&bench.clock, &bench.bells);
-    for name in [work::close::NAME, work::transfer::NAME, work::stop::NAME, work::import::NAME] {
+    let names =
+        [work::close::NAME, work::transfer::NAME, work::stop::NAME, work::import::NAME, work::remind::NAME];
+    for name in names {
         bells.starts(name);
     }
     let fresh = surface.clone();
@@ -322,6 +385,7 @@ fn spawn_loops(
             poll,
             end.clone(),
         )),
+        tokio::spawn(work::supervise(remind, Arc::clone(clock), Arc::clone(bells), poll, end.clone())),
         tokio::spawn(async move { fresh.keep_fresh(token).await }),
     ];
     if bench.store.shared() {

@@ -3,6 +3,8 @@
 //! What is set later wins: defaults, `stoppress.toml`, environment, flags. Unknown keys are refused with
 //! the nearest known one; errors name the key, what was there, and where it came from.
 
+mod mail;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::lab::{Lasting, SecretRef};
 use crate::domain::{Fault, nearest};
+
+pub use self::mail::{MailConfig, MailTls};
 
 /// The file that is read when none is named.
 pub const FILE: &str = "stoppress.toml";
@@ -27,6 +31,8 @@ pub struct Config {
     pub zones: ZonesConfig,
     /// Calls to labs.
     pub outbound: OutboundConfig,
+    /// Mail to the people of labs.
+    pub mail: MailConfig,
     /// Limits of the API, a key.
     pub limits: LimitsConfig,
     /// Connections and shutdown.
@@ -42,6 +48,7 @@ impl Default for Config {
             database: "sqlite:stoppress.db".to_owned(),
             zones: ZonesConfig::default(),
             outbound: OutboundConfig::default(),
+            mail: MailConfig::default(),
             limits: LimitsConfig::default(),
             serve: ServeConfig::default(),
             log: LogConfig::default(),
@@ -235,7 +242,7 @@ impl Config {
         if self.serve.connections_max == 0 {
             return Err(Fault::not("serve.connections_max", 0, "a whole number of at least 1"));
         }
-        Ok(())
+        self.mail.check()
     }
 }
 

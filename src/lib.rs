@@ -20,7 +20,7 @@
 //! | [`domain`] | the rules: calendars, orders, transfers, stops, verdicts | I/O, clocks, databases |
 //! | [`store`] | what was decided, durable; one text a statement for both engines | calendars, endpoints |
 //! | [`lab`] | calls to labs; classifies every answer once | deciding what an answer means for an order |
-//! | [`work`] | loops: close, transfer, stop, import, clear, chores; each a `tick(now)` | sleeping outside its one runner |
+//! | [`work`] | loops: close, transfer, stop, import, remind, clear, chores; each a `tick(now)` | sleeping outside its one runner |
 //! | [`api`] | the HTTP surface | calling a lab |
 //!
 //! Single files: [`app`] puts the rooms together and is the only one that sees concrete engines;
@@ -51,6 +51,15 @@
 //! would be `pending` until the lab, a proof or a person decides. If the stop is asked at one gateway and
 //! another hands over, that one's claim leaves the batch alone until [`work::clear`] of the first has said
 //! that it is clear of the cutoff.
+//!
+//! # A stop that waits for people
+//! At a lab whose people answer ([`domain::contact`]), a stop is `pending` until its deadline, which contact
+//! hours may put off ([`domain::hours`]). [`work::remind`] plans the mails about it in the store, claims each
+//! before it is sent, and settles how that ended; a mail that cannot be sent gives the stop to ops at once.
+//! The link in a mail ([`domain::link`]) is signed with a key that lies in the database: it is made at the
+//! first start, and so the same after a restart and at every gateway. Whoever can read the database can
+//! make links, and could as well answer there; deleting the row takes back all links. `api::http::links` is the
+//! page behind: looking at it never acts, and a press of its button settles the stop like any other answer.
 //!
 //! # A replica that dies while a lab answers
 //! Its claim is durable: `sending`, fence 1, one attempt unresolved. Its lease runs out, another replica

@@ -58,6 +58,9 @@ impl Rule {
     pub(super) const PUBLIC: Self =
         Self { access: Access::Public, class: Class::Read, takes: Takes::Nothing };
 
+    /// Open to whoever has a signed link; the handler reads the link from the body, which it limits itself.
+    pub(super) const LINK: Self = Self { access: Access::Public, class: Class::Write, takes: Takes::Stream };
+
     /// Reading.
     pub(super) const fn read(roles: &'static [Role]) -> Self {
         Self { access: Access::Roles(roles), class: Class::Read, takes: Takes::Nothing }

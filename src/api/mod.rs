@@ -5,11 +5,13 @@
 //! [`gate`], which is where callers are recognised; there is no other way in.
 
 pub mod auth;
+mod due;
 mod gate;
 pub mod http;
 pub mod idempotency;
 pub mod json;
 pub mod limits;
+mod page;
 pub mod problem;
 pub mod registry;
 pub mod serve;
@@ -30,6 +32,7 @@ use crate::domain::Fault;
 use crate::domain::batch::later;
 use crate::domain::event::Actor;
 use crate::domain::lab::DriverSpec;
+use crate::domain::link::LinkKey;
 use crate::store::{self, Store};
 
 /// How often keys are read again.
@@ -74,6 +77,8 @@ pub struct Nudge {
     pub stops: Bell,
     /// The loop that closes batches.
     pub closes: Bell,
+    /// The loop that writes to the people of labs.
+    pub mails: Bell,
 }
 
 /// Checks a driver's own settings; faults are named from the driver's root.
@@ -99,6 +104,8 @@ pub struct Parts {
     pub metrics: RenderMetrics,
     /// How often a key may call.
     pub budgets: limits::Budgets,
+    /// The key of the links in mails.
+    pub links: Arc<LinkKey>,
     /// The name of this replica, for `/readyz`.
     pub replica: String,
 }
@@ -119,6 +126,7 @@ pub struct Inner {
     metrics: RenderMetrics,
     limits: limits::Limits,
     running: idempotency::Running,
+    pub(super) links: Arc<LinkKey>,
     replica: String,
 }
 
@@ -141,7 +149,8 @@ impl Api {
     /// # Errors
     /// If the store does not answer.
     pub async fn open(parts: Parts) -> store::Result<Self> {
-        let Parts { store, clock, random, registry, nudge, check_driver, metrics, budgets, replica } = parts;
+        let Parts { store, clock, random, registry, nudge, check_driver, metrics, budgets, links, replica } =
+            parts;
         let keys = auth::Keys::load(Arc::clone(&store)).await?;
         let limits = limits::Limits::new(budgets, Arc::clone(&clock));
         let running = idempotency::Running::default();
@@ -156,6 +165,7 @@ impl Api {
             metrics,
             limits,
             running,
+            links,
             replica,
         };
         Ok(Self(Arc::new(inner)))

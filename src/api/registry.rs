@@ -144,7 +144,7 @@ fn lab(
     let built = serde_json::from_str(&row.spec)
         .map_err(|error| error.to_string())
         .and_then(|spec| {
-            Lab::build(spec, zones, now)
+            Lab::build_stored(spec, zones, now)
                 .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
         })
         .map_err(

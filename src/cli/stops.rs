@@ -82,6 +82,8 @@ const VERDICT: &[Column] = &[
     ("phone", "/next/contact/phone"),
     ("hours", "/next/contact/hours"),
     ("answer due", "/next/answer_due_at"),
+    ("due local", "/next/answer_due_local"),
+    ("due by", "/next/answer_due_rule"),
     ("refund", "/consequences/refund"),
     ("service fee", "/consequences/service_fee"),
     ("can change", "/can_change"),

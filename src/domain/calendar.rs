@@ -203,6 +203,13 @@ impl Calendar {
         (zoned.to_string(), zoned.date())
     }
 
+    /// The first instant at which the region's clock shows a minute of a date (`1440` is its end) or has jumped
+    /// past it; `None` after all timestamps.
+    #[must_use]
+    pub fn reading(&self, date: Date, minute: u16) -> Option<Timestamp> {
+        instant::of_reading(&self.0.zone, wanted_s(date, minute)).map(|found| found.at)
+    }
+
     /// The first cutoff strictly after an instant; `None` if there is none ever again.
     #[must_use]
     pub fn next_cutoff(&self, after: Timestamp) -> Option<Cutoff> {

@@ -7,11 +7,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::calendar::{Calendar, CalendarSpec};
+use super::hours::{AnswerDue, Hours};
 use super::ids::{LabId, RegionId};
 use super::order::Stage;
 use super::zones::Zones;
 use super::{Fault, nearest};
 
+pub use super::contact::{Contact, StopChannel, Terms};
 pub use super::measures::{Dedupes, Lasting, Rate};
 
 /// What a lab answered, or that it did not: the one list for all drivers. A driver classifies once;
@@ -111,6 +113,10 @@ pub struct Profile {
     /// Whether it has a first phase: it can be sent orders ahead of the hand-over, and holds them. It
     /// prints none before they are handed over.
     pub two_phase: bool,
+    /// Who answers stops. Unless told: the lab's people, if its driver is `person` and it has a contact
+    /// e-mail; else its endpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<StopChannel>,
     /// Orders that one call may carry, 1 to 1000.
     pub orders_per_call: u32,
     /// The longest that it may take to act on a request that it got.
@@ -130,6 +136,14 @@ pub struct Profile {
     pub handover_within: Lasting,
 }
 
+impl Profile {
+    /// Whether stops are tasks of the lab's people.
+    #[must_use]
+    pub fn by_person(&self) -> bool {
+        self.channel == Some(StopChannel::Person)
+    }
+}
+
 impl Default for Profile {
     fn default() -> Self {
         Self {
@@ -137,6 +151,7 @@ impl Default for Profile {
             lookup: false,
             stops: TakesStops::No,
             two_phase: false,
+            channel: None,
             orders_per_call: 1,
             acts_within: Lasting::seconds(120),
             answers_within: Lasting::seconds(30 * 60),
@@ -160,21 +175,6 @@ pub enum StopsVia {
     /// A person of the platform contacts the lab; the contact is shown, and must be given. After the
     /// hand-over no machine asks the lab.
     Contact,
-}
-
-/// Whom to ask at a lab.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Contact {
-    /// E-mail.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub email: Option<String>,
-    /// Telephone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub phone: Option<String>,
-    /// When somebody answers, such as `mon-fri 08:00-16:00`, in the lab's zone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hours: Option<String>,
 }
 
 /// The lab's own rules about stops, as data.
@@ -202,15 +202,10 @@ impl LabPolicy {
             let allowed = "an e-mail address or a telephone number, because stops_via is contact";
             faults.push(Fault::missing("contact", allowed));
         }
-        for (field, text) in [("email", &contact.email), ("phone", &contact.phone), ("hours", &contact.hours)]
+        if let Some(phone) = &contact.phone
+            && (phone.trim().is_empty() || phone.chars().count() > 200 || phone.chars().any(char::is_control))
         {
-            if let Some(text) = text
-                && (text.trim().is_empty()
-                    || text.chars().count() > 200
-                    || text.chars().any(char::is_control))
-            {
-                faults.push(Fault::not(format!("contact.{field}"), text, "1 to 200 printable characters"));
-            }
+            faults.push(Fault::not("contact.phone", phone, "1 to 200 printable characters"));
         }
         faults
     }
@@ -310,11 +305,28 @@ pub struct Lab {
     pub spec: LabSpec,
     /// One calendar a region, in the order of `spec.regions`.
     pub calendars: Vec<Calendar>,
+    /// When its people answer, where that is told.
+    pub hours: Option<Hours>,
 }
 
 impl Lab {
     /// Checks a lab and builds its calendars; all faults at once, named from the lab's root.
     pub fn build(spec: LabSpec, zones: &Zones, now: Timestamp) -> Result<Self, Vec<Fault>> {
+        let contact = spec.policy.contact.iter().flat_map(|it| it.faults(spec.profile.answers_within));
+        let contact: Vec<_> = contact.map(|fault| fault.under("policy.contact")).collect();
+        match Self::build_stored(spec, zones, now) {
+            Ok(lab) if contact.is_empty() => Ok(lab),
+            Ok(_) => Err(contact),
+            Err(mut faults) => {
+                faults.extend(contact);
+                Err(faults)
+            }
+        }
+    }
+
+    /// The same of a definition that was taken before contacts had a form: hours that cannot be read
+    /// count as none, and an address that is none gets no mail.
+    pub fn build_stored(spec: LabSpec, zones: &Zones, now: Timestamp) -> Result<Self, Vec<Fault>> {
         let mut faults = spec.faults();
         let mut calendars = Vec::with_capacity(spec.regions.len());
         for (at, region) in spec.regions.iter().enumerate() {
@@ -325,7 +337,24 @@ impl Lab {
                 }
             }
         }
-        if faults.is_empty() { Ok(Self { spec, calendars }) } else { Err(faults) }
+        let hours = spec.policy.contact.as_ref().and_then(|contact| contact.hours.as_deref());
+        let hours = hours.and_then(|text| Hours::parse(text).ok());
+        if faults.is_empty() { Ok(Self { spec, calendars, hours }) } else { Err(faults) }
+    }
+
+    /// The calendar of a region.
+    #[must_use]
+    pub fn calendar(&self, region: &RegionId) -> Option<&Calendar> {
+        let at = self.spec.regions.iter().position(|known| known.id == *region)?;
+        self.calendars.get(at)
+    }
+
+    /// When the answer to a stop is due that is asked now, where contact hours decide it: people answer, and
+    /// the lab says when.
+    #[must_use]
+    pub fn answer_due(&self, region: &RegionId, asked: Timestamp) -> Option<AnswerDue> {
+        let hours = self.hours.as_ref().filter(|_| self.spec.people_answer())?;
+        AnswerDue::of(hours, self.calendar(region)?, asked, self.spec.profile.answers_within.0)
     }
 
     /// The region and calendar for an order: by name, else the only one, else by country.

@@ -5,10 +5,14 @@
 
 pub mod batch;
 pub mod calendar;
+pub mod contact;
 pub mod event;
+pub mod hours;
 pub mod ics;
 pub mod ids;
 pub mod lab;
+pub mod link;
+pub mod mail;
 pub mod measures;
 pub mod order;
 pub mod platform;

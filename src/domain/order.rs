@@ -408,6 +408,15 @@ pub struct OrderFacts {
 }
 
 impl OrderFacts {
+    /// Its items, as people are shown them.
+    #[must_use]
+    pub fn lines(&self) -> Vec<super::mail::Line> {
+        let submitted: Option<Submission> = serde_json::from_str(&self.document).ok();
+        let line =
+            |item: Item| super::mail::Line { quantity: i64::from(item.quantity), sku: item.sku, id: item.id };
+        submitted.map(|order| order.items.into_iter().map(line).collect()).unwrap_or_default()
+    }
+
     /// The state that follows from the stored facts.
     #[must_use]
     pub fn state(&self) -> OrderState {

@@ -83,6 +83,12 @@ impl StopState {
         }
     }
 
+    /// Whether nobody has anything more to do about it.
+    #[must_use]
+    pub fn is_decided(self) -> bool {
+        !matches!(self, Self::Pending | Self::WithAPerson)
+    }
+
     /// Whether a machine has nothing more to do about it.
     #[must_use]
     pub fn is_final(self) -> bool {
@@ -163,6 +169,8 @@ pub struct StopFacts {
     pub handed_at: Option<Timestamp>,
     /// When an answer is due; then a person takes it.
     pub deadline_at: Timestamp,
+    /// The deadline on the region's clocks and the rule behind it, where contact hours decided it.
+    pub deadline_why: Option<(String, String)>,
     /// When the next step is due.
     pub next_at: Timestamp,
     /// How often the lab was asked.
@@ -205,6 +213,8 @@ pub fn grant(transfer: Option<&TransferFacts>, stage: Stage, profile: &Profile) 
 pub fn at_lab(profile: &Profile) -> Decision {
     match profile.stops {
         TakesStops::Yes => (StopState::Pending, None),
+        // A task of the lab's people: they have until the deadline.
+        TakesStops::No if profile.by_person() => (StopState::Pending, None),
         TakesStops::No => (StopState::WithAPerson, Some(Evidence::NoChannel)),
         TakesStops::FinalOnReceipt => (StopState::TooLate, Some(Evidence::FinalOnReceipt)),
     }

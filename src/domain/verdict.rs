@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::batch::{BatchPhase, TransferPhase, later};
+use super::hours::AnswerDue;
 use super::ids::OrderId;
 use super::lab::{Contact, LabSpec, StopsVia, TakesStops};
 use super::order::{Held, OrderFacts, Stage};
@@ -114,6 +115,21 @@ pub struct Next {
     /// The latest instant of an answer, if the stop is asked now; of one that was asked, its deadline.
     #[schema(value_type = String, format = DateTime)]
     pub answer_due_at: Timestamp,
+    /// The same on the clocks of the region that prints, where the lab's contact hours decide it.
+    #[schema(example = "2026-11-23T08:30:00+02:00[Europe/Helsinki]")]
+    pub answer_due_local: Option<String>,
+    /// Why it is due then: `contact_hours` and the hours; null where `answers_within` counts by the clock.
+    #[schema(example = "contact_hours mon-fri 08:00-16:00")]
+    pub answer_due_rule: Option<String>,
+}
+
+impl Next {
+    /// Says when an answer is due by contact hours.
+    pub fn due(&mut self, due: AnswerDue) {
+        self.answer_due_at = due.at;
+        self.answer_due_local = Some(due.local);
+        self.answer_due_rule = Some(due.rule);
+    }
 }
 
 /// How comparable stops at this lab ended.
@@ -208,7 +224,7 @@ type Ruling = (CanStop, Reason, DecidedBy);
 /// The ruling on a stop that is asked on these facts.
 fn ruling(order: &OrderFacts, lab: &LabSpec) -> Ruling {
     if let Some(stop) = &order.stop {
-        return asked(stop, order);
+        return asked(stop, order, lab);
     }
     let no = |reason| (CanStop::No, reason, DecidedBy::Nobody);
     let yes = |reason| (CanStop::Yes, reason, DecidedBy::Gateway);
@@ -230,7 +246,12 @@ fn ruling(order: &OrderFacts, lab: &LabSpec) -> Ruling {
         }
         Some(TransferPhase::AtLab) => {
             let at_once = lab.policy.immediate_production;
+            let people = lab.profile_in_force().by_person();
             match takes {
+                TakesStops::Yes if people && made => {
+                    (CanStop::AskPerson, Reason::InProduction, DecidedBy::Person)
+                }
+                TakesStops::Yes if people => (CanStop::AskPerson, Reason::AtLab, DecidedBy::Person),
                 TakesStops::Yes if made => (CanStop::AskLab, Reason::InProduction, DecidedBy::Lab),
                 TakesStops::Yes => (CanStop::AskLab, Reason::AtLab, DecidedBy::Lab),
                 TakesStops::No if at_once => {
@@ -256,9 +277,14 @@ fn waiting(order: &OrderFacts) -> Reason {
 }
 
 /// The ruling where a stop was asked before.
-fn asked(stop: &StopFacts, order: &OrderFacts) -> Ruling {
+fn asked(stop: &StopFacts, order: &OrderFacts, lab: &LabSpec) -> Ruling {
     let no = |reason| (CanStop::No, reason, DecidedBy::Nobody);
+    let there = order.transfer.as_ref().is_some_and(|transfer| transfer.phase == TransferPhase::AtLab);
     match stop.state {
+        // It waits for the lab's people: not a matter of seconds.
+        StopState::Pending if there && lab.profile_in_force().by_person() => {
+            (CanStop::AskPerson, Reason::StopPending, DecidedBy::Person)
+        }
         // A proof that the lab never had it may still decide, but nobody can promise one.
         StopState::Pending => (CanStop::NotYetKnown, Reason::StopPending, DecidedBy::Lab),
         StopState::WithAPerson => (CanStop::AskPerson, Reason::StopWithAPerson, DecidedBy::Person),
@@ -325,7 +351,9 @@ fn next(can_stop: CanStop, order: &OrderFacts, lab: &LabSpec, now: Timestamp) ->
         (None, Some(transfer)) if unclear => transfer.deadline_at,
         _ => answered,
     };
-    Some(Next { channel, contact, answer_due_at })
+    let why = order.stop.as_ref().and_then(|stop| stop.deadline_why.clone());
+    let (answer_due_local, answer_due_rule) = why.unzip();
+    Some(Next { channel, contact, answer_due_at, answer_due_local, answer_due_rule })
 }
 
 fn consequences(order: &OrderFacts, platform: Option<&PlatformSpec>) -> Consequences {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::domain::batch::{BatchFacts, TransferFacts};
 use crate::domain::ids::{BatchId, LabId, PlatformId, RegionId, StopId, TransferId};
-use crate::domain::lab::{DriverSpec, LabPolicy, Profile};
+use crate::domain::lab::{DriverSpec, LabPolicy, Profile, StopChannel};
 use crate::domain::order::OrderState;
 use crate::domain::stop::{AskedBy, grant};
 
@@ -19,7 +19,7 @@ fn lab(stops: TakesStops, via: StopsVia, at_once: bool) -> LabSpec {
     LabSpec {
         id: LabId::parse("nordprint").unwrap(),
         name: "Nordprint".into(),
-        driver: DriverSpec { kind: "person".into(), settings: serde_json::Map::new() },
+        driver: DriverSpec { kind: "http".into(), settings: serde_json::Map::new() },
         profile: Profile { stops, ..Profile::default() },
         policy: LabPolicy {
             stops_via: via,
@@ -82,6 +82,7 @@ fn stop(state: StopState, evidence: Option<Evidence>) -> StopFacts {
         asked_at: at(0),
         handed_at: None,
         deadline_at: at(1800),
+        deadline_why: None,
         next_at: at(0),
         attempts: 0,
         delivered_at: None,
@@ -135,6 +136,12 @@ fn labs() -> Vec<LabSpec> {
     for stops in [TakesStops::Yes, TakesStops::No, TakesStops::FinalOnReceipt] {
         for via in [StopsVia::Lab, StopsVia::GatewayOnly, StopsVia::Contact] {
             all.extend([false, true].map(|at_once| lab(stops, via, at_once)));
+            // Its people answer: as told, or because it has a contact and no machine.
+            let mut told = lab(stops, via, false);
+            told.profile.channel = Some(StopChannel::Person);
+            let mut nobody_to_call = lab(stops, via, false);
+            nobody_to_call.driver.kind = "person".into();
+            all.extend([told, nobody_to_call]);
         }
     }
     all
@@ -145,10 +152,11 @@ fn yes_if_and_only_if_a_stop_is_granted_at_once() {
     for order in orders() {
         for lab in labs() {
             let now = verdict(&order, &lab, None, None, at(0));
-            let (state, _) =
-                grant(order.transfer.as_ref(), order.stage, &lab.policy.over(lab.profile.clone()));
+            let profile = lab.profile_in_force();
+            let (state, _) = grant(order.transfer.as_ref(), order.stage, &profile);
             let expected = match state {
                 StopState::Stopped => vec![CanStop::Yes],
+                StopState::Pending if profile.by_person() => vec![CanStop::AskPerson, CanStop::NotYetKnown],
                 StopState::Pending => vec![CanStop::AskLab, CanStop::NotYetKnown],
                 StopState::WithAPerson => vec![CanStop::AskPerson],
                 StopState::TooLate => vec![CanStop::No],
@@ -196,7 +204,9 @@ fn after_a_stop_was_asked_there_is_never_a_yes() {
             for (state, evidence, can_stop, reason) in cases {
                 order.stop = Some(stop(state, evidence));
                 let now = verdict(&order, &lab, None, Some((100, 50)), at(0));
-                assert_eq!(now.can_stop, can_stop);
+                let there = order.transfer.as_ref().is_some_and(|t| t.phase == TransferPhase::AtLab);
+                let people = there && lab.profile_in_force().by_person() && state == StopState::Pending;
+                assert_eq!(now.can_stop, if people { CanStop::AskPerson } else { can_stop });
                 let left = order.stage == Stage::Shipped && state == StopState::TooLate;
                 assert_eq!(now.reason, if left { Reason::Shipped } else { reason });
                 assert_eq!(now.odds, None);

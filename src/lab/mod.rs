@@ -78,6 +78,7 @@ pub mod grpc;
 pub mod guard;
 pub mod http;
 pub mod lane;
+pub mod mail;
 pub mod outbound;
 pub mod person;
 pub mod sign;

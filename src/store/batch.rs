@@ -15,9 +15,9 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::session::Session;
 use super::types::{
-    AskGuard, BatchFilter, BatchRow, Due, EscalationFilter, EscalationRow, Gauges, KeyRow, LabRow, OddsRow,
-    OrderFilter, OrderRef, PlatformRow, Remembered, ReportRow, Scope, StopFilter, TransferRow, Verified,
-    Write, Written,
+    AskGuard, BatchFilter, BatchRow, Due, EscalationFilter, EscalationRow, Gauges, KeyRow, LabRow,
+    MailWanted, OddsRow, OrderFilter, OrderRef, PlatformRow, Remembered, ReportRow, Scope, StopFilter,
+    TransferRow, Verified, Write, Written,
 };
 use super::verbs::read;
 use super::{Error, Pending, Result, StopRow, Store};
@@ -272,6 +272,9 @@ impl<E: Engine> Store for Grouped<E> {
         keys() -> Vec<KeyRow>;
         remembered<'a>(scope: &'a str, key: &'a str) -> Option<Remembered>;
         odds<'a>(lab: &'a LabId, elapsed_us: i64) -> OddsRow;
+        mail_wanted<'a>(labs: &'a [LabId], limit: i64) -> Vec<MailWanted>;
+        mail_next() -> Option<Timestamp>;
+        link_key() -> Option<secrecy::SecretString>;
         due(now: Timestamp) -> Due;
         gauges(now: Timestamp) -> Gauges;
         ping() -> ();

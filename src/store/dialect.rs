@@ -38,9 +38,9 @@ const TRANSFER: &str = "t.id, t.lab, t.batch, t.phase, t.fence, t.attempts, t.un
 /// How many columns `{transfer}` has.
 pub(in crate::store) const TRANSFER_COLUMNS: usize = 14;
 const STOP: &str = "p.id, p.order_id, p.state, p.evidence, p.reason, p.comment, p.asked_by, p.asked_at, p.handed_at, \
-    p.deadline_at, p.next_at, p.attempts, p.delivered_at, p.decided_at, p.answer";
+    p.deadline_at, p.deadline_local, p.deadline_rule, p.next_at, p.attempts, p.delivered_at, p.decided_at, p.answer";
 /// How many columns `{stop}` has.
-pub(in crate::store) const STOP_COLUMNS: usize = 15;
+pub(in crate::store) const STOP_COLUMNS: usize = 17;
 /// When a batch's window ended: at its cutoff, or when it was released before.
 const ENDED: &str = "case when b.closed_at < b.closes_at then b.closed_at else b.closes_at end";
 const ORDER: &str = "o.id, o.platform, o.lab, o.region, o.reference, o.document, o.admitted_at, s.paid, s.held, s.stage, \

@@ -22,6 +22,7 @@ migrations! {
     2 "0002_views";
     3 "0003_standings_index";
     4 "0004_replicas";
+    6 "0006_mails";
     7 "0007_lab_side";
 }
 

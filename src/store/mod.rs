@@ -112,7 +112,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn open_batches<'a>(&'a self, lab: &'a LabId) -> Pending<'a, Result<Vec<BatchFacts>>>;
     /// The transfers of a batch.
     fn transfers<'a>(&'a self, batch: &'a BatchId) -> Pending<'a, Result<Vec<TransferRow>>>;
-    /// Stops, newest first; those that wait first by their deadline.
+    /// Stops, newest first; or those that wait, by their deadline.
     fn stops<'a>(&'a self, scope: &'a Scope, filter: &'a StopFilter) -> Pending<'a, Result<Vec<StopRow>>>;
     /// Escalations, newest first.
     fn escalations<'a>(
@@ -147,6 +147,12 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn keys(&self) -> Pending<'_, Result<Vec<KeyRow>>>;
     /// The remembered answer to an idempotency key.
     fn remembered<'a>(&'a self, scope: &'a str, key: &'a str) -> Pending<'a, Result<Option<Remembered>>>;
+    /// Open stops of these labs, with orders that they have, about which no mail is planned; at most `limit`.
+    fn mail_wanted<'a>(&'a self, labs: &'a [LabId], limit: i64) -> Pending<'a, Result<Vec<MailWanted>>>;
+    /// When the next mail is due.
+    fn mail_next(&self) -> Pending<'_, Result<Option<Timestamp>>>;
+    /// The key of links, hex; `None` before the first start has made it.
+    fn link_key(&self) -> Pending<'_, Result<Option<secrecy::SecretString>>>;
     /// How stops of a lab ended that were asked about as long after the hand-over.
     fn odds<'a>(&'a self, lab: &'a LabId, elapsed_us: i64) -> Pending<'a, Result<OddsRow>>;
     /// When each loop is due next, and which labs have work at `now`.

@@ -152,12 +152,12 @@ statements! {
         from {rows} where s.id = r.value ->> 0 and s.stage < cast(r.value ->> 1 as bigint)";
     /// Records stops.
     stop_insert = "insert into stops (id, order_id, lab, platform, state, evidence, reason, comment, asked_by, asked_at,
-            handed_at, deadline_at, next_at, attempts, decided_at)
+            handed_at, deadline_at, next_at, attempts, decided_at, deadline_local, deadline_rule)
         select r.value ->> 'id', r.value ->> 'order', r.value ->> 'lab', r.value ->> 'platform',
             cast(r.value ->> 'state' as bigint), r.value ->> 'evidence', r.value ->> 'reason', r.value ->> 'comment',
             r.value ->> 'asked_by', cast(r.value ->> 'asked_at' as bigint), cast(r.value ->> 'handed_at' as bigint),
             cast(r.value ->> 'deadline_at' as bigint), cast(r.value ->> 'next_at' as bigint), 0,
-            cast(r.value ->> 'decided_at' as bigint)
+            cast(r.value ->> 'decided_at' as bigint), r.value ->> 'deadline_local', r.value ->> 'deadline_rule'
         from {rows}";
     /// The stops of orders.
     stop_of_orders = "select {stop} from {rows} join stops p on p.order_id = r.value ->> 0 where p.superseded_at is null";
@@ -318,6 +318,35 @@ statements! {
         from stops p join standings s on s.id = p.order_id left join transfers t on t.id = s.transfer
         where p.lab = $1 and p.state = 1 and p.next_at <= $2 order by p.next_at, p.id limit $3 {skip p, s}";
 
+    // ---- mail to the people of labs ------------------------------------------------------------
+    /// Open stops of labs, with orders that they have, about which no mail is planned.
+    mail_wanted = "select {stop}, p.lab, o.region from stops p
+            join orders o on o.id = p.order_id join standings s on s.id = p.order_id join transfers t on t.id = s.transfer
+        where p.lab in (select r.value ->> 0 from {rows}) and p.state in (1, 5) and t.phase = 3 and not exists (select 1 from mails m where m.stop = p.id)
+        order by p.deadline_at, p.id limit $2";
+    /// Plans mails.
+    mail_insert = "insert into mails (stop, step, order_id, lab, state, attempts, unclear, next_at)
+        select r.value ->> 'stop', cast(r.value ->> 'step' as bigint), r.value ->> 'order', r.value ->> 'lab', 0, 0, 0,
+            cast(r.value ->> 'at' as bigint)
+        from {rows} where true on conflict do nothing";
+    /// Mails that are due, with how their stops stand.
+    mail_claim = "select m.stop, m.step, m.order_id, m.lab, m.state, m.attempts, m.unclear, p.state
+        from mails m join stops p on p.id = m.stop where m.state in (0, 1) and m.next_at <= $1
+        order by m.next_at, m.stop, m.step limit $2 {skip m}";
+    /// One mail, locked.
+    mail_lock = "select m.state, m.attempts, m.unclear from mails m where m.stop = $1 and m.step = $2 {lock m}";
+    /// Moves mails that were read under their lock.
+    mail_update = "update mails as m set state = cast(r.value ->> 'state' as bigint),
+            attempts = cast(r.value ->> 'attempts' as bigint), unclear = cast(r.value ->> 'unclear' as bigint),
+            next_at = cast(r.value ->> 'next_at' as bigint), ended_at = cast(r.value ->> 'ended_at' as bigint)
+        from {rows} where m.stop = r.value ->> 'stop' and m.step = cast(r.value ->> 'step' as bigint)";
+    /// When the next mail is due.
+    mail_next = "select min(m.next_at) from mails m where m.state in (0, 1)";
+    /// The key of links; the first one stays.
+    link_key_insert = "insert into link_keys (id, secret, created_at) values (1, $1, $2) on conflict do nothing";
+    /// The key of links.
+    link_key = "select k.secret from link_keys k where k.id = 1";
+
     // ---- the registry --------------------------------------------------------------------------
     /// One lab, locked.
     lab_lock = "select l.id, l.spec, l.version, l.paused_at, l.pause_reason, l.updated_at, l.deleted_at, l.head
@@ -422,6 +451,10 @@ statements! {
     /// Those of a lab in one state: its inbox.
     stop_list_lab_state = "select {stop}, p.platform, p.lab, o.reference from stops p join orders o on o.id = p.order_id
         where p.lab = $3 and p.state = $4 and p.id < $1 order by p.id desc limit $2";
+    /// Those that wait for a lab, most urgent first, after one.
+    stop_list_urgent = "select {stop}, p.platform, p.lab, o.reference from stops p join orders o on o.id = p.order_id
+        where p.lab = $1 and p.state in (1, 5) and ($2 = 0 or p.state = $2)
+            and (p.deadline_at > $3 or (p.deadline_at = $3 and p.id > $4)) order by p.deadline_at, p.id limit $5";
     /// Those of a platform.
     stop_list_platform = "select {stop}, p.platform, p.lab, o.reference from stops p join orders o on o.id = p.order_id
         where p.platform = $3 and ($4 = 0 or p.state = $4) and p.id < $1 order by p.id desc limit $2";

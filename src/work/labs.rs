@@ -21,6 +21,8 @@ pub struct Endpoint {
     pub id: LabId,
     /// What it can do.
     pub profile: Arc<Profile>,
+    /// Its definition.
+    pub spec: Arc<LabSpec>,
     /// True where a person hands over and asks.
     pub manual: bool,
     /// Whether ops have paused it.
@@ -105,7 +107,8 @@ impl Directory {
             lane: Lane::new(&spec.profile),
             manual: self.drivers.find(&spec.driver.kind).is_ok_and(|driver| driver.manual),
             paused: row.paused.is_some(),
-            profile: Arc::new(spec.policy.over(spec.profile)),
+            profile: Arc::new(spec.profile_in_force()),
+            spec: Arc::new(spec),
             lab: connected,
             version: row.version,
             id: row.id,

@@ -9,6 +9,7 @@ pub mod clear;
 pub mod close;
 pub mod import;
 pub mod labs;
+pub mod remind;
 pub mod stop;
 pub mod transfer;
 
@@ -71,6 +72,7 @@ pub struct Bells {
     clear: Notify,
     close: Notify,
     import: Notify,
+    remind: Notify,
     transfer: Notify,
     stop: Notify,
     changed: Notify,
@@ -98,6 +100,7 @@ impl Bells {
             clear::NAME => &self.clear,
             close::NAME => &self.close,
             import::NAME => &self.import,
+            remind::NAME => &self.remind,
             stop::NAME => &self.stop,
             _ => &self.transfer,
         }

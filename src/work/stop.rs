@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Bench, Step, transfer};
+use super::{Bench, Step, remind, transfer};
 use crate::domain::batch::later;
 use crate::domain::event::Actor;
 use crate::domain::ids::{EscalationId, LabId, TransferId};
@@ -63,6 +63,9 @@ impl Step for Forward {
                 now,
                 lease_until: later(now, LEASE),
             })));
+            if endpoint.profile.by_person() {
+                bench.bells.nudge(remind::NAME);
+            }
             takers.push((id, lab, taken.permits));
         }
         if !claims.is_empty() {

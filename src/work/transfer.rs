@@ -203,22 +203,31 @@ impl Sender {
             let half = jobs.split_off(jobs.len() / 2);
             self.calls(jobs, &mut permit, claimed_at, &mut settling).await;
             let now = self.bench.clock.now();
-            let (claimed, ()) =
-                tokio::join!(self.ahead(now), self.calls(half, &mut permit, claimed_at, &mut settling));
+            let out = async {
+                self.calls(half, &mut permit, claimed_at, &mut settling).await;
+                // The place is kept for what is being claimed: nobody else would find work for it now.
+                if permit.is_none() && self.steady() {
+                    permit = self.place().0;
+                }
+            };
+            let (claimed, ()) = tokio::join!(self.ahead(now), out);
             (jobs, claimed_at) = (claimed, now);
-            permit = permit.take().or_else(|| self.place().0);
             while settling.try_join_next().is_some() {}
         }
         settling.join_all().await;
     }
 
+    /// Whether this place may go on by itself. A lab that rests, or has a rate of its own, is asked for
+    /// places one by one, by the tick.
+    fn steady(&self) -> bool {
+        self.endpoint.profile.rate.is_none()
+            && self.endpoint.lane.status().closed_until.is_none()
+            && !self.bench.end.is_cancelled()
+    }
+
     /// Claims what this place sends next.
     async fn ahead(&self, now: Timestamp) -> Vec<Job> {
-        // A lab that rests, or has a rate of its own, is asked for places one by one, by the tick.
-        let steady = self.endpoint.profile.rate.is_none()
-            && self.endpoint.lane.status().closed_until.is_none()
-            && !self.bench.end.is_cancelled();
-        if !steady {
+        if !self.steady() {
             return Vec::new();
         }
         match one(&*self.bench.store, claim(&self.bench, &self.endpoint, AHEAD, true, now)).await {

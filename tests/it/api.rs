@@ -15,6 +15,7 @@ use stoppress::clock::{Clock as _, HostRandom, ManualClock};
 use stoppress::domain::Fault;
 use stoppress::domain::event::Actor;
 use stoppress::domain::ids::{LabId, PlatformId};
+use stoppress::domain::link::LinkKey;
 use stoppress::domain::zones::Zones;
 use stoppress::store::{self, Scope, Store, Write};
 use tower::ServiceExt as _;
@@ -141,6 +142,7 @@ impl Bench {
             }),
             metrics: Arc::new(|| "up 1\n".to_owned()),
             budgets,
+            links: Arc::new(LinkKey::parse(&"5a".repeat(32)).unwrap()),
             replica: "test".into(),
         };
         let api = Api::open(parts).await.unwrap();

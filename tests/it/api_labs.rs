@@ -161,7 +161,10 @@ async fn a_lab_cannot_report_what_it_was_never_given() {
     );
     bench.post(&path, &bench.lab, &json!({"answer": "will_print"})).await.problem(409, "already_decided");
     bench.get("/v1/lab/stops?lab=sued", &bench.lab).await.problem(404, "not_found");
-    assert_eq!(bench.get("/v1/lab/stops", &bench.lab).await.is(200)["stops"][0]["id"], stop["id"]);
+    assert_eq!(
+        bench.get("/v1/lab/stops?state=stopped", &bench.lab).await.is(200)["stops"][0]["id"],
+        stop["id"]
+    );
     let none = format!("/v1/escalations/esc_{}/resolve", "0".repeat(32));
     let decision = json!({"decision": "noted", "reason": "seen"});
     bench.post(&none, &bench.ops, &decision).await.problem(404, "not_found");

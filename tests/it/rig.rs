@@ -11,7 +11,7 @@ use stoppress::app::{self, Ambient, Running};
 use stoppress::cli::simulate::behaviour::Behaviour;
 use stoppress::cli::simulate::{Simulator, SimulatorSettings};
 use stoppress::clock::{Clock as _, ManualClock, SeededRandom};
-use stoppress::config::Config;
+use stoppress::config::{Config, MailConfig};
 use stoppress::lab::Drivers;
 use stoppress::lab::outbound::{Outbound, Request};
 
@@ -46,6 +46,18 @@ impl Rig {
         profile: Value,
         behaviour: Value,
     ) -> Self {
+        Self::mailing(database, now, driver, profile, behaviour, MailConfig::default()).await
+    }
+
+    /// The same with a mail server.
+    pub async fn mailing(
+        database: Option<&str>,
+        now: &str,
+        driver: &str,
+        profile: Value,
+        behaviour: Value,
+        mail: MailConfig,
+    ) -> Self {
         let clock = ManualClock::at(at(now));
         let random = Arc::new(SeededRandom::new(7));
         let behaviour: Behaviour = serde_json::from_value(behaviour).unwrap();
@@ -62,6 +74,7 @@ impl Rig {
                 allow: vec!["127.0.0.0/8".parse().unwrap()],
                 extra_ca: None,
             },
+            mail,
             ..Config::default()
         };
         let mut rig = Self {
@@ -136,9 +149,32 @@ impl Rig {
         (response.status, serde_json::from_slice(&response.body).unwrap_or(Value::Null))
     }
 
+    /// One call as a browser makes it: no key, and a form if there is one. Gives the status, the headers and
+    /// the page.
+    pub async fn browse(&self, method: Method, path: &str, form: Option<&str>) -> (u16, HeaderMap, String) {
+        let running = self.running.as_ref().unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", HeaderValue::from_static("application/x-www-form-urlencoded"));
+        let request = Request {
+            method,
+            url: format!("{}{path}", running.url()).parse().unwrap(),
+            headers,
+            body: form.unwrap_or_default().as_bytes().to_vec(),
+            timeout: Duration::from_secs(20),
+            body_max: 1 << 20,
+        };
+        let response = self.client.call(request).await.unwrap();
+        (response.status, response.headers, String::from_utf8(response.body).unwrap())
+    }
+
     /// Submits an order and gives its id.
     pub async fn order(&self, reference: &str) -> String {
-        let order = json!({"reference": reference, "lab": "nordprint",
+        self.order_of("nordprint", reference).await
+    }
+
+    /// Submits an order of a lab and gives its id.
+    pub async fn order_of(&self, lab: &str, reference: &str) -> String {
+        let order = json!({"reference": reference, "lab": lab,
             "ship_to": {"name": "n", "line1": "l", "city": "c", "country": "FI"},
             "items": [{"id": "1", "sku": "print", "quantity": 1}]});
         let (status, answer) = self.call(&self.platform, Method::POST, "/v1/orders", order).await;

@@ -57,6 +57,7 @@ fn the_sample_configuration_is_the_default_and_has_every_key() {
         .collect();
     let whole = Config::parse(&shown.join("\n")).unwrap();
     assert!(whole.zones.dir.is_some() && whole.outbound.extra_ca.is_some());
+    assert!(whole.mail.server.is_some() && whole.mail.password.is_some() && whole.mail.public_url.is_some());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::domain::batch::BatchFacts;
 use crate::domain::ids::{BatchId, EscalationId, OrderId, PlatformId, StopId};
 use crate::domain::order::{OrderFacts, OrderState, Stage, Submission};
 use crate::domain::stop::{AskedBy, Evidence, StopFacts, StopState};
-use crate::domain::verdict::{Verdict, verdict, wants_odds};
+use crate::domain::verdict::{CanStop, Verdict, verdict, wants_odds};
 use crate::store::{Piece, ReportRow};
 
 /// The window that an order joined.
@@ -83,6 +83,12 @@ pub(super) struct StopAnswer {
     /// When an answer is due: by then it is decided, or a person takes it. Null once it is decided.
     #[schema(value_type = Option<String>, format = DateTime)]
     answer_due_at: Option<Timestamp>,
+    /// The same on the clocks of the region that prints, where the lab's contact hours decide it.
+    #[schema(example = "2026-11-23T08:30:00+02:00[Europe/Helsinki]")]
+    answer_due_local: Option<String>,
+    /// Why it is due then: `contact_hours` and the hours; null where `answers_within` counts by the clock.
+    #[schema(example = "contact_hours mon-fri 08:00-16:00")]
+    answer_due_rule: Option<String>,
     /// When it was decided.
     #[schema(value_type = Option<String>, format = DateTime)]
     decided_at: Option<Timestamp>,
@@ -101,8 +107,11 @@ impl StopAnswer {
 
 impl From<&StopFacts> for StopAnswer {
     fn from(stop: &StopFacts) -> Self {
-        let open = matches!(stop.state, StopState::Pending | StopState::WithAPerson);
+        let open = !stop.state.is_decided();
+        let (answer_due_local, answer_due_rule) = stop.deadline_why.clone().filter(|_| open).unzip();
         Self {
+            answer_due_local,
+            answer_due_rule,
             id: stop.id.clone(),
             order: stop.order.clone(),
             state: stop.state,
@@ -288,5 +297,11 @@ pub(super) async fn judge(api: &Api, facts: &OrderFacts, history: bool, now: Tim
         }
         _ => None,
     };
-    Ok(verdict(facts, lab, platform.as_ref().map(|platform| &platform.spec), odds, now))
+    let mut verdict = verdict(facts, lab, platform.as_ref().map(|platform| &platform.spec), odds, now);
+    if let (Some(next), None, CanStop::AskPerson) = (&mut verdict.next, &facts.stop, verdict.can_stop)
+        && let Some(due) = entry.and_then(|entry| entry.lab.answer_due(&facts.region, now))
+    {
+        next.due(due);
+    }
+    Ok(verdict)
 }

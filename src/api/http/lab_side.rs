@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::answers::StopAnswer;
 use super::extract::{self, Id, Json, Query, answer};
-use super::{batches, stops};
+use super::{batches, stops, tasks};
 use crate::api::Api;
 use crate::api::auth::Caller;
 use crate::api::problem::{Answer, Code, Document, Problem};
@@ -28,7 +28,7 @@ use crate::store::{self, Report, Reported, Scope, SettleStop, StopSettled, Write
 pub(super) struct StopsQuery {
     /// The lab, when ops look.
     lab: Option<LabId>,
-    /// Only in this state: `pending` is what waits for an answer.
+    /// Only in this state. Unless told: what waits for an answer, `pending` and `with_a_person`.
     state: Option<StopState>,
     /// How many, 1 to 200; 50 unless told.
     #[param(minimum = 1, maximum = 200)]
@@ -46,17 +46,19 @@ fn seen(caller: &Caller, named: Option<LabId>) -> Answer<Scope> {
     }
 }
 
-/// Lists the stops that the lab is asked for.
+/// Lists the stops that the lab is asked for: its tasks.
+///
+/// What waits for an answer comes most urgent first; what is decided, newest first.
 #[utoipa::path(get, path = "/v1/lab/stops", tag = "lab", params(StopsQuery),
     responses(
-        (status = 200, description = "A page of stops", body = stops::Stops),
+        (status = 200, description = "A page of tasks", body = tasks::Tasks),
         (status = 404, description = "`not_found`: another lab was named.", body = Document,
             content_type = "application/problem+json"),
     ))]
 pub(super) async fn stops(api: State<Api>, caller: Caller, query: Query<StopsQuery>) -> Answer<Response> {
     let StopsQuery { lab, state, limit, cursor } = query.0;
     let scope = seen(&caller, lab)?;
-    stops::page(&api, &scope, stops::ListQuery { state, limit, cursor }).await
+    tasks::page(&api, &scope, stops::ListQuery { state, limit, cursor }).await
 }
 
 /// Lists the lab's batches.
@@ -138,15 +140,17 @@ pub(super) async fn answer_stop(
     };
     // A lab that will answer by itself is asked again when the answer would be due.
     let profile = match &caller.scope {
-        Scope::Lab(own) => api.registry.lab(own).map(|entry| entry.lab.spec.profile.clone()),
+        Scope::Lab(own) => api.registry.lab(own).map(|entry| entry.lab.spec.profile_in_force()),
         _ => None,
     };
-    let again = profile.unwrap_or_else(Profile::default).answers_within;
+    let profile = profile.unwrap_or_else(Profile::default);
+    let again = profile.answers_within;
     let settle = SettleStop {
         stop: stop.0,
         scope: caller.scope.clone(),
         answer: said,
-        person: false,
+        // Where stops are tasks of people, a person has looked.
+        person: profile.by_person(),
         asked: None,
         at: now,
         next_at: later(now, again.0),

@@ -10,11 +10,13 @@ mod extract;
 mod keys;
 mod lab_side;
 mod labs;
+mod links;
 mod meta;
 mod orders;
 mod platforms;
 mod promises;
 mod stops;
+mod tasks;
 
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
@@ -116,6 +118,8 @@ pub(super) fn routes(api: Option<&Api>) -> OpenApiRouter<Api> {
         .add(Rule::read(ops), routes!(escalations::list))
         .add(Rule::write(ops), routes!(escalations::resolve))
         .add(Rule::read(ops), routes!(events::list))
+        .add(Rule::PUBLIC, routes!(links::page))
+        .add(Rule::LINK, routes!(links::answer))
         .add(Rule::PUBLIC, routes!(meta::openapi))
         .add(Rule::PUBLIC, routes!(meta::problems))
         .add(Rule::PUBLIC, routes!(meta::healthz))

@@ -88,6 +88,7 @@ pub(super) async fn ask(
     if matches!((&order.0, &caller.scope), (OrderRef::Reference(_), Scope::Ops | Scope::Lab(_))) {
         return Err(Problem::not_found());
     }
+    let due = api.answer_due(&caller.scope, &order.0, caller.at).await?;
     let ask = StopAsk {
         id: StopId::new(caller.at, &*api.random),
         order: order.0,
@@ -95,6 +96,7 @@ pub(super) async fn ask(
         reason,
         comment,
         asked_by,
+        due,
         at: caller.at,
         actor: caller.actor.clone(),
         escalation: EscalationId::new(caller.at, &*api.random),
@@ -112,6 +114,9 @@ pub(super) async fn ask(
     }
     let mut facts = find(&api, &caller.scope, OrderRef::Id(stop.order.clone())).await?;
     let shown = StopAnswer::from(&stop);
+    if shown.open() && api.registry.lab(&facts.lab).is_some_and(|entry| entry.lab.spec.people_answer()) {
+        api.nudge.mails.ring();
+    }
     // What is told is what was decided, even if the row has moved on since.
     facts.stop = Some(stop);
     let verdict = judge(&api, &facts, false, api.clock.now()).await?;
@@ -213,7 +218,12 @@ pub(super) async fn list(api: State<Api>, caller: Caller, query: Query<ListQuery
 /// A page of the stops within a scope.
 pub(super) async fn page(api: &Api, scope: &Scope, query: ListQuery) -> Answer<Response> {
     let page = Page::asked(query.limit, query.cursor.as_deref())?;
-    let filter = StopFilter { id: None, state: query.state, before: page.from.clone(), limit: page.limit };
+    let filter = StopFilter {
+        state: query.state,
+        before: page.from.clone(),
+        limit: page.limit,
+        ..StopFilter::default()
+    };
     let rows = api.store.stops(scope, &filter).await?;
     let next = page.next(&rows, |row| &row.stop.id);
     Ok(answer(StatusCode::OK, &Stops { stops: rows.iter().map(StopInList::from).collect(), next }))

@@ -2,6 +2,7 @@
 
 mod ahead;
 mod hand_over;
+mod mail;
 mod registry;
 mod rows;
 
@@ -11,12 +12,14 @@ use jiff::Timestamp;
 
 use crate::domain::batch::{BatchFacts, Joining, TransferFacts};
 use crate::domain::event::Actor;
+use crate::domain::hours::AnswerDue;
 use crate::domain::ids::{EscalationId, LabId, OrderId, PlatformId, RegionId, StopId, TransferId};
 use crate::domain::order::{OrderState, Stage};
 use crate::domain::stop::{AskedBy, StopFacts};
 
 pub use ahead::*;
 pub use hand_over::*;
+pub use mail::*;
 pub use registry::*;
 pub use rows::*;
 
@@ -105,6 +108,19 @@ pub enum Write {
         /// When.
         at: Timestamp,
     },
+    /// Plans mails about stops. → [`Written::Done`]
+    PlanMails(Vec<MailPlan>),
+    /// Takes mails to send. → [`Written::MailsClaimed`]
+    ClaimMails(ClaimMails),
+    /// Says how a sending ended. → [`Written::Done`]
+    SettleMail(Box<SettleMail>),
+    /// Makes the key of links, if there is none. → [`Written::Done`]
+    PutLinkKey {
+        /// Its bytes, hex.
+        secret: secrecy::SecretString,
+        /// When.
+        at: Timestamp,
+    },
     /// Writes a checkpoint over the event log. → [`Written::Done`]
     Checkpoint {
         /// When.
@@ -139,6 +155,8 @@ pub enum Written {
     StopSettled(Box<StopSettled>),
     /// Of [`Write::Import`]: what may be sent, and what taken back.
     Importing(Vec<Ahead>, Vec<OrderId>),
+    /// Of [`Write::ClaimMails`].
+    MailsClaimed(Vec<MailDue>),
     /// Of [`Write::Resolve`].
     Resolved(Resolved),
     /// Of [`Write::Announce`]: how many other gateways are alive.
@@ -221,6 +239,8 @@ pub struct StopAsk {
     pub comment: Option<String>,
     /// Who asked.
     pub asked_by: AskedBy,
+    /// When an answer is due, where contact hours decide it; else `answers_within` of the lab's profile.
+    pub due: Option<AnswerDue>,
     /// Now.
     pub at: Timestamp,
     /// Who calls.

@@ -136,6 +136,8 @@ pub struct StopFilter {
     pub id: Option<StopId>,
     /// In this state.
     pub state: Option<StopState>,
+    /// Only those that wait for an answer, most urgent first, after this deadline and stop. Only of a lab.
+    pub urgent_after: Option<(Timestamp, Option<StopId>)>,
     /// Older than this one.
     pub before: Option<StopId>,
     /// At most so many.

@@ -39,8 +39,17 @@ pub(super) async fn claim<S: Session>(s: &mut S, trail: &mut Trail, item: &Claim
         facts.handed_at = facts.handed_at.or(transfer.as_ref().and_then(|transfer| transfer.handed_at));
         if state == StopState::Pending {
             let Some(transfer) = transfer else { continue };
+            if item.profile.by_person() && phase == Some(TransferPhase::AtLab) {
+                // A task of the lab's people: no machine is asked.
+                facts.next_at = facts.deadline_at;
+                stops.push(stop_row(&facts, StopState::Pending));
+                due.push(StopDue::Waits(facts.id));
+                continue;
+            }
             let asks = phase == Some(TransferPhase::AtLab)
-                || (phase == Some(TransferPhase::Unknown) && item.profile.stops == TakesStops::Yes);
+                || (!item.profile.by_person()
+                    && phase == Some(TransferPhase::Unknown)
+                    && item.profile.stops == TakesStops::Yes);
             if !asks {
                 // Its order is on the wire, or the lab cannot be asked: the transfer's end decides, and wakes it.
                 // Looked at again all the same, because that end may commit unseen beside this.

@@ -10,6 +10,7 @@ mod cut;
 mod evidence;
 mod forward;
 pub(super) mod import;
+mod mail;
 pub(super) mod read;
 mod registry;
 pub(super) mod report;
@@ -252,6 +253,8 @@ pub(super) async fn apply<S: Session>(s: &mut S, writes: &[Write]) -> Result<Vec
         ClaimStops => forward::claim;
         Import => import::claim;
         Imported => import::settle;
+        SettleMail => mail::settle;
+        ClaimMails => mail::claim;
         PutLab => registry::put_lab;
         SetLab => registry::set_lab;
         PutPlatform => registry::put_platform;
@@ -266,6 +269,8 @@ pub(super) async fn apply<S: Session>(s: &mut S, writes: &[Write]) -> Result<Vec
                 s.run(s.sql().import_forget, &[(*before).into()]).await?;
                 Written::Done
             }
+            Write::PlanMails(plans) => mail::plan(s, plans).await?,
+            Write::PutLinkKey { secret, at } => registry::put_link_key(s, secret, *at).await?,
             Write::Announce(said) => registry::announce(s, said).await?,
             Write::Leave { replica, at } => registry::leave(s, replica, *at).await?,
             Write::Checkpoint { at } => {

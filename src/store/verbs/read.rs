@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
+pub(in crate::store) use super::mail::{link_key, mail_next, mail_wanted};
 use super::rows;
 use super::{ids, rows_fetch};
 use crate::domain::batch::{BatchFacts, BatchPhase};
@@ -211,6 +212,14 @@ pub(in crate::store) async fn stops<S: Session>(
         (Some(id), ..) => {
             args = vec![id.as_str().into()];
             s.sql().stop_one
+        }
+        (None, Scope::Lab(lab), state) if filter.urgent_after.is_some() => {
+            let (after, last) =
+                filter.urgent_after.as_ref().map_or((Timestamp::MIN, None), |(at, id)| (*at, id.as_ref()));
+            let state = state.map_or(0, StopState::code);
+            let last = last.map_or("", StopId::as_str);
+            args = vec![lab.as_str().into(), state.into(), after.into(), last.into(), filter.limit.into()];
+            s.sql().stop_list_urgent
         }
         (None, Scope::Platform(platform), state) => {
             args.push(platform.as_str().into());

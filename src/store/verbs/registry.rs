@@ -231,3 +231,14 @@ pub(super) async fn checkpoint<S: Session>(s: &mut S, at: Timestamp) -> Result<W
     }
     Ok(Written::Done)
 }
+
+/// Makes the key of links; a second one is not taken.
+pub(super) async fn put_link_key<S: Session>(
+    s: &mut S,
+    secret: &secrecy::SecretString,
+    at: Timestamp,
+) -> Result<Written> {
+    use secrecy::ExposeSecret as _;
+    s.run(s.sql().link_key_insert, &[secret.expose_secret().into(), at.into()]).await?;
+    Ok(Written::Done)
+}

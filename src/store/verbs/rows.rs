@@ -85,6 +85,7 @@ pub(super) fn stop(row: &mut Row) -> Result<StopFacts> {
         asked_at: row.at()?,
         handed_at: row.opt_at()?,
         deadline_at: row.at()?,
+        deadline_why: row.opt_text()?.zip(row.opt_text()?),
         next_at: row.at()?,
         attempts: row.int()?,
         delivered_at: row.opt_at()?,

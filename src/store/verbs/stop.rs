@@ -15,7 +15,7 @@ use super::{About, Trail, ids, rows_fetch, rows_run_all};
 use crate::domain::batch::{TransferFacts, absence, settle as settle_transfer};
 use crate::domain::event::Actor;
 use crate::domain::ids::OrderId;
-use crate::domain::lab::{Answer, LabPolicy, Profile};
+use crate::domain::lab::{Answer, Profile, Terms};
 use crate::domain::order::{Held, Stage};
 use crate::domain::stop::{self, Evidence, StopFacts, StopState};
 use crate::store::session::Session;
@@ -104,14 +104,6 @@ pub(super) async fn transfers<S: Session>(
         .collect()
 }
 
-#[derive(serde::Deserialize)]
-struct ProfileOnly {
-    #[serde(default)]
-    profile: Profile,
-    #[serde(default)]
-    policy: LabPolicy,
-}
-
 /// The profiles of labs, as they are configured now.
 pub(super) async fn profiles<S: Session>(s: &mut S, labs: &[&str]) -> Result<HashMap<String, Profile>> {
     let mut labs = labs.to_vec();
@@ -123,8 +115,8 @@ pub(super) async fn profiles<S: Session>(s: &mut S, labs: &[&str]) -> Result<Has
         .map(|row| {
             let mut row = row.of("labs");
             let id = row.text()?;
-            let spec: ProfileOnly = row.parsed(|text| serde_json::from_str(text))?;
-            Ok((id, spec.policy.over(spec.profile)))
+            let terms: Terms = row.parsed(|text| serde_json::from_str(text))?;
+            Ok((id, terms.profile()))
         })
         .collect()
 }
@@ -171,7 +163,9 @@ pub(super) async fn ask<S: Session>(
         let profile = profiles.get(&standing.lab).cloned().unwrap_or_default();
         let transfer = standing.transfer.as_ref().and_then(|id| in_transfer.get(id));
         let (state, evidence) = stop::grant(transfer, standing.stage, &profile);
-        let deadline_at = crate::domain::batch::later(item.at, profile.answers_within.0);
+        let by_clock = || crate::domain::batch::later(item.at, profile.answers_within.0);
+        let deadline_at = item.due.as_ref().map_or_else(by_clock, |due| due.at);
+        let deadline_why = item.due.as_ref().map(|due| (due.local.clone(), due.rule.clone()));
         let facts = StopFacts {
             id: item.id.clone(),
             order: standing.id.clone(),
@@ -183,6 +177,7 @@ pub(super) async fn ask<S: Session>(
             asked_at: item.at,
             handed_at: transfer.and_then(|transfer| transfer.handed_at),
             deadline_at,
+            deadline_why,
             next_at: item.at,
             attempts: 0,
             delivered_at: None,
@@ -216,6 +211,8 @@ pub(super) async fn ask<S: Session>(
             "state": state.code(), "evidence": evidence, "reason": facts.reason, "comment": facts.comment,
             "asked_by": facts.asked_by.word(), "asked_at": micros(item.at), "handed_at": facts.handed_at.map(micros),
             "deadline_at": micros(deadline_at), "next_at": micros(item.at), "decided_at": facts.decided_at.map(micros),
+            "deadline_local": facts.deadline_why.as_ref().map(|why| &why.0),
+            "deadline_rule": facts.deadline_why.as_ref().map(|why| &why.1),
         }));
         known.insert(standing.id.to_string(), facts.clone());
         out[*at] = Some(Written::Stop(Box::new(StopOutcome::Asked(facts))));

@@ -166,6 +166,7 @@ impl Lab<'_> {
             reason: "changed_mind".to_owned(),
             comment: None,
             asked_by: AskedBy::Customer,
+            due: None,
             at: at(seconds),
             actor: ops(),
             escalation: self.world.escalation_id(),

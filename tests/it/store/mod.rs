@@ -9,6 +9,7 @@ mod evidence;
 mod forward;
 mod imports;
 mod log;
+mod mail;
 mod mistakes;
 mod model;
 mod races;

@@ -80,6 +80,7 @@ const BIG: &[&str] = &[
     "remembered",
     "escalations",
     "imports",
+    "mails",
     "reports",
 ];
 

@@ -38,6 +38,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("tonic::transport::Endpoint", &["src/lab/grpc.rs"]),
     ("crate::proto::lab_service_client", &["src/lab/grpc.rs"]),
     ("crate::proto::lab_import_service_client", &["src/lab/grpc.rs"]),
+    ("lettre", &["src/lab/mail.rs"]),
     ("axum", &["src/api/", "src/cli/simulate/"]),
     ("jiff::tz", &["src/domain/zones*", "src/domain/calendar*"]),
     ("std::env", &["src/config.rs"]),

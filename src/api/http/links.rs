@@ -1,0 +1,270 @@
+//! The page behind the link of a mail: the people of a lab answer one stop there, without a key.
+//!
+//! Whoever has the link may answer; that is all it can do. Looking never acts: scanners of mail follow links.
+//! The form carries the link itself, and there is no cookie, so that no other page can answer in somebody's name.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::Response;
+use http_body_util::{BodyExt as _, Limited};
+use jiff::Timestamp;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::api::limits::{Class, STOP_MAX, STOP_WITHIN};
+use crate::api::page::{AnswerPage, PlainPage, Style, page as html};
+use crate::api::problem::{Answer, Problem};
+use crate::api::registry::LabEntry;
+use crate::api::{Api, within};
+use crate::domain::event::Actor;
+use crate::domain::ids::EscalationId;
+use crate::domain::lab;
+use crate::domain::link::Link;
+use crate::domain::mail::{Audience, masked, readable};
+use crate::domain::order::{OrderFacts, Stage};
+use crate::domain::stop::{Evidence, StopFacts, StopState};
+use crate::store::{self, OrderRef, Scope, SettleStop, StopFilter, StopRow, StopSettled, Write, Written};
+
+/// Where the form goes, seen from the page: the gateway may be behind a path of its own.
+const ACTION: &str = "../a";
+
+/// What is behind a link that holds.
+struct Task {
+    row: StopRow,
+    order: OrderFacts,
+    entry: Arc<LabEntry>,
+    /// To whom it was mailed.
+    address: String,
+}
+
+/// Why a link opens nothing.
+enum Shut {
+    /// It was never one, or it was taken back.
+    NoLink,
+    /// Its time is over.
+    Over,
+    Problem(Problem),
+}
+
+impl<E: Into<Problem>> From<E> for Shut {
+    fn from(error: E) -> Self {
+        Self::Problem(error.into())
+    }
+}
+
+impl Shut {
+    fn response(self) -> Answer<Response> {
+        let (status, head, text) = match self {
+            Self::NoLink => (
+                StatusCode::NOT_FOUND,
+                "This link does not work",
+                "It is not whole, or it was replaced. Please open the link of the newest mail.",
+            ),
+            Self::Over => (
+                StatusCode::GONE,
+                "This link has ended",
+                "It can no longer be answered here. If there is news, please reply to whoever sent you the mail.",
+            ),
+            Self::Problem(problem) => return Err(problem),
+        };
+        Ok(html(status, &PlainPage { style: Style, head, text }))
+    }
+}
+
+/// Finds what a token opens.
+async fn open(api: &Api, token: &str, now: Timestamp) -> Result<Task, Shut> {
+    let link: Link = api.links.read(token).ok_or(Shut::NoLink)?;
+    if now >= link.until {
+        return Err(Shut::Over);
+    }
+    // From here on it is somebody who was mailed; even so nobody can ask the store without end.
+    api.limits.take(&Arc::from(format!("link:{}", link.stop)), Class::Stop)?;
+    let filter = StopFilter { id: Some(link.stop.clone()), limit: 1, ..StopFilter::default() };
+    let row = api.store.stops(&Scope::Ops, &filter).await?.pop().ok_or(Shut::NoLink)?;
+    let entry = api.registry.lab(&row.lab).ok_or(Shut::NoLink)?;
+    let contact = entry.lab.spec.policy.contact.as_ref().ok_or(Shut::NoLink)?;
+    let address = match link.audience {
+        Audience::First => contact.email.clone(),
+        Audience::Second => contact.second_email.clone(),
+    };
+    // Another contact since: what the former one was mailed opens nothing.
+    let address = address.filter(|address| api.links.is_for(&link, address)).ok_or(Shut::NoLink)?;
+    let orders = api.store.orders(&Scope::Ops, &[OrderRef::Id(row.stop.order.clone())]).await?;
+    let order = orders.into_iter().next().flatten().ok_or(Shut::NoLink)?;
+    Ok(Task { row, order, entry, address })
+}
+
+/// How a stop stands, for people.
+fn stands(stop: &StopFacts) -> String {
+    match (stop.state, stop.evidence) {
+        (StopState::Pending, _) => "waiting for your answer".to_owned(),
+        (StopState::WithAPerson, _) => {
+            "waiting for your answer; a person on our side looks after it too".to_owned()
+        }
+        (StopState::Stopped, Some(Evidence::NeverHanded)) => "stopped: it was never handed over".to_owned(),
+        (StopState::Stopped, _) => "stopped: it will not be printed".to_owned(),
+        (StopState::StoppedInPart, _) => "stopped in part".to_owned(),
+        (StopState::TooLate, _) => "too late: it is or will be printed".to_owned(),
+    }
+}
+
+fn shown(task: &Task, token: &str, said: Option<&'static str>) -> Response {
+    let Task { row, order, entry, .. } = task;
+    let stop = &row.stop;
+    let calendar = entry.lab.calendar(&order.region);
+    let local = |at: Timestamp| calendar.map_or_else(|| at.to_string(), |known| readable(&known.shown(at).0));
+    html(
+        StatusCode::OK,
+        &AnswerPage {
+            style: Style,
+            reference: row.reference.clone(),
+            platform: row.platform.clone(),
+            lab: entry.lab.spec.name.clone(),
+            items: order.lines(),
+            reason: stop.reason.clone(),
+            asked: local(stop.asked_at),
+            due: local(stop.deadline_at),
+            stands: stands(stop),
+            said,
+            open: !stop.state.is_decided(),
+            token: token.to_owned(),
+            action: ACTION,
+        },
+    )
+}
+
+/// The page on which the people of a lab answer a stop.
+///
+/// It is what the link in a mail opens. Looking at it changes nothing, however often.
+#[utoipa::path(get, path = "/a/{token}", tag = "lab", params(("token" = String, Path, description = "The signed link")),
+    responses(
+        (status = 200, description = "What is to be stopped, with two buttons; or how it stands.", body = String,
+            content_type = "text/html"),
+        (status = 404, description = "Not a link of this gateway, or one that was replaced.", body = String,
+            content_type = "text/html"),
+        (status = 410, description = "The link has ended.", body = String, content_type = "text/html"),
+    ))]
+pub(super) async fn page(
+    api: State<Api>,
+    token: Result<Path<String>, axum::extract::rejection::PathRejection>,
+) -> Answer<Response> {
+    let Ok(Path(token)) = token else { return Shut::NoLink.response() };
+    match open(&api, &token, api.clock.now()).await {
+        Ok(task) => Ok(shown(&task, &token, None)),
+        Err(shut) => shut.response(),
+    }
+}
+
+/// What the buttons say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Button {
+    /// It will not be printed.
+    Stopped,
+    /// It is or will be printed.
+    TooLate,
+}
+
+/// The form of the page.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LinkAnswer {
+    /// The signed link.
+    token: String,
+    /// The answer.
+    answer: Button,
+    /// Why, at most 500 characters.
+    #[serde(default)]
+    #[schema(max_length = 500)]
+    reason: String,
+}
+
+/// Takes the answer of a lab's people.
+///
+/// The first deciding answer counts; another one is kept as evidence and changes nothing.
+#[utoipa::path(post, path = "/a", tag = "lab",
+    request_body(content = LinkAnswer, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "How it stands now.", body = String, content_type = "text/html"),
+        (status = 400, description = "Not the form of the page.", body = String, content_type = "text/html"),
+        (status = 404, description = "Not a link of this gateway, or one that was replaced.", body = String,
+            content_type = "text/html"),
+        (status = 410, description = "The link has ended.", body = String, content_type = "text/html"),
+    ))]
+pub(super) async fn answer(api: State<Api>, request: Request) -> Answer<Response> {
+    let Some(form) = form(request).await else {
+        let text =
+            "Please go back to the page, choose one of the two answers, and write at most 500 characters.";
+        let page = PlainPage { style: Style, head: "This answer was not understood", text };
+        return Ok(html(StatusCode::BAD_REQUEST, &page));
+    };
+    match answered(&api, form).await {
+        Ok(response) => Ok(response),
+        Err(shut) => shut.response(),
+    }
+}
+
+async fn form(request: Request) -> Option<LinkAnswer> {
+    let kind = request.headers().get(header::CONTENT_TYPE)?.to_str().ok()?.to_ascii_lowercase();
+    if kind.split(';').next()?.trim() != "application/x-www-form-urlencoded" {
+        return None;
+    }
+    let body = within(STOP_WITHIN, Limited::new(request.into_body(), STOP_MAX).collect()).await.ok()?.ok()?;
+    let pairs: serde_json::Map<String, serde_json::Value> = url::form_urlencoded::parse(&body.to_bytes())
+        .map(|(name, value)| (name.into_owned(), value.into()))
+        .collect();
+    let form: LinkAnswer = serde_json::from_value(pairs.into()).ok()?;
+    // Browsers send line ends as two characters.
+    let reason = form.reason.replace("\r\n", "\n").trim().to_owned();
+    super::extract::text("reason", &reason, 500).ok()?;
+    Some(LinkAnswer { reason, ..form })
+}
+
+async fn answered(api: &Api, form: LinkAnswer) -> Result<Response, Shut> {
+    let now = api.clock.now();
+    let LinkAnswer { token, answer, reason } = form;
+    let mut task = open(api, &token, now).await?;
+    let reason = Some(reason).filter(|reason| !reason.is_empty());
+    let said = match answer {
+        Button::Stopped => lab::Answer::Removed { reason },
+        Button::TooLate => lab::Answer::WillPrint { reason, stage: Stage::Received },
+    };
+    let agrees = |stop: &StopFacts| {
+        matches!(
+            (answer, stop.state),
+            (Button::Stopped, StopState::Stopped) | (Button::TooLate, StopState::TooLate)
+        )
+    };
+    if agrees(&task.row.stop) {
+        // Said before: pressed twice, or by both contacts.
+        return Ok(shown(&task, &token, Some("This was answered before, in the same way. Thank you.")));
+    }
+    let settle = SettleStop {
+        stop: task.row.stop.id.clone(),
+        scope: Scope::Lab(task.row.lab.clone()),
+        answer: said,
+        person: true,
+        asked: None,
+        at: now,
+        next_at: now,
+        actor: Actor(format!("lab:{} by link, mailed to {}", task.row.lab, masked(&task.address))),
+        escalation: EscalationId::new(now, &*api.random),
+    };
+    let Written::StopSettled(settled) = store::one(&*api.store, Write::SettleStop(Box::new(settle))).await?
+    else {
+        return Err(Problem::unexpected("not a stop").into());
+    };
+    let (stop, text) = match *settled {
+        StopSettled::NotFound => return Err(Shut::NoLink),
+        StopSettled::Done(stop) => (stop, "Thank you: your answer is recorded."),
+        StopSettled::Late(stop) => (
+            stop,
+            "It had been decided before, in another way. What you say is kept, and does not change it.",
+        ),
+    };
+    api.nudge.transfers.ring();
+    task.row.stop = stop;
+    Ok(shown(&task, &token, Some(text)))
+}
