@@ -198,6 +198,7 @@ pub async fn start_telling(
         metrics: Arc::new(move || rendered.render()),
         budgets: budgets(&config.limits),
         replica: holder.clone(),
+        end: end.clone(),
     })
     .await?;
 

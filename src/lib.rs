@@ -69,9 +69,8 @@ pub mod lab;
 pub mod store;
 pub mod telemetry;
 pub mod work;
-/// The lab protocol, generated from `proto/stoppress/v1`.
+/// The protocols of platforms and labs, generated from `proto/stoppress/v1`.
 #[expect(
-    missing_docs,
     clippy::all,
     clippy::pedantic,
     clippy::allow_attributes,

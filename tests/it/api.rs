@@ -124,6 +124,7 @@ impl Bench {
             metrics: Arc::new(|| "up 1\n".to_owned()),
             budgets,
             replica: "test".into(),
+            end: tokio_util::sync::CancellationToken::new(),
         };
         let api = Api::open(parts).await.unwrap();
         let router = router(&api);

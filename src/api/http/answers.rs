@@ -5,14 +5,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::api::Api;
 use crate::api::problem::{Answer, Problem};
-use crate::api::registry::unknown_lab;
 use crate::domain::batch::BatchFacts;
 use crate::domain::ids::{BatchId, OrderId, PlatformId, StopId};
 use crate::domain::order::{OrderFacts, OrderState, Submission};
 use crate::domain::stop::{AskedBy, Evidence, StopFacts, StopState};
-use crate::domain::verdict::{Verdict, verdict, wants_odds};
+use crate::domain::verdict::Verdict;
 
 /// The window that an order joined.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -187,24 +185,4 @@ pub(super) fn order(facts: &OrderFacts, verdict: &Verdict) -> Answer<String> {
     text.push(',');
     text.push_str(facts.document.trim_start().trim_start_matches('{'));
     Ok(text)
-}
-
-/// The verdict on an order, with the lab's history where it decides and `history` is wanted.
-pub(super) async fn judge(api: &Api, facts: &OrderFacts, history: bool, now: Timestamp) -> Answer<Verdict> {
-    let entry = api.registry.lab(&facts.lab);
-    let unknown = entry.is_none().then(|| unknown_lab(facts.lab.clone()));
-    let Some(lab) = entry.as_ref().map(|entry| &entry.lab.spec).or(unknown.as_ref()) else {
-        return Err(Problem::unexpected("a lab is neither known nor unknown"));
-    };
-    let platform = api.registry.platform(&facts.platform);
-    let handed_at = facts.transfer.as_ref().and_then(|transfer| transfer.handed_at);
-    let odds = match handed_at {
-        Some(handed_at) if history && wants_odds(facts, lab) => {
-            let elapsed_us = now.as_microsecond() - handed_at.as_microsecond();
-            let row = api.store.odds(&facts.lab, elapsed_us.max(0)).await?;
-            Some((row.asked, row.stopped))
-        }
-        _ => None,
-    };
-    Ok(verdict(facts, lab, platform.as_ref().map(|platform| &platform.spec), odds, now))
 }

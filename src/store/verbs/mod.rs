@@ -14,6 +14,7 @@ mod registry;
 mod rows;
 mod settle;
 mod stop;
+pub(super) mod stretch;
 
 use jiff::Timestamp;
 use serde::Serialize;
