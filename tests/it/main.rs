@@ -31,6 +31,7 @@ mod lab_simulator_faults;
 mod lab_ssrf;
 mod lab_support;
 mod process;
+mod proto_style;
 mod readme;
 mod rig;
 mod samples;
