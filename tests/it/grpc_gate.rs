@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, stream};
 use hyper::http::Method;
 use hyper::http::uri::PathAndQuery;
-use serde_json::Value;
+use serde_json::{Value, json};
 use stoppress::clock::Clock as _;
 use stoppress::proto;
 use tokio_stream::iter;
@@ -20,7 +20,8 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
-use crate::grpc_support::{breathe, channel, key, published, refused, rig, stop, with};
+use crate::common::world::World;
+use crate::grpc_support::{EVENING, breathe, channel, key, next, published, refused, rig, stop, with};
 use crate::rig::Rig;
 
 /// Calls a method with an empty message and gives what is said, if it is refused.
@@ -149,6 +150,24 @@ async fn health_is_open_and_tells_of_what_is_served() {
     refused(&said, Code::NotFound, "not_found");
     let mut watch = health.watch(ask).await.unwrap().into_inner();
     assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::ServiceUnknown);
+}
+
+/// It does not serve while its store does not answer, and serves again afterwards.
+#[tokio::test]
+async fn health_follows_the_store() {
+    let world = World::postgres().await;
+    let mut rig = Rig::on(Some(&world.url), EVENING, "http", json!({}), json!({})).await;
+    let ask = HealthCheckRequest { service: "stoppress.v1.GatewayService".to_owned() };
+    let mut client = HealthClient::new(channel(&rig).await);
+    let mut watch = client.watch(ask.clone()).await.unwrap().into_inner();
+    assert_eq!(next(&rig, &mut watch).await.unwrap().unwrap().status(), ServingStatus::Serving);
+    world.run("alter table keys rename to keys_away").await;
+    assert_eq!(next(&rig, &mut watch).await.unwrap().unwrap().status(), ServingStatus::NotServing);
+    assert_eq!(client.check(ask).await.unwrap().into_inner().status(), ServingStatus::NotServing);
+    world.run("alter table keys_away rename to keys").await;
+    assert_eq!(next(&rig, &mut watch).await.unwrap().unwrap().status(), ServingStatus::Serving);
+    drop(watch);
+    rig.stop().await;
 }
 
 #[tokio::test]

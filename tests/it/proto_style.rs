@@ -8,7 +8,7 @@ use stoppress::proto;
 
 /// A file with the comments of its parts, by the path of the part.
 struct File {
-    file: FileDescriptorProto,
+    told: FileDescriptorProto,
     comments: BTreeMap<Vec<i32>, String>,
     breaches: Vec<String>,
 }
@@ -50,12 +50,12 @@ impl File {
             Some((place.path, said))
         });
         let comments = comments.collect();
-        Self { file, comments, breaches: Vec::new() }
+        Self { told: file, comments, breaches: Vec::new() }
     }
 
     fn must(&mut self, holds: bool, what: String) {
         if !holds {
-            self.breaches.push(format!("{}: {what}", self.file.name()));
+            self.breaches.push(format!("{}: {what}", self.told.name()));
         }
     }
 
@@ -103,7 +103,7 @@ impl File {
     }
 
     fn check(&mut self, used: &mut BTreeSet<String>) {
-        let file = self.file.clone();
+        let file = self.told.clone();
         self.must(file.package() == "stoppress.v1", format!("package {}", file.package()));
         self.must(file.name().starts_with("stoppress/v1/"), "is not in its package's folder".to_owned());
         self.must(file.syntax() == "proto3", "is not proto3".to_owned());
@@ -147,7 +147,7 @@ fn the_published_protocol_is_clean_and_says_what_everything_is() {
 #[test]
 fn every_rule_finds_what_breaks_it() {
     let breaches = |change: &dyn Fn(&mut FileDescriptorProto)| {
-        let files = ours().into_iter().map(|file| file.file);
+        let files = ours().into_iter().map(|file| file.told);
         let mut file = files.into_iter().find(|file| file.name().ends_with("/gateway.proto")).unwrap();
         change(&mut file);
         let mut file = File::new(file);

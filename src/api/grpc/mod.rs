@@ -19,18 +19,20 @@ mod tests;
 mod watch;
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use metrics::Histogram;
 use tonic::Status;
 use tonic::server::NamedService;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::Builder as Reflection;
+use tower::Service;
 
 use self::places::Ending;
 pub(super) use self::places::Watches;
@@ -78,23 +80,33 @@ struct Key(String);
 
 struct Gate {
     api: Api,
+    service: &'static str,
     methods: HashMap<&'static str, (Rule, Histogram)>,
 }
 
 /// The services, each behind its gate.
 pub(super) fn routes(api: &Api) -> axum::Router<Api> {
-    let methods = METHODS.iter().map(|(name, rule)| {
-        let took = metrics::histogram!(SECONDS, "method" => format!("{GATEWAY}/{name}"));
-        (*name, (*rule, took))
-    });
-    let gate = Gate { api: api.clone(), methods: methods.collect() };
     let gateway = GatewayServiceServer::new(gateway::Gateway::new(api.clone()))
         .max_decoding_message_size(BODY_MAX)
         .max_encoding_message_size(ANSWER_MAX);
-    let router = axum::Router::new()
-        .route_service(&path(GATEWAY), gateway)
-        .route_layer(from_fn_with_state(Arc::new(gate), pass));
-    router.merge(open(api))
+    guarded(api, METHODS, gateway).merge(open(api))
+}
+
+/// A service behind its gate: a method without a rule is not there.
+fn guarded<S>(api: &Api, methods: &[(&'static str, Rule)], service: S) -> axum::Router<Api>
+where
+    S: Service<Request, Error = Infallible> + NamedService + Clone + Send + Sync + 'static,
+    S::Response: IntoResponse,
+    S::Future: Send + 'static,
+{
+    let methods = methods.iter().map(|(name, rule)| {
+        let took = metrics::histogram!(SECONDS, "method" => format!("{}/{name}", S::NAME));
+        (*name, (*rule, took))
+    });
+    let gate = Gate { api: api.clone(), service: S::NAME, methods: methods.collect() };
+    axum::Router::new()
+        .route_service(&path(S::NAME), service)
+        .route_layer(from_fn_with_state(Arc::new(gate), pass))
 }
 
 fn path(service: &str) -> String {
@@ -146,10 +158,10 @@ async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Re
     }
     let name = request.uri().path().rsplit('/').next().unwrap_or_default();
     let Some((rule, took)) = gate.methods.get(name) else {
-        let text = format!("{name:?} is not a method of {GATEWAY}.");
+        let text = format!("{name:?} is not a method of {}.", gate.service);
         return refuse(Problem::new(Code::NoSuchRoute, text));
     };
-    let name = format!("{GATEWAY}/{name}");
+    let name = format!("{}/{name}", gate.service);
     let arrival = arrive(&gate.api, *rule);
     let response = match enter(&gate.api, *rule, request, next, arrival.at).await {
         Ok(response) => response,
