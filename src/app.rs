@@ -268,6 +268,7 @@ pub async fn start_driving(
         links: Arc::clone(&link_key),
         budgets: budgets(&config.limits),
         replica: holder.clone(),
+        end: end.clone(),
     })
     .await?;
 

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  platforms, ops, labs' people                                   labs
-//!        │  HTTP                                                   ▲  HTTP, gRPC
+//!        │  HTTP, gRPC                                             ▲  HTTP, gRPC
 //!        ▼                                                         │
 //!   ┌─────────┐   records the intent,    ┌─────────┐   calls   ┌───┴────┐
 //!   │   api   │───────── nudges ────────►│  work   │──────────►│  lab   │
@@ -21,7 +21,7 @@
 //! | [`store`] | what was decided, durable; one text a statement for both engines | calendars, endpoints |
 //! | [`lab`] | calls to labs; classifies every answer once | deciding what an answer means for an order |
 //! | [`work`] | loops: close, transfer, stop, import, remind, clear, chores; each a `tick(now)` | sleeping outside its one runner |
-//! | [`api`] | the HTTP surface | calling a lab |
+//! | [`api`] | the surface: HTTP and gRPC, two faces of the same functions | calling a lab |
 //!
 //! Single files: [`app`] puts the rooms together and is the only one that sees concrete engines;
 //! [`config`] alone reads the environment; [`clock`] alone reads the time and randomness; [`telemetry`] is
@@ -42,8 +42,8 @@
 //!   nothing for [`store::GONE_AFTER`] serves nobody.
 //!
 //! # A stop one second before midnight
-//! `api::http::stops` takes a guard from [`store::Store::asking`] before it reads the caller's key: no
-//! claim of a later instant begins until it is dropped. The stop joins the next commit
+//! The gate of `api`, over HTTP and gRPC alike, takes a guard from [`store::Store::asking`] before it reads
+//! the caller's key: no claim of a later instant begins until it is dropped. The stop joins the next commit
 //! (`store::batch`); its transaction locks the order's standing, reads the transfer's phase,
 //! finds none, and [`domain::stop::grant`] says `stopped`, evidence `never_handed`. At midnight
 //! [`work::close`] closes the batch in one row; [`work::transfer`] claims who is alive under the same lock,
@@ -78,9 +78,8 @@ pub mod lab;
 pub mod store;
 pub mod telemetry;
 pub mod work;
-/// The lab protocol, generated from `proto/stoppress/v1`.
+/// The protocols of platforms and labs, generated from `proto/stoppress/v1`.
 #[expect(
-    missing_docs,
     clippy::all,
     clippy::pedantic,
     clippy::allow_attributes,

@@ -75,6 +75,11 @@ fn describe() {
         "stoppress_store_replays_total",
         "Sets that failed as a whole and were replayed one by one."
     );
+    describe_counter!(
+        "stoppress_grpc_requests_total",
+        "Calls over gRPC by method and code; of a stream, how it began."
+    );
+    describe_histogram!("stoppress_grpc_request_seconds", "How long calls took until their answer began.");
     describe_gauge!("stoppress_orders_waiting", "Orders in open batches, by lab.");
     describe_gauge!("stoppress_transfers", "Transfers that are not at the lab, by phase.");
     describe_gauge!("stoppress_stops", "Stops by state.");

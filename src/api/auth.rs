@@ -160,6 +160,10 @@ struct Known {
 }
 
 impl Known {
+    fn ended(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_some() || self.expires_at.is_some_and(|at| at <= now)
+    }
+
     fn of(row: KeyRow) -> Option<(String, Self)> {
         let scope = match row.scope.as_str() {
             "ops" => Scope::Ops,
@@ -211,6 +215,13 @@ impl Keys {
         self.of(text.ok_or_else(unauthenticated)?, now)
     }
 
+    /// Whether the key of a caller who was recognised before still holds.
+    #[must_use]
+    pub fn holds(&self, key: &str, now: Timestamp) -> bool {
+        let known = Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner));
+        known.get(key).is_some_and(|key| !key.ended(now))
+    }
+
     /// Recognises a caller by the text of its key.
     pub fn of(&self, text: &str, now: Timestamp) -> Result<Arc<Identity>, Problem> {
         let known = Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner));
@@ -223,12 +234,11 @@ fn find(known: &HashMap<String, Known>, text: &str, now: Timestamp) -> Option<Ar
     let hash = hex(&Sha256::digest(secret.as_bytes()));
     let key = known.get(id)?;
     let same: bool = hash.as_bytes().ct_eq(key.hash.as_bytes()).into();
-    let ended = key.revoked_at.is_some() || key.expires_at.is_some_and(|at| at <= now);
-    (same && !ended).then(|| Arc::clone(&key.who))
+    (same && !key.ended(now)).then(|| Arc::clone(&key.who))
 }
 
 /// One text for every way in which a key can be wrong.
-fn unauthenticated() -> Problem {
+pub(super) fn unauthenticated() -> Problem {
     Problem::new(
         Code::Unauthenticated,
         "The request carries no key, or one that is unknown, expired or revoked.",

@@ -3,7 +3,8 @@
 //! A route can only be registered with a [`Rule`], and [`Routes`] puts the gate in front of it: it
 //! takes the time, recognises the caller, checks the role, draws on the caller's budget, reads the
 //! body within its limits, and gives remembered answers. Handlers that name their
-//! [`Caller`] refuse whoever did not come this way.
+//! [`Caller`] refuse whoever did not come this way. Calls over gRPC come in by the same
+//! [`arrive`], [`admitted`] and [`whole`]; see `api::grpc`.
 
 use std::sync::Arc;
 
@@ -23,8 +24,9 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use super::auth::{Access, Caller, Role, permit};
 use super::limits::{BODY_MAX, BODY_WITHIN, Class, STOP_MAX, STOP_WITHIN};
-use super::problem::{Code, Problem};
+use super::problem::{Answer, Code, Problem};
 use super::{Api, idempotency, within};
+use crate::store::AskGuard;
 
 /// Counts requests by route and class of status.
 pub(super) const REQUESTS: &str = "stoppress_http_requests_total";
@@ -80,6 +82,65 @@ impl Rule {
     pub(super) const fn stop(roles: &'static [Role]) -> Self {
         Self { access: Access::Roles(roles), class: Class::Stop, takes: Takes::Json }
     }
+
+    /// Whether the handler reads the body itself, bit by bit.
+    pub(super) fn streams(self) -> bool {
+        self.takes == Takes::Stream
+    }
+
+    /// Whether everybody may use it, without a key.
+    #[cfg(test)]
+    pub(super) fn is_public(self) -> bool {
+        matches!(self.access, Access::Public)
+    }
+
+    /// Whether a repeat under the same key gets the stored answer.
+    pub(super) fn remembers(self) -> bool {
+        self.takes == Takes::Json
+    }
+}
+
+/// A request that has arrived: when, and what keeps hand-overs of later instants back until it is answered.
+pub(super) struct Arrival {
+    /// When its head arrived.
+    pub(super) at: Timestamp,
+    _asking: Option<AskGuard>,
+}
+
+/// Takes the time of a request, before anything of it is looked at.
+pub(super) fn arrive(api: &Api, rule: Rule) -> Arrival {
+    // First of all: from here on, no hand-over that begins later than this stop was asked goes
+    // ahead of it. The body of a stop is short and must come soon, so this cannot take long.
+    let asking = (rule.class == Class::Stop).then(|| api.store.asking(&*api.clock));
+    let at = asking.as_ref().map_or_else(|| api.clock.now(), |asking| asking.at);
+    Arrival { at, _asking: asking }
+}
+
+/// Recognises the caller, checks the role, and draws on the caller's budget. None where everybody may.
+pub(super) fn admitted(api: &Api, rule: Rule, headers: &HeaderMap, at: Timestamp) -> Answer<Option<Caller>> {
+    let Access::Roles(roles) = rule.access else { return Ok(None) };
+    let who = api.keys.recognise(headers, at)?;
+    permit(&who, roles)?;
+    api.limits.take(&who.key, rule.class)?;
+    Ok(Some(Caller::new(who, at)))
+}
+
+/// Reads a body within the limits of its rule; `frame` bytes around it do not count.
+pub(super) async fn whole(body: Body, rule: Rule, frame: usize) -> Answer<Bytes> {
+    let (most, limit) =
+        if rule.class == Class::Stop { (STOP_MAX, STOP_WITHIN) } else { (BODY_MAX, BODY_WITHIN) };
+    let too_large = || Problem::new(Code::TooLarge, format!("The body has more than {most} bytes."));
+    if axum::body::HttpBody::size_hint(&body).lower() > (most + frame) as u64 {
+        return Err(too_large());
+    }
+    let read = within(limit, Limited::new(body, most + frame).collect()).await?;
+    let bytes = read.map_err(|error| {
+        if error.downcast_ref::<LengthLimitError>().is_some() {
+            return too_large();
+        }
+        Problem::new(Code::Malformed, "The body broke off.")
+    })?;
+    Ok(bytes.to_bytes())
 }
 
 /// The body, read whole by the gate.
@@ -182,10 +243,8 @@ fn describe(operation: &mut Operation, rule: Rule, posts: bool) {
 }
 
 async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
-    // First of all: from here on, no hand-over that begins later than this stop was asked goes
-    // ahead of it. The body of a stop is short and must come soon, so this cannot take long.
-    let asking = (gate.rule.class == Class::Stop).then(|| gate.api.store.asking(&*gate.api.clock));
-    let at = asking.as_ref().map_or_else(|| gate.api.clock.now(), |asking| asking.at);
+    let arrival = arrive(&gate.api, gate.rule);
+    let at = arrival.at;
     let response = match enter(&gate, request, next, at).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
@@ -193,23 +252,24 @@ async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Re
     let class = usize::from(response.status().as_u16() / 100).saturating_sub(1).min(5);
     gate.counts[class].increment(1);
     gate.took.record((gate.api.clock.now().duration_since(at)).as_secs_f64());
-    drop(asking);
+    drop(arrival);
     response
 }
 
 async fn enter(gate: &Gate, mut request: Request, next: Next, at: Timestamp) -> Result<Response, Problem> {
     let Gate { api, rule, .. } = gate;
-    let Access::Roles(roles) = rule.access else { return Ok(next.run(request).await) };
-    let who = api.keys.recognise(request.headers(), at)?;
-    permit(&who, roles)?;
-    api.limits.take(&who.key, rule.class)?;
-    let caller = Caller::new(who, at);
+    let Some(caller) = admitted(api, *rule, request.headers(), at)? else {
+        return Ok(next.run(request).await);
+    };
     if rule.takes != Takes::Json {
         request.extensions_mut().insert(caller);
         return Ok(next.run(request).await);
     }
     let key = if request.method() == Method::POST { idempotency::key_of(request.headers())? } else { None };
-    let bytes = read(&mut request, rule.class).await?;
+    let bytes = whole(std::mem::take(request.body_mut()), *rule, 0).await?;
+    if !bytes.is_empty() && !is_json(request.headers()) {
+        return Err(Problem::new(Code::MediaType, "The Content-Type is not application/json."));
+    }
     let Some(key) = key else {
         request.extensions_mut().insert(caller);
         request.extensions_mut().insert(Whole(bytes));
@@ -222,29 +282,6 @@ async fn enter(gate: &Gate, mut request: Request, next: Next, at: Timestamp) -> 
     request.extensions_mut().insert(Whole(bytes));
     let run = next.run(request);
     Ok(idempotency::once(&*api.store, &api.running, name, || api.clock.now(), run).await)
-}
-
-/// Reads the body within its limits.
-async fn read(request: &mut Request, class: Class) -> Result<Bytes, Problem> {
-    let (most, limit) = if class == Class::Stop { (STOP_MAX, STOP_WITHIN) } else { (BODY_MAX, BODY_WITHIN) };
-    let too_large = || Problem::new(Code::TooLarge, format!("The body has more than {most} bytes."));
-    let body = std::mem::take(request.body_mut());
-    if axum::body::HttpBody::size_hint(&body).lower() > most as u64 {
-        return Err(too_large());
-    }
-    let read = within(limit, Limited::new(body, most).collect()).await?;
-    let bytes = read.map_err(|error| {
-        if error.downcast_ref::<LengthLimitError>().is_some() {
-            return too_large();
-        }
-        Problem::new(Code::Malformed, "The body broke off.")
-    })?;
-    let bytes = bytes.to_bytes();
-    if !bytes.is_empty() && !is_json(request.headers()) {
-        return Err(Problem::new(Code::MediaType, "The Content-Type is not application/json."));
-    }
-    *request.body_mut() = Body::empty();
-    Ok(bytes)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

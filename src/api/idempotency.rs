@@ -18,7 +18,7 @@ use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use super::problem::{Code, Problem};
+use super::problem::{Answer, Code, Problem};
 use crate::domain::event::hex;
 use crate::store::{self, Remembered, Store, Write};
 
@@ -35,7 +35,9 @@ pub struct Keep(pub String);
 #[derive(Debug, Default)]
 pub struct Running(Mutex<HashSet<(String, String)>>);
 
-struct Turn<'a> {
+/// The only request that runs under its key in this process, until it is dropped.
+#[derive(Debug)]
+pub struct Turn<'a> {
     running: &'a Running,
     name: (String, String),
 }
@@ -79,44 +81,86 @@ pub fn fingerprint(path: &str, body: &[u8]) -> String {
     hex(&sum.finalize())
 }
 
+/// A request under a key: whose key and on which route, the key, and the fingerprint.
+pub type Named = (String, String, String);
+
+/// What a key leads to.
+#[derive(Debug)]
+pub enum Led<'a> {
+    /// It had an answer.
+    Known(Remembered),
+    /// It is new: run the request, and keep the turn until its answer is remembered.
+    New(Turn<'a>),
+}
+
+/// Looks a key up.
+///
+/// # Errors
+/// If it is in use, was used for another request, or the store does not answer.
+pub async fn look_up<'a>(
+    store: &dyn Store,
+    running: &'a Running,
+    (scope, key, fingerprint): &Named,
+) -> Answer<Led<'a>> {
+    let Some(turn) = running.begin(scope, key) else {
+        let busy =
+            Problem::new(Code::IdempotencyKeyInUse, "The first request with this key has no answer yet.");
+        return Err(busy.retry_after(1));
+    };
+    match store.remembered(scope, key).await? {
+        Some(known) if known.fingerprint == *fingerprint => Ok(Led::Known(known)),
+        Some(_) => {
+            Err(Problem::new(Code::IdempotencyKeyReused, "This key came with another request before."))
+        }
+        None => Ok(Led::New(turn)),
+    }
+}
+
+/// Whether an answer with this status is final, and so remembered.
+#[must_use]
+pub fn is_final(status: StatusCode) -> bool {
+    [StatusCode::OK, StatusCode::CREATED, StatusCode::NO_CONTENT, StatusCode::CONFLICT].contains(&status)
+}
+
+/// Remembers the answer to a key.
+pub async fn remember(
+    store: &dyn Store,
+    (scope, key, fingerprint): Named,
+    status: StatusCode,
+    body: String,
+    at: Timestamp,
+) {
+    let status = i64::from(status.as_u16());
+    let remember = Remembered { scope, key, fingerprint, status, body, at };
+    if let Err(error) = store::one(store, Write::Remember(Box::new(remember))).await {
+        // The effect is there and will be found by a repeat: the answer stands.
+        tracing::warn!(%error, "an answer was not remembered");
+    }
+}
+
 /// Gives the stored answer to a key, or runs the request and stores its answer.
 pub async fn once(
     store: &dyn Store,
     running: &Running,
-    (scope, key, fingerprint): (String, String, String),
+    name: Named,
     now: impl Fn() -> Timestamp,
     run: impl Future<Output = Response>,
 ) -> Response {
-    let Some(_turn) = running.begin(&scope, &key) else {
-        let busy =
-            Problem::new(Code::IdempotencyKeyInUse, "The first request with this key has no answer yet.");
-        return busy.retry_after(1).into_response();
+    let _turn = match look_up(store, running, &name).await {
+        Ok(Led::Known(known)) => return replay(known),
+        Ok(Led::New(turn)) => turn,
+        Err(problem) => return problem.into_response(),
     };
-    match store.remembered(&scope, &key).await {
-        Ok(Some(known)) if known.fingerprint == fingerprint => return replay(known),
-        Ok(Some(_)) => {
-            return Problem::new(Code::IdempotencyKeyReused, "This key came with another request before.")
-                .into_response();
-        }
-        Ok(None) => {}
-        Err(error) => return Problem::from(error).into_response(),
-    }
     let (mut parts, body) = run.await.into_parts();
     let keep = parts.extensions.remove::<Keep>();
-    let done = [StatusCode::OK, StatusCode::CREATED, StatusCode::NO_CONTENT, StatusCode::CONFLICT];
-    if !done.contains(&parts.status) {
+    if !is_final(parts.status) {
         return Response::from_parts(parts, body);
     }
     let Ok(bytes) = to_bytes(body, usize::MAX).await else {
         return Problem::new(Code::Internal, "The answer could not be written.").into_response();
     };
     let text = keep.map_or_else(|| String::from_utf8_lossy(&bytes).into_owned(), |keep| keep.0);
-    let status = i64::from(parts.status.as_u16());
-    let remember = Remembered { scope, key, fingerprint, status, body: text, at: now() };
-    if let Err(error) = store::one(store, Write::Remember(Box::new(remember))).await {
-        // The effect is there and will be found by a repeat: the answer stands.
-        tracing::warn!(%error, "an answer was not remembered");
-    }
+    remember(store, name, parts.status, text, now()).await;
     Response::from_parts(parts, Body::from(bytes))
 }
 

@@ -1,21 +1,29 @@
-//! Inward: the surface that platforms, labs and ops speak to.
+//! Inward: the surface that platforms, labs and ops speak to, over HTTP and over gRPC.
+//!
+//! What a request does is one function for both faces: [`orders`], [`bulk`], [`stops`]. The faces
+//! ([`http`], [`grpc`]) read and write.
 //!
 //! A handler reads the request, records the intent in the store, nudges whoever acts on it, and
 //! answers from what was recorded. It never calls a lab. Every route is registered through
 //! [`gate`], which is where callers are recognised; there is no other way in.
 
 pub mod auth;
+mod bulk;
 mod due;
 mod gate;
+mod grpc;
 pub mod http;
 pub mod idempotency;
 pub mod json;
 pub mod limits;
+mod orders;
 mod page;
 pub mod problem;
 pub mod registry;
 pub mod serve;
+mod stops;
 pub mod windows;
+mod words;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +31,7 @@ use std::time::Duration;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -108,6 +117,8 @@ pub struct Parts {
     pub links: Arc<LinkKey>,
     /// The name of this replica, for `/readyz`.
     pub replica: String,
+    /// Cancelled when the gateway ends: what never ends by itself ends then.
+    pub end: CancellationToken,
 }
 
 /// The state behind every handler. Clones share everything.
@@ -128,6 +139,10 @@ pub struct Inner {
     running: idempotency::Running,
     pub(super) links: Arc<LinkKey>,
     replica: String,
+    end: CancellationToken,
+    /// Whether the store answered when it was last asked.
+    ready: watch::Sender<bool>,
+    watches: grpc::Watches,
 }
 
 impl std::ops::Deref for Api {
@@ -149,8 +164,19 @@ impl Api {
     /// # Errors
     /// If the store does not answer.
     pub async fn open(parts: Parts) -> store::Result<Self> {
-        let Parts { store, clock, random, registry, nudge, check_driver, metrics, budgets, links, replica } =
-            parts;
+        let Parts {
+            store,
+            clock,
+            random,
+            registry,
+            nudge,
+            check_driver,
+            metrics,
+            budgets,
+            links,
+            replica,
+            end,
+        } = parts;
         let keys = auth::Keys::load(Arc::clone(&store)).await?;
         let limits = limits::Limits::new(budgets, Arc::clone(&clock));
         let running = idempotency::Running::default();
@@ -167,6 +193,9 @@ impl Api {
             running,
             links,
             replica,
+            end,
+            ready: watch::Sender::new(true),
+            watches: grpc::Watches::default(),
         };
         Ok(Self(Arc::new(inner)))
     }
@@ -174,7 +203,11 @@ impl Api {
     /// Reads keys every second, and labs and platforms every five, until told to end: what other
     /// replicas changed.
     pub async fn keep_fresh(&self, end: CancellationToken) {
-        let keys = every(&*self.clock, KEYS_EVERY, &end, |_| self.keys.refresh());
+        let keys = every(&*self.clock, KEYS_EVERY, &end, |_| async {
+            let read = self.keys.refresh().await;
+            self.ready.send_if_modified(|ready| std::mem::replace(ready, read.is_ok()) != read.is_ok());
+            read
+        });
         let registry = every(&*self.clock, REGISTRY_EVERY, &end, |now| self.registry.refresh(now));
         tokio::join!(keys, registry);
     }
@@ -217,6 +250,7 @@ async fn every<F: Future<Output = store::Result<()>>>(
 pub fn router(api: &Api) -> axum::Router {
     let (router, _) = http::routes(Some(api)).split_for_parts();
     router
+        .merge(grpc::routes(api))
         .method_not_allowed_fallback(wrong_method)
         .fallback(no_route)
         .layer(CatchPanicLayer::custom(panicked))

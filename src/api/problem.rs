@@ -191,6 +191,33 @@ impl Problem {
         self.header(header::RETRY_AFTER, &seconds.to_string())
     }
 
+    /// The same, with its faults seen from the object that contains the field.
+    #[must_use]
+    pub fn under(self, parent: &str) -> Self {
+        self.under_unless(parent, "")
+    }
+
+    /// The same, but for the faults of one field, which stands beside that object.
+    #[must_use]
+    pub fn under_unless(mut self, parent: &str, beside: &str) -> Self {
+        if self.0.errors.is_empty() {
+            return self;
+        }
+        let place = |fault: Fault| {
+            let stays = !beside.is_empty() && fault.field == beside;
+            if stays { fault } else { fault.under(parent) }
+        };
+        let faults = std::mem::take(&mut self.0.errors).into_iter().map(place).collect();
+        let placed = *Self::faults(faults).0;
+        Self(Box::new(Inner { detail: placed.detail, errors: placed.errors, ..*self.0 }))
+    }
+
+    /// After how many seconds to come again, if it says so.
+    #[must_use]
+    pub fn wait(&self) -> Option<u64> {
+        self.0.headers.get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()
+    }
+
     /// Its code.
     #[must_use]
     pub fn code(&self) -> Code {

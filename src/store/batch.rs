@@ -17,9 +17,9 @@ use super::session::Session;
 use super::types::{
     AskGuard, BatchFilter, BatchRow, Due, EscalationFilter, EscalationRow, Gauges, KeyRow, LabRow,
     MailWanted, OddsRow, OrderFilter, OrderRef, PlatformRow, Remembered, ReportRow, Scope, StopFilter,
-    TransferRow, Verified, Write, Written,
+    Stretch, TransferRow, Verified, Write, Written,
 };
-use super::verbs::read;
+use super::verbs::{read, stretch};
 use super::{Error, Pending, Result, StopRow, Store};
 use crate::clock::Clock;
 use crate::domain::batch::BatchFacts;
@@ -285,6 +285,22 @@ impl<E: Engine> Store for Grouped<E> {
             let mut reader = self.engine.reader().await?;
             let until = self.engine.settled(&mut reader).await?;
             read::events(&mut *reader, after, until, limit).await
+        })
+    }
+
+    fn stretch<'a>(&'a self, scope: &'a Scope, after: i64, limit: i64) -> Pending<'a, Result<Stretch>> {
+        Box::pin(async move {
+            let mut reader = self.engine.reader().await?;
+            let until = self.engine.settled(&mut reader).await?;
+            stretch::stretch(&mut *reader, scope, (after, until), limit).await
+        })
+    }
+
+    fn log_end(&self) -> Pending<'_, Result<i64>> {
+        Box::pin(async move {
+            let mut reader = self.engine.reader().await?;
+            let until = self.engine.settled(&mut reader).await?;
+            stretch::last(&mut *reader, until).await
         })
     }
 

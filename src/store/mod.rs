@@ -105,6 +105,11 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Events after a number, in order, at most `limit`. What is given has no gaps that fill later: an
     /// entry waits until all that have a lower number have committed.
     fn events(&self, after: i64, limit: i64) -> Pending<'_, Result<Vec<Event>>>;
+    /// The same as a scope sees it: of a platform, the entries of its orders and of the transfers that carry
+    /// them; of a lab, its own. At most `limit` entries are looked at.
+    fn stretch<'a>(&'a self, scope: &'a Scope, after: i64, limit: i64) -> Pending<'a, Result<Stretch>>;
+    /// The number of the last entry that [`Store::events`] would give.
+    fn log_end(&self) -> Pending<'_, Result<i64>>;
     /// Batches, newest cutoff first.
     fn batches<'a>(&'a self, scope: &'a Scope, filter: &'a BatchFilter)
     -> Pending<'a, Result<Vec<BatchRow>>>;

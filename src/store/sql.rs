@@ -52,6 +52,14 @@ statements! {
     /// The log after a number.
     event_after = "select e.seq, e.at, e.subject, e.lab, e.kind, e.actor, e.detail, e.previous, e.hash
         from events e where e.seq > $1 and e.seq <= $2 order by e.seq limit $3";
+    /// Which of some subjects are orders that a platform, or anybody, has.
+    event_orders = "select r.value ->> 0, o.id from {rows} join orders o on o.id = r.value ->> 0
+        where $2 = '' or o.platform = $2";
+    /// Which orders of a platform, or of anybody, some transfers carry.
+    event_orders_of_transfers = "select r.value ->> 0, o.id from {rows} join standings s on s.transfer = r.value ->> 0
+        join orders o on o.id = s.id where $2 = '' or o.platform = $2 order by o.id";
+    /// The last number of the log, up to one.
+    event_last = "select coalesce(max(e.seq), 0) from events e where e.seq <= $1";
     /// The hashes of the log after a number.
     event_hashes = "select e.seq, e.hash from events e where e.seq > $1 order by e.seq limit $2";
     /// Subjects whose newest entry, as their own row has it, is not in the log.

@@ -144,6 +144,7 @@ impl Bench {
             budgets,
             links: Arc::new(LinkKey::parse(&"5a".repeat(32)).unwrap()),
             replica: "test".into(),
+            end: tokio_util::sync::CancellationToken::new(),
         };
         let api = Api::open(parts).await.unwrap();
         let router = router(&api);

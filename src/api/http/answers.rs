@@ -7,12 +7,11 @@ use utoipa::ToSchema;
 
 use crate::api::Api;
 use crate::api::problem::{Answer, Problem};
-use crate::api::registry::unknown_lab;
 use crate::domain::batch::BatchFacts;
 use crate::domain::ids::{BatchId, EscalationId, OrderId, PlatformId, StopId};
 use crate::domain::order::{OrderFacts, OrderState, Stage, Submission};
 use crate::domain::stop::{AskedBy, Evidence, StopFacts, StopState};
-use crate::domain::verdict::{CanStop, Verdict, verdict, wants_odds};
+use crate::domain::verdict::Verdict;
 use crate::store::{Piece, ReportRow};
 
 /// The window that an order joined.
@@ -278,30 +277,4 @@ pub(super) fn order_with(facts: &OrderFacts, verdict: &Verdict, reports: &[Repor
     text.push(',');
     text.push_str(facts.document.trim_start().trim_start_matches('{'));
     Ok(text)
-}
-
-/// The verdict on an order, with the lab's history where it decides and `history` is wanted.
-pub(super) async fn judge(api: &Api, facts: &OrderFacts, history: bool, now: Timestamp) -> Answer<Verdict> {
-    let entry = api.registry.lab(&facts.lab);
-    let unknown = entry.is_none().then(|| unknown_lab(facts.lab.clone()));
-    let Some(lab) = entry.as_ref().map(|entry| &entry.lab.spec).or(unknown.as_ref()) else {
-        return Err(Problem::unexpected("a lab is neither known nor unknown"));
-    };
-    let platform = api.registry.platform(&facts.platform);
-    let handed_at = facts.transfer.as_ref().and_then(|transfer| transfer.handed_at);
-    let odds = match handed_at {
-        Some(handed_at) if history && wants_odds(facts, lab) => {
-            let elapsed_us = now.as_microsecond() - handed_at.as_microsecond();
-            let row = api.store.odds(&facts.lab, elapsed_us.max(0)).await?;
-            Some((row.asked, row.stopped))
-        }
-        _ => None,
-    };
-    let mut verdict = verdict(facts, lab, platform.as_ref().map(|platform| &platform.spec), odds, now);
-    if let (Some(next), None, CanStop::AskPerson) = (&mut verdict.next, &facts.stop, verdict.can_stop)
-        && let Some(due) = entry.and_then(|entry| entry.lab.answer_due(&facts.region, now))
-    {
-        next.due(due);
-    }
-    Ok(verdict)
 }

@@ -1,5 +1,7 @@
 //! Many orders at once: NDJSON in, one result a line out, both streamed.
 
+use std::borrow::Cow;
+
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -7,21 +9,17 @@ use axum::response::{IntoResponse as _, Response};
 use futures_util::{Stream, StreamExt as _, stream};
 use jiff::Timestamp;
 use serde::Serialize;
-use tokio::sync::mpsc;
 use utoipa::ToSchema;
 
 use super::extract::Query;
-use super::orders::{OnBehalf, Outcome, Prepared, admit, platform_of, prepare};
+use super::orders::{OnBehalf, Outcome, platform_of};
 use crate::api::auth::Caller;
+use crate::api::bulk::{self, Done, SET, Source};
 use crate::api::limits::{BODY_MAX, BODY_WITHIN, BULK_MAX};
 use crate::api::problem::{Answer, Code, Document, Problem};
 use crate::api::{Api, json, within};
-use crate::domain::event::Actor;
 use crate::domain::ids::{OrderId, PlatformId};
 use crate::domain::order::{OrderState, Submission};
-
-/// So many orders go into one commit.
-const SET: usize = 512;
 
 /// What became of one line.
 #[derive(Serialize, ToSchema)]
@@ -73,21 +71,17 @@ pub(super) async fn submit(
     if !is_ndjson(request.headers()) {
         return Err(Problem::new(Code::MediaType, "The Content-Type is not application/x-ndjson."));
     }
-    let reader = Reader {
-        api: api.0.clone(),
+    let lines = Lines {
         platform,
-        actor: caller.actor.clone(),
         body: request.into_body().into_data_stream().boxed(),
         held: Vec::new(),
         line: 0,
         bytes: 0,
         ended: false,
     };
-    // The next set is read and checked while one commits; commits stay in the order of the lines.
-    let (ahead, sets) = mpsc::channel(1);
-    tokio::spawn(reader.run(ahead));
+    let sets = bulk::read_ahead(api.0.clone(), caller.actor.clone(), lines);
     let results = stream::unfold((api.0, sets), |(api, mut sets)| async move {
-        let results = sets.recv().await?.admit(&api).await;
+        let results = written(sets.recv().await?.admit(&api).await);
         Some((Ok::<_, std::convert::Infallible>(Bytes::from(results)), (api, sets)))
     });
     let mut response = Body::from_stream(results).into_response();
@@ -104,19 +98,9 @@ fn is_ndjson(headers: &HeaderMap) -> bool {
 
 type Chunks = std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, axum::Error>> + Send>>;
 
-/// Lines that were read and checked, and go into one commit.
-struct Set {
-    results: Vec<LineResult>,
-    /// Where the results of `prepared` go.
-    places: Vec<usize>,
-    prepared: Vec<Prepared>,
-}
-
-/// Reads lines, and checks as many at once as have come.
-struct Reader {
-    api: Api,
+/// Cuts the body into lines.
+struct Lines {
     platform: PlatformId,
-    actor: Actor,
     body: Chunks,
     /// What was read and is no whole line yet.
     held: Vec<u8>,
@@ -126,35 +110,13 @@ struct Reader {
 }
 
 /// A line, or why there will be none.
-type Read = (u64, Result<Vec<u8>, Problem>);
+type Read = bulk::Read<Vec<u8>>;
 
-impl Reader {
-    async fn run(mut self, ahead: mpsc::Sender<Set>) {
-        loop {
-            let lines = self.step(&ahead).await;
-            if lines.is_empty() || ahead.send(self.check(lines)).await.is_err() {
-                return;
-            }
-        }
-    }
+impl Source for Lines {
+    type Raw = Vec<u8>;
 
-    /// The lines of the next set; none at the end.
-    async fn step(&mut self, ahead: &mpsc::Sender<Set>) -> Vec<Read> {
-        let mut set = Vec::new();
-        self.lines(&mut set);
-        while set.is_empty() && !self.ended {
-            self.more(&mut set).await;
-        }
-        // More that is here already goes into the same commit. What is not is waited for only while another
-        // set is before this one.
-        while set.len() < SET && !self.ended {
-            tokio::select! {
-                biased;
-                () = self.more(&mut set) => {}
-                _ = ahead.reserve() => break,
-            }
-        }
-        set
+    fn held(&mut self, set: &mut Vec<Read>) {
+        self.lines(set);
     }
 
     async fn more(&mut self, set: &mut Vec<Read>) {
@@ -164,6 +126,16 @@ impl Reader {
         }
     }
 
+    fn ended(&self) -> bool {
+        self.ended
+    }
+
+    fn read(&self, raw: Vec<u8>) -> Answer<(Cow<'_, PlatformId>, Submission)> {
+        Ok((Cow::Borrowed(&self.platform), json::read::<Submission>(&raw)?))
+    }
+}
+
+impl Lines {
     fn take(&mut self, chunk: Option<Result<Bytes, axum::Error>>, set: &mut Vec<Read>) {
         match chunk {
             Some(Ok(bytes)) => {
@@ -212,61 +184,17 @@ impl Reader {
             None => rest.split(|byte| *byte == b'\n').for_each(|line| push(&mut self.line, line, set)),
         }
     }
-
-    fn check(&self, lines: Vec<Read>) -> Set {
-        let now = self.api.clock.now();
-        let mut set = Set {
-            results: Vec::with_capacity(lines.len()),
-            places: Vec::with_capacity(lines.len()),
-            prepared: Vec::with_capacity(lines.len()),
-        };
-        for (line, read) in lines {
-            let mut result = LineResult {
-                line,
-                status: 0,
-                id: None,
-                reference: None,
-                state: None,
-                closes_at: None,
-                problem: None,
-            };
-            let checked = read.and_then(|text| json::read::<Submission>(&text)).and_then(|submission| {
-                result.reference = Some(submission.reference.clone());
-                prepare(&self.api, &self.platform, &submission, &self.actor, now)
-            });
-            match checked {
-                Ok(admission) => {
-                    set.places.push(set.results.len());
-                    set.prepared.push(admission);
-                }
-                Err(problem) => result.refuse(problem),
-            }
-            set.results.push(result);
-        }
-        set
-    }
 }
 
-impl Set {
-    /// Admits them; gives a line for each.
-    async fn admit(self, api: &Api) -> Vec<u8> {
-        let Self { mut results, places, prepared } = self;
-        if !prepared.is_empty() {
-            match admit(api, prepared).await {
-                Ok(outcomes) => {
-                    places.into_iter().zip(outcomes).for_each(|(at, outcome)| results[at].set(outcome));
-                }
-                Err(problem) => places.into_iter().for_each(|at| results[at].refuse(problem.clone())),
-            }
-        }
-        let mut text = Vec::with_capacity(results.len() * 160);
-        for result in &results {
-            // Writing JSON to memory cannot fail: every key is a string.
-            let _ = serde_json::to_writer(&mut text, result);
-            text.push(b'\n');
-        }
-        text
+/// A line for each result.
+fn written(results: Vec<Done>) -> Vec<u8> {
+    let mut text = Vec::with_capacity(results.len() * 160);
+    for result in results {
+        // Writing JSON to memory cannot fail: every key is a string.
+        let _ = serde_json::to_writer(&mut text, &LineResult::from(result));
+        text.push(b'\n');
     }
+    text
 }
 
 fn push(count: &mut u64, line: &[u8], set: &mut Vec<Read>) {
@@ -279,25 +207,27 @@ fn push(count: &mut u64, line: &[u8], set: &mut Vec<Read>) {
     }
 }
 
-impl LineResult {
-    fn refuse(&mut self, problem: Problem) {
-        self.status = problem.code().status().as_u16();
-        self.problem = Some(problem.document());
-    }
-
-    fn set(&mut self, outcome: Outcome) {
+impl From<Done> for LineResult {
+    fn from(done: Done) -> Self {
+        let Done { line, reference, outcome } = done;
+        let mut result =
+            Self { line, status: 0, id: None, reference, state: None, closes_at: None, problem: None };
         match outcome {
             Outcome::New(facts) => {
-                self.status = StatusCode::CREATED.as_u16();
-                self.state = Some(facts.state());
-                self.closes_at = facts.batch.as_ref().map(|batch| batch.closes_at);
-                self.id = Some(facts.id);
+                result.status = StatusCode::CREATED.as_u16();
+                result.state = Some(facts.state());
+                result.closes_at = facts.batch.as_ref().map(|batch| batch.closes_at);
+                result.id = Some(facts.id);
             }
             Outcome::Same(id) => {
-                self.status = StatusCode::OK.as_u16();
-                self.id = Some(id);
+                result.status = StatusCode::OK.as_u16();
+                result.id = Some(id);
             }
-            Outcome::Refused(problem) => self.refuse(problem),
+            Outcome::Refused(problem) => {
+                result.status = problem.code().status().as_u16();
+                result.problem = Some(problem.document());
+            }
         }
+        result
     }
 }

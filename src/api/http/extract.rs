@@ -10,10 +10,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::gate::Whole;
-use crate::api::json;
 use crate::api::problem::{Answer, Code, Problem};
+pub(super) use crate::api::words::{required, text};
+use crate::api::{json, orders};
 use crate::domain::Fault;
-use crate::domain::ids::OrderId;
 use crate::store::OrderRef;
 
 /// How many objects a page has unless told.
@@ -82,17 +82,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Order {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let text = segment(parts, state).await?;
-        match text.strip_prefix('@') {
-            Some(reference) if !may_name(reference) => Err(Problem::not_found()),
-            Some(reference) => Ok(Self(OrderRef::Reference(reference.to_owned()))),
-            None => OrderId::parse(&text).map(|id| Self(OrderRef::Id(id))).map_err(|_| Problem::not_found()),
-        }
+        orders::named(&text).map(Self)
     }
-}
-
-/// Whether an order can have this reference: no other reaches the database.
-pub(super) fn may_name(reference: &str) -> bool {
-    reference.chars().count() <= 128 && !reference.chars().any(char::is_control)
 }
 
 async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S) -> Answer<String> {
@@ -194,21 +185,4 @@ pub(super) fn tagged(mut response: Response, version: i64) -> Response {
         response.headers_mut().insert(header::ETAG, tag);
     }
     response
-}
-
-/// Checks a text for people: a reason, a comment.
-pub(super) fn text(field: &str, text: &str, most: usize) -> Result<(), Fault> {
-    let plain = text.chars().all(|c| !c.is_control() || c == '\n');
-    if plain && text.chars().count() <= most {
-        return Ok(());
-    }
-    Err(Fault::new(field, format!("must have at most {most} characters and no control characters")))
-}
-
-/// Checks a reason that must be given.
-pub(super) fn required(field: &str, value: &str) -> Result<(), Fault> {
-    if value.trim().is_empty() {
-        return Err(Fault::not(field, value, "a text that is not empty"));
-    }
-    text(field, value, 500)
 }

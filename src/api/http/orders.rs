@@ -1,30 +1,25 @@
 //! Orders: admitted, read, judged.
 
-use std::sync::Arc;
-
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
 use super::answers::{self, OrderAnswer};
 use super::extract::{self, Json, Order, Query, answer, raw, tagged};
+use crate::api::Api;
 use crate::api::auth::Caller;
+use crate::api::orders::{self, Submitted, may_name};
+pub(super) use crate::api::orders::{Outcome, find, join, judge, platform_of};
 use crate::api::problem::{Answer, Code, Document, Problem};
-use crate::api::registry::LabEntry;
-use crate::api::{Api, windows};
 use crate::domain::Fault;
-use crate::domain::batch::Joining;
-use crate::domain::event::{Actor, Event, hex};
-use crate::domain::ids::{LabId, OrderId, PlatformId, RegionId};
-use crate::domain::lab::Lab;
-use crate::domain::order::{Handing, Held, OrderFacts, OrderState, Payment, Stage, Submission};
+use crate::domain::event::Event;
+use crate::domain::ids::{self, LabId, OrderId, PlatformId, RegionId};
+use crate::domain::order::{OrderFacts, OrderState, Stage, Submission};
 use crate::domain::verdict::Verdict;
-use crate::domain::{ids, nearest};
-use crate::store::{Admission, Admitted, OrderFilter, OrderRef, Scope, Write, Written};
+use crate::store::{OrderFilter, OrderRef};
 
 /// For whom ops act.
 #[derive(Deserialize, IntoParams)]
@@ -54,202 +49,13 @@ pub(super) async fn submit(
     body: Json<Submission>,
 ) -> Answer<Response> {
     let platform = platform_of(&api, &caller, query.0.platform)?;
-    let now = api.clock.now();
-    let admission = prepare(&api, &platform, &body.0, &caller.actor, now)?;
-    let mut outcomes = admit(&api, vec![admission]).await?;
-    match outcomes.pop().ok_or_else(|| Problem::unexpected("an order without an outcome"))? {
-        Outcome::New(facts) => {
-            let mut response = shown(&api, &facts, StatusCode::CREATED, false).await?;
-            if let Ok(place) = HeaderValue::from_str(&format!("/v1/orders/{}", facts.id)) {
-                response.headers_mut().insert(header::LOCATION, place);
-            }
-            Ok(response)
-        }
-        Outcome::Same(id) => {
-            let facts = find(&api, &Scope::Platform(platform), OrderRef::Id(id)).await?;
-            shown(&api, &facts, StatusCode::OK, true).await
-        }
-        Outcome::Refused(problem) => Err(problem),
+    let Submitted { facts, verdict, new } = orders::submit(&api, platform, &body.0, &caller.actor).await?;
+    let status = if new { StatusCode::CREATED } else { StatusCode::OK };
+    let mut response = tagged(raw(status, answers::order(&facts, &verdict)?), facts.version);
+    if new && let Ok(place) = HeaderValue::from_str(&format!("/v1/orders/{}", facts.id)) {
+        response.headers_mut().insert(header::LOCATION, place);
     }
-}
-
-/// The platform that a caller submits for.
-pub(super) fn platform_of(api: &Api, caller: &Caller, named: Option<PlatformId>) -> Answer<PlatformId> {
-    match (&caller.scope, named) {
-        (Scope::Platform(own), None) => Ok(own.clone()),
-        (Scope::Platform(own), Some(named)) if *own == named => Ok(named),
-        (Scope::Ops, Some(named)) if api.registry.platform(&named).is_some() => Ok(named),
-        (Scope::Ops, None) => Err(Fault::missing("platform", "named, when ops submit").into()),
-        (_, Some(named)) => Err(Fault::not("platform", named.as_str(), "a known platform").into()),
-        (Scope::Lab(_), None) => Err(Problem::not_found()),
-    }
-}
-
-/// An order that was checked, with what it takes to find its next window.
-pub(super) struct Prepared {
-    admission: Arc<Admission>,
-    entry: Arc<LabEntry>,
-    direct: bool,
-}
-
-/// What became of an order.
-pub(super) enum Outcome {
-    /// It is durable.
-    New(Box<OrderFacts>),
-    /// It was there.
-    Same(OrderId),
-    /// It was not admitted.
-    Refused(Problem),
-}
-
-/// Checks a submission and computes its window: nothing is stored yet.
-pub(super) fn prepare(
-    api: &Api,
-    platform: &PlatformId,
-    submission: &Submission,
-    actor: &Actor,
-    now: Timestamp,
-) -> Answer<Prepared> {
-    let mut faults = submission.faults();
-    let Some(entry) = api.registry.lab(&submission.lab) else {
-        faults.push(unknown(api, &submission.lab));
-        return Err(faults.into());
-    };
-    let country = submission.ship_to.as_ref().map(|address| address.country.as_str());
-    let region = match entry.lab.region(submission.region.as_ref(), country) {
-        Ok((region, _)) => region.id.clone(),
-        Err(fault) => {
-            faults.push(fault);
-            return Err(faults.into());
-        }
-    };
-    if !faults.is_empty() {
-        return Err(faults.into());
-    }
-    let direct = windows::is_direct(&entry.lab.spec, submission.transfer == Handing::Direct);
-    let paid = submission.payment == Payment::Paid;
-    let join = paid.then(|| join(api, &entry.lab, &region, direct, now)).transpose()?;
-    let (document, sha256) = submission.document();
-    let admission = Admission {
-        id: OrderId::new(now, &*api.random),
-        platform: platform.clone(),
-        lab: submission.lab.clone(),
-        region,
-        reference: submission.reference.clone(),
-        document,
-        sha256: hex(&sha256),
-        paid,
-        join,
-        at: now,
-        actor: actor.clone(),
-    };
-    Ok(Prepared { admission: Arc::new(admission), entry, direct })
-}
-
-fn unknown(api: &Api, lab: &LabId) -> Fault {
-    let known = api.registry.snapshot();
-    let hint = nearest(lab.as_str(), known.labs.keys().map(LabId::as_str));
-    let hint = hint.map(|hint| format!("; did you mean {hint:?}?")).unwrap_or_default();
-    Fault::new("lab", format!("{:?} is not a known lab{hint}", lab.as_str()))
-}
-
-/// The window of a region as of an instant.
-pub(super) fn join(
-    api: &Api,
-    lab: &Lab,
-    region: &RegionId,
-    direct: bool,
-    at: Timestamp,
-) -> Result<Joining, Fault> {
-    let (region, calendar) = lab.region(Some(region), None)?;
-    windows::joining(lab, (&region.id, calendar), direct, at, &*api.random)
-}
-
-/// Admits orders in one commit, and those whose window closed meanwhile in the next.
-pub(super) async fn admit(api: &Api, mut prepared: Vec<Prepared>) -> Answer<Vec<Outcome>> {
-    let mut outcomes: Vec<Option<Outcome>> = prepared.iter().map(|_| None).collect();
-    let mut open: Vec<usize> = (0..prepared.len()).collect();
-    for _ in 0..windows::TRIES {
-        let writes = open.iter().map(|at| Write::Admit(Arc::clone(&prepared[*at].admission))).collect();
-        let written = api.store.apply(writes).await?;
-        let mut again = Vec::new();
-        for (at, written) in std::mem::take(&mut open).into_iter().zip(written) {
-            let Written::Admitted(admitted) = written else {
-                return Err(Problem::unexpected("not an admission"));
-            };
-            outcomes[at] = Some(match admitted {
-                Admitted::New { batch } => {
-                    let admission = &prepared[at].admission;
-                    // A batch with our fresh id was not there before: its cutoff is news.
-                    if batch
-                        .as_ref()
-                        .is_some_and(|b| admission.join.as_ref().is_some_and(|j| j.batch == b.id))
-                    {
-                        api.nudge.closes.ring();
-                    }
-                    Outcome::New(Box::new(facts(admission, batch.map(Arc::unwrap_or_clone))))
-                }
-                Admitted::Same(id) => Outcome::Same(id),
-                Admitted::Differs(id) => {
-                    let text = format!("The reference names order {id}, which has other content.");
-                    Outcome::Refused(Problem::new(Code::ReferenceTaken, text).with("order", id))
-                }
-                Admitted::WindowClosed => {
-                    again.push(at);
-                    continue;
-                }
-            });
-        }
-        if again.is_empty() {
-            break;
-        }
-        let now = api.clock.now();
-        for at in again {
-            let Prepared { admission, entry, direct } = &mut prepared[at];
-            let from = windows::after_closed(admission.join.as_ref(), now);
-            match join(api, &entry.lab, &admission.region, *direct, from) {
-                Ok(joining) => {
-                    let moved = Admission { join: Some(joining), at: now, ..Admission::clone(admission) };
-                    *admission = Arc::new(moved);
-                    open.push(at);
-                }
-                Err(fault) => outcomes[at] = Some(Outcome::Refused(fault.into())),
-            }
-        }
-    }
-    let closing = || Problem::new(Code::Unavailable, "Its windows kept closing.").retry_after(1);
-    Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(|| Outcome::Refused(closing()))).collect())
-}
-
-/// What is stored of an order that was just admitted.
-fn facts(admission: &Admission, batch: Option<crate::domain::batch::BatchFacts>) -> OrderFacts {
-    OrderFacts {
-        id: admission.id.clone(),
-        platform: admission.platform.clone(),
-        lab: admission.lab.clone(),
-        region: admission.region.clone(),
-        reference: admission.reference.clone(),
-        document: admission.document.clone(),
-        admitted_at: admission.at,
-        paid: admission.paid,
-        held: Held::No,
-        stage: Stage::Received,
-        // As the store counts: the order's own changes and its batch's.
-        version: 1 + batch.as_ref().map_or(0, |batch| batch.version),
-        batch,
-        transfer: None,
-        stop: None,
-    }
-}
-
-/// An order within a scope.
-pub(super) async fn find(api: &Api, scope: &Scope, which: OrderRef) -> Answer<OrderFacts> {
-    if matches!((&which, scope), (OrderRef::Reference(_), Scope::Ops | Scope::Lab(_))) {
-        let text = "References are a platform's own: they need its key. Name the order by its id.";
-        return Err(Problem::new(Code::NotFound, text));
-    }
-    let mut found = api.store.orders(scope, std::slice::from_ref(&which)).await?;
-    found.pop().flatten().ok_or_else(Problem::not_found)
+    Ok(response)
 }
 
 /// The answer that shows an order.
@@ -259,7 +65,7 @@ pub(super) async fn shown(
     status: StatusCode,
     history: bool,
 ) -> Answer<Response> {
-    let verdict = answers::judge(api, facts, history, api.clock.now()).await?;
+    let verdict = judge(api, facts, history, api.clock.now()).await?;
     let reports = if facts.stage == Stage::Received { vec![] } else { api.store.reports(&facts.id).await? };
     Ok(tagged(raw(status, answers::order_with(facts, &verdict, &reports)?), facts.version))
 }
@@ -288,7 +94,7 @@ pub(super) async fn get(api: State<Api>, caller: Caller, order: Order) -> Answer
     ))]
 pub(super) async fn verdict(api: State<Api>, caller: Caller, order: Order) -> Answer<Response> {
     let facts = find(&api, &caller.scope, order.0).await?;
-    let verdict = answers::judge(&api, &facts, true, api.clock.now()).await?;
+    let verdict = judge(&api, &facts, true, api.clock.now()).await?;
     Ok(answer(StatusCode::OK, &verdict))
 }
 
@@ -361,7 +167,7 @@ pub(super) async fn list(api: State<Api>, caller: Caller, query: Query<ListQuery
     let Query(query) = query;
     let limit = extract::limit(query.limit)?;
     let found = if let Some(reference) = query.reference {
-        if !extract::may_name(&reference) {
+        if !may_name(&reference) {
             let allowed = "1 to 128 printable characters";
             return Err(Fault::not("reference", reference, allowed).into());
         }
@@ -384,7 +190,7 @@ pub(super) async fn list(api: State<Api>, caller: Caller, query: Query<ListQuery
     let next = extract::next(found.len(), limit, found.last().map(|facts| &facts.id));
     let mut orders = Vec::with_capacity(found.len());
     for facts in &found {
-        let verdict = answers::judge(&api, facts, false, api.clock.now()).await?;
+        let verdict = judge(&api, facts, false, api.clock.now()).await?;
         let text = answers::order(facts, &verdict)?;
         orders.push(RawValue::from_string(text).map_err(|e| Problem::unexpected(&e.to_string()))?);
     }

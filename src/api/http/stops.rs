@@ -6,18 +6,16 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::answers::{Contradiction, StopAnswer, contradictions, judge};
-use super::extract::{self, Maybe, Order, Page, Query, answer};
-use super::orders::find;
+use super::answers::{Contradiction, StopAnswer, contradictions};
+use super::extract::{Maybe, Order, Page, Query, answer};
 use crate::api::Api;
 use crate::api::auth::Caller;
-use crate::api::problem::{Answer, Code, Document, Problem};
-use crate::domain::Fault;
-use crate::domain::ids::{EscalationId, LabId, PlatformId, StopId};
-use crate::domain::platform::CustomerStops;
+use crate::api::problem::{Answer, Document};
+use crate::api::stops::{self, Ask, Asked};
+use crate::domain::ids::LabId;
 use crate::domain::stop::{AskedBy, StopState};
 use crate::domain::verdict::Verdict;
-use crate::store::{self, OrderRef, Scope, StopAsk, StopFilter, StopOutcome, StopRow, Write, Written};
+use crate::store::{Scope, StopFilter, StopRow};
 
 /// Why an order is to be stopped. Everything may be left out, the body too.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -66,79 +64,12 @@ pub(super) async fn ask(
     body: Maybe<StopRequest>,
 ) -> Answer<Response> {
     let StopRequest { reason, comment, asked_by } = body.0;
-    let reason =
-        reason.filter(|reason| !reason.trim().is_empty()).unwrap_or_else(|| "unspecified".to_owned());
-    let faults: Vec<Fault> = [
-        extract::text("reason", &reason, 200),
-        extract::text("comment", comment.as_deref().unwrap_or_default(), 2_000),
-    ]
-    .into_iter()
-    .filter_map(Result::err)
-    .collect();
-    if !faults.is_empty() {
-        return Err(faults.into());
-    }
-    if asked_by == AskedBy::Customer {
-        let platform = match &caller.scope {
-            Scope::Platform(own) => own.clone(),
-            _ => find(&api, &caller.scope, order.0.clone()).await?.platform,
-        };
-        customers(&api, &platform)?;
-    }
-    if matches!((&order.0, &caller.scope), (OrderRef::Reference(_), Scope::Ops | Scope::Lab(_))) {
-        return Err(Problem::not_found());
-    }
-    let due = api.answer_due(&caller.scope, &order.0, caller.at).await?;
-    let ask = StopAsk {
-        id: StopId::new(caller.at, &*api.random),
-        order: order.0,
-        scope: caller.scope.clone(),
-        reason,
-        comment,
-        asked_by,
-        due,
-        at: caller.at,
-        actor: caller.actor.clone(),
-        escalation: EscalationId::new(caller.at, &*api.random),
-    };
-    let Written::Stop(outcome) = store::one(&*api.store, Write::Stop(Box::new(ask))).await? else {
-        return Err(Problem::unexpected("not a stop"));
-    };
-    let (stop, known) = match *outcome {
-        StopOutcome::NotFound => return Err(Problem::not_found()),
-        StopOutcome::Already(stop) => (stop, true),
-        StopOutcome::Asked(stop) => (stop, false),
-    };
-    if stop.state == StopState::Pending {
-        api.nudge.stops.ring();
-    }
-    let mut facts = find(&api, &caller.scope, OrderRef::Id(stop.order.clone())).await?;
+    let ask = Ask { order: order.0, reason, comment, asked_by };
+    let Asked { stop, verdict, facts, again } = stops::ask(&api, &caller, ask).await?;
+    let contradictions = if again { contradictions(&api, &facts).await? } else { Vec::new() };
     let shown = StopAnswer::from(&stop);
-    if shown.open() && api.registry.lab(&facts.lab).is_some_and(|entry| entry.lab.spec.people_answer()) {
-        api.nudge.mails.ring();
-    }
-    // What is told is what was decided, even if the row has moved on since.
-    facts.stop = Some(stop);
-    let verdict = judge(&api, &facts, false, api.clock.now()).await?;
-    let contradictions = if known { contradictions(&api, &facts).await? } else { Vec::new() };
     let status = if shown.open() { StatusCode::ACCEPTED } else { StatusCode::OK };
     Ok(answer(status, &StopWithVerdict { stop: shown, verdict, contradictions }))
-}
-
-/// Whether customers of a platform may ask.
-fn customers(api: &Api, platform: &PlatformId) -> Answer<()> {
-    let policy = api.registry.platform(platform).map(|entry| entry.spec.policy.customer_stops);
-    match policy.unwrap_or_default() {
-        CustomerStops::On => Ok(()),
-        CustomerStops::Off => Err(Problem::new(
-            Code::CustomerStopsOff,
-            format!("`customer_stops` of platform {platform} is off."),
-        )),
-        CustomerStops::AskMerchant => Err(Problem::new(
-            Code::MerchantDecides,
-            format!("`customer_stops` of platform {platform} is ask_merchant."),
-        )),
-    }
 }
 
 /// Reads the stop of an order.
@@ -150,11 +81,9 @@ fn customers(api: &Api, platform: &PlatformId) -> Answer<()> {
             content_type = "application/problem+json"),
     ))]
 pub(super) async fn get(api: State<Api>, caller: Caller, order: Order) -> Answer<Response> {
-    let facts = find(&api, &caller.scope, order.0).await?;
-    let stop = facts.stop.as_ref().map(StopAnswer::from).ok_or_else(Problem::not_found)?;
-    let verdict = judge(&api, &facts, false, api.clock.now()).await?;
+    let Asked { stop, verdict, facts, .. } = stops::standing(&api, &caller, order.0).await?;
     let contradictions = contradictions(&api, &facts).await?;
-    Ok(answer(StatusCode::OK, &StopWithVerdict { stop, verdict, contradictions }))
+    Ok(answer(StatusCode::OK, &StopWithVerdict { stop: StopAnswer::from(&stop), verdict, contradictions }))
 }
 
 /// Which stops to list.

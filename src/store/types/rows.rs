@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::domain::batch::{BatchFacts, BatchPhase, TransferFacts};
+use crate::domain::event::Event;
 use crate::domain::ids::{BatchId, EscalationId, LabId, OrderId, PlatformId, RegionId, StopId};
 use crate::domain::order::{OrderState, Stage};
 use crate::domain::stop::StopState;
@@ -270,4 +271,23 @@ pub struct Verified {
     pub checkpoints: i64,
     /// The first breaks, in words.
     pub breaks: Vec<String>,
+}
+
+/// An entry of the log that a scope may see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sighting {
+    /// The entry.
+    pub event: Event,
+    /// The orders within the scope that it concerns: the order itself, or those that the transfer carries
+    /// when it is read.
+    pub orders: Vec<OrderId>,
+}
+
+/// A stretch of the log as a scope sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stretch {
+    /// What the scope may see, oldest first.
+    pub events: Vec<Sighting>,
+    /// The number of the last entry that was looked at, seen or not: where to go on.
+    pub seen: i64,
 }

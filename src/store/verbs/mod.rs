@@ -17,6 +17,7 @@ pub(super) mod report;
 mod rows;
 mod settle;
 mod stop;
+pub(super) mod stretch;
 
 use jiff::Timestamp;
 use serde::Serialize;

@@ -2,9 +2,10 @@
 
 use stoppress::domain::batch::BatchPhase;
 use stoppress::domain::ids::{LabId, PlatformId};
+use stoppress::domain::lab::Profile;
 use stoppress::domain::order::OrderState;
 use stoppress::domain::stop::StopState;
-use stoppress::store::{BatchFilter, EscalationFilter, OddsRow, OrderFilter, Scope, StopFilter};
+use stoppress::store::{Admission, BatchFilter, EscalationFilter, OddsRow, OrderFilter, Scope, StopFilter};
 
 use super::on_both;
 use crate::common::world::{
@@ -20,6 +21,7 @@ on_both!(
     what_is_due,
     numbers,
     odds,
+    a_stretch_of_the_log_is_what_its_scope_may_see,
 );
 
 async fn orders_are_listed_newest_first(world: World) {
@@ -226,4 +228,52 @@ async fn odds(world: World) {
     assert_eq!(odds(100).await, OddsRow { asked: 3, stopped: 2 });
     assert_eq!(odds(4000).await, OddsRow { asked: 1, stopped: 1 });
     assert_eq!(odds(1).await, OddsRow::default());
+}
+
+async fn a_stretch_of_the_log_is_what_its_scope_may_see(world: World) {
+    let together = Profile { orders_per_call: 10, ..able() };
+    let (lumo, nova) = (world.lab("lumo", together).await, world.lab("nova", able()).await);
+    let rival = PlatformId::parse("rival").unwrap();
+    let theirs = Admission { platform: rival.clone(), ..lumo.admission("T-1") };
+    let their_order = theirs.id.clone();
+    lumo.admit_as(theirs).await;
+    let (ours, out) = lumo.handed("A-1").await;
+    let elsewhere = nova.admit("A-2").await;
+    let whole = world.store.events(0, 200).await.unwrap();
+    assert_eq!(world.store.log_end().await.unwrap(), whole.last().unwrap().seq);
+    // Everything, by stretches of every length: the same entries, none twice, none left out.
+    for limit in [1, 2, 3, 7, 200] {
+        let mut after = 0;
+        let mut seen = Vec::new();
+        loop {
+            let stretch = world.store.stretch(&Scope::Ops, after, limit).await.unwrap();
+            seen.extend(stretch.events.into_iter().map(|sighting| sighting.event));
+            if stretch.seen == after {
+                break;
+            }
+            after = stretch.seen;
+        }
+        assert_eq!(seen, whole, "{limit}");
+    }
+    let told = async |scope: Scope| {
+        let stretch = world.store.stretch(&scope, 0, 200).await.unwrap();
+        assert_eq!(stretch.seen, whole.last().unwrap().seq, "also what is not told was looked at");
+        stretch.events
+    };
+    let transfer = out.transfer.id.to_string();
+    let mine = told(Scope::Platform(shop())).await;
+    assert!(
+        mine.iter().all(|sighting| !sighting.orders.is_empty() && !sighting.orders.contains(&their_order))
+    );
+    let of = |subject: &str| mine.iter().filter(|sighting| sighting.event.subject == subject).count();
+    assert_eq!((of(ours.as_str()), of(elsewhere.as_str()), of(their_order.as_str())), (1, 1, 0));
+    assert!(of(&transfer) >= 2, "sent, and at the lab: {mine:?}");
+    let carried = mine.iter().find(|sighting| sighting.event.subject == transfer).unwrap();
+    assert_eq!(carried.orders, [ours], "the rival's order went along, and is nobody's business");
+    let subjects: Vec<String> =
+        told(Scope::Platform(rival)).await.into_iter().map(|sighting| sighting.event.subject).collect();
+    assert!(subjects.contains(&transfer) && subjects.contains(&their_order.to_string()));
+    assert!(told(Scope::Platform(PlatformId::parse("other").unwrap())).await.is_empty());
+    let at_nova = told(Scope::Lab(nova.id.clone())).await;
+    assert!(at_nova.iter().all(|sighting| sighting.event.lab == "nova") && !at_nova.is_empty());
 }

@@ -1,0 +1,265 @@
+//! What is told over gRPC about orders, windows, stops, verdicts and events: the same facts as over HTTP.
+
+use jiff::Timestamp;
+
+use crate::api::orders::Outcome;
+use crate::api::problem::{Answer, Problem};
+use crate::domain::batch::BatchFacts;
+use crate::domain::calendar;
+use crate::domain::lab::Contact;
+use crate::domain::order::{self, Handing, ItemKind, OrderFacts, OrderState, Payment};
+use crate::domain::platform::{Refund, ServiceFee};
+use crate::domain::stop::{AskedBy, Evidence, StopFacts, StopState};
+use crate::domain::verdict::{self, CanStop, Changeable, Channel, DecidedBy, Reason};
+use crate::proto;
+use crate::store::Sighting;
+
+/// An instant.
+pub(super) fn at(at: Timestamp) -> prost_types::Timestamp {
+    // Never negative: an instant before 1970 has its whole second below it.
+    let micros = at.as_microsecond();
+    let nanos = i32::try_from(micros.rem_euclid(1_000_000) * 1_000).unwrap_or_default();
+    prost_types::Timestamp { seconds: micros.div_euclid(1_000_000), nanos }
+}
+
+/// A text that may be left out.
+fn text(text: Option<&String>) -> String {
+    text.cloned().unwrap_or_default()
+}
+
+/// Writes one enumeration of the house as that of the protocol. The compiler sees that none is missing.
+macro_rules! same {
+    ($(fn $name:ident($from:ident -> $to:ident) { $($word:ident)* })*) => {$(
+        fn $name(word: $from) -> proto::$to {
+            match word { $($from::$word => proto::$to::$word,)* }
+        }
+    )*};
+}
+
+same! {
+    fn handing(Handing -> Handing) { Batch Direct }
+    fn payment(Payment -> Payment) { Paid Awaiting }
+    fn state(OrderState -> OrderState) {
+        AwaitingPayment OnHold InReview InBatch Closed Sending Unknown AtLab InProduction Printed Shipped
+        WithAPerson Stopped
+    }
+    fn asked_by(AskedBy -> AskedBy) { Customer Merchant Support System }
+    fn stop_state(StopState -> StopState) { Pending Stopped StoppedInPart TooLate WithAPerson }
+    fn evidence(Evidence -> Evidence) {
+        NeverHanded LabRemoved PersonConfirmed LabRefused InProduction Shipped FinalOnReceipt NoAnswer NoChannel
+    }
+    fn can_stop(CanStop -> CanStop) { Yes AskLab AskPerson NotYetKnown No }
+    fn reason(Reason -> VerdictReason) {
+        AwaitingPayment OnHold InReview InOpenBatch WaitingForTransfer BeingTransferred TransferUnclear
+        TransferWithAPerson AtLab ImmediateProduction LabNeverTakesStops InProduction Shipped StopPending
+        StopWithAPerson AlreadyStopped StoppedInPart RefusedByLab TooLate
+    }
+    fn decided_by(DecidedBy -> DecidedBy) { Gateway Lab Person Nobody }
+    fn channel(Channel -> Channel) { Gateway Contact }
+    fn refund(Refund -> Refund) { Automatic ByMerchant Outside }
+    fn service_fee(ServiceFee -> ServiceFee) { Kept Waived }
+    fn changeable(Changeable -> Changeable) { ShippingAddress BillingAddress Items }
+}
+
+/// An order with the verdict on it.
+pub(super) fn order(facts: &OrderFacts, verdict: &verdict::Verdict) -> Answer<proto::Order> {
+    let stored: order::Submission = serde_json::from_str(&facts.document)
+        .map_err(|_| Problem::unexpected("a stored document is no order"))?;
+    let submission = proto::Submission { region: facts.region.to_string(), ..submission(&stored) };
+    Ok(proto::Order {
+        id: facts.id.to_string(),
+        platform: facts.platform.to_string(),
+        state: state(facts.state()).into(),
+        version: facts.version,
+        admitted_at: Some(at(facts.admitted_at)),
+        window: facts.batch.as_ref().map(window),
+        verdict: Some(self::verdict(verdict)),
+        stop: facts.stop.as_ref().map(stop),
+        submission: Some(submission),
+    })
+}
+
+/// A submission.
+pub(super) fn submission(order: &order::Submission) -> proto::Submission {
+    proto::Submission {
+        reference: order.reference.clone(),
+        lab: order.lab.to_string(),
+        region: order.region.as_ref().map(ToString::to_string).unwrap_or_default(),
+        transfer: handing(order.transfer).into(),
+        payment: payment(order.payment).into(),
+        ship_to: order.ship_to.as_ref().map(address),
+        bill_to: order.bill_to.as_ref().map(address),
+        items: order.items.iter().map(item).collect(),
+        customer: order.customer.as_ref().map(|customer| proto::Customer {
+            email: text(customer.email.as_ref()),
+            language: text(customer.language.as_ref()),
+        }),
+        metadata: order.metadata.clone(),
+    }
+}
+
+fn address(address: &order::Address) -> proto::Address {
+    proto::Address {
+        name: address.name.clone(),
+        line1: address.line1.clone(),
+        line2: text(address.line2.as_ref()),
+        postal_code: text(address.postal_code.as_ref()),
+        city: address.city.clone(),
+        state: text(address.state.as_ref()),
+        country: address.country.clone(),
+        email: text(address.email.as_ref()),
+        phone: text(address.phone.as_ref()),
+    }
+}
+
+fn item(item: &order::Item) -> proto::Item {
+    let file = |file: &order::File| proto::File { url: file.url.clone(), sha256: text(file.sha256.as_ref()) };
+    proto::Item {
+        id: item.id.clone(),
+        sku: item.sku.clone(),
+        quantity: item.quantity,
+        personalised: item.personalised,
+        files: item.files.iter().map(file).collect(),
+        options: item.options.clone(),
+        download: item.kind == ItemKind::Download,
+    }
+}
+
+fn window(batch: &BatchFacts) -> proto::Window {
+    proto::Window {
+        batch: batch.id.to_string(),
+        direct: batch.direct,
+        opens_at: Some(at(batch.opens_at)),
+        closes_at: Some(at(batch.closes_at)),
+        closes_at_local: batch.closes_at_local.clone(),
+        production_date: batch.production_date.clone(),
+        rule: batch.rule.clone(),
+        time_zone: batch.time_zone.clone(),
+        tzdata: batch.tzdata.clone(),
+    }
+}
+
+/// How a stop stands.
+pub(super) fn stop(stop: &StopFacts) -> proto::Stop {
+    proto::Stop {
+        id: stop.id.to_string(),
+        order: stop.order.to_string(),
+        state: stop_state(stop.state).into(),
+        evidence: stop.evidence.map_or(proto::Evidence::Unspecified, evidence).into(),
+        reason: stop.reason.clone(),
+        comment: text(stop.comment.as_ref()),
+        asked_by: asked_by(stop.asked_by).into(),
+        asked_at: Some(at(stop.asked_at)),
+        answer_due_at: crate::api::stops::is_open(stop).then(|| at(stop.deadline_at)),
+        decided_at: stop.decided_at.map(at),
+        delivered_at: stop.delivered_at.map(at),
+        answer: text(stop.answer.as_ref()),
+    }
+}
+
+/// A verdict.
+pub(super) fn verdict(verdict: &verdict::Verdict) -> proto::Verdict {
+    let contact = |contact: &Contact| proto::Contact {
+        email: text(contact.email.as_ref()),
+        phone: text(contact.phone.as_ref()),
+        hours: text(contact.hours.as_ref()),
+    };
+    proto::Verdict {
+        order: verdict.order.to_string(),
+        as_of: Some(at(verdict.as_of)),
+        can_stop: can_stop(verdict.can_stop).into(),
+        reason: reason(verdict.reason).into(),
+        until: verdict.until.map(at),
+        until_local: text(verdict.until_local.as_ref()),
+        decided_by: decided_by(verdict.decided_by).into(),
+        next: verdict.next.as_ref().map(|next| proto::NextStep {
+            channel: channel(next.channel).into(),
+            contact: next.contact.as_ref().map(contact),
+            answer_due_at: Some(at(next.answer_due_at)),
+        }),
+        odds: verdict.odds.map(|odds| proto::Odds {
+            asked: odds.asked,
+            stopped: odds.stopped,
+            low: odds.low,
+            high: odds.high,
+        }),
+        consequences: Some(proto::Consequences {
+            refund: refund(verdict.consequences.refund).into(),
+            service_fee: service_fee(verdict.consequences.service_fee).into(),
+            restock: verdict.consequences.restock,
+            personalised: verdict.consequences.personalised,
+        }),
+        can_change: verdict.can_change.iter().map(|what| changeable(*what).into()).collect(),
+    }
+}
+
+/// A cutoff.
+pub(super) fn cutoff(cutoff: &calendar::Cutoff) -> proto::Cutoff {
+    let shifted = match cutoff.shifted {
+        calendar::Shift::None => proto::Shift::None,
+        calendar::Shift::Gap => proto::Shift::Gap,
+        calendar::Shift::Overlap => proto::Shift::Overlap,
+    };
+    proto::Cutoff {
+        closes_at: Some(at(cutoff.at)),
+        local: cutoff.local.clone(),
+        production_date: cutoff.production_date.to_string(),
+        rule: cutoff.rule.to_string(),
+        shifted: shifted.into(),
+    }
+}
+
+/// An entry of the log.
+pub(super) fn event(sighting: Sighting) -> proto::Event {
+    let Sighting { event, orders } = sighting;
+    proto::Event {
+        seq: event.seq,
+        at: Some(at(event.at)),
+        subject: event.subject,
+        lab: event.lab,
+        kind: event.kind,
+        actor: event.actor,
+        detail: event.detail.to_string(),
+        previous: event.previous,
+        hash: event.hash,
+        orders: orders.into_iter().map(String::from).collect(),
+    }
+}
+
+/// What became of one order of many.
+pub(super) fn outcome(outcome: Outcome) -> proto::gateway_service_submit_orders_response::Outcome {
+    use proto::gateway_service_submit_orders_response::Outcome as Told;
+    match outcome {
+        Outcome::New(facts) => Told::Admitted(proto::Admitted {
+            id: facts.id.to_string(),
+            created: true,
+            state: state(facts.state()).into(),
+            closes_at: facts.batch.as_ref().map(|batch| at(batch.closes_at)),
+        }),
+        Outcome::Same(id) => Told::Admitted(proto::Admitted {
+            id: id.into(),
+            created: false,
+            state: proto::OrderState::Unspecified.into(),
+            closes_at: None,
+        }),
+        Outcome::Refused(problem) => {
+            Told::Problem(super::status::problem(super::submission::placed(problem)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_keep_their_microseconds_before_1970_too() {
+        let told = |micros| {
+            let told = at(Timestamp::from_microsecond(micros).unwrap());
+            (told.seconds, told.nanos)
+        };
+        assert_eq!(told(1_700_000_000_123_456), (1_700_000_000, 123_456_000));
+        assert_eq!(told(-1), (-1, 999_999_000));
+        assert_eq!(told(0), (0, 0));
+    }
+}
