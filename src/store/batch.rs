@@ -268,6 +268,7 @@ impl<E: Engine> Store for Grouped<E> {
         remembered<'a>(scope: &'a str, key: &'a str) -> Option<Remembered>;
         odds<'a>(lab: &'a LabId, elapsed_us: i64) -> OddsRow;
         due(now: Timestamp) -> Due;
+        deadlines(now: Timestamp) -> [Option<Timestamp>; 2];
         gauges(now: Timestamp) -> Gauges;
         ping() -> ();
     }
