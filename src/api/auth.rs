@@ -160,6 +160,10 @@ struct Known {
 }
 
 impl Known {
+    fn ended(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_some() || self.expires_at.is_some_and(|at| at <= now)
+    }
+
     fn of(row: KeyRow) -> Option<(String, Self)> {
         let scope = match row.scope.as_str() {
             "ops" => Scope::Ops,
@@ -204,11 +208,22 @@ impl Keys {
     /// Recognises a caller by its `Authorization` header.
     pub fn recognise(&self, headers: &HeaderMap, now: Timestamp) -> Result<Arc<Identity>, Problem> {
         let text = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        self.of_bearer(text, now)
+    }
+
+    /// Recognises a caller by the text of its `authorization`.
+    pub fn of_bearer(&self, text: Option<&str>, now: Timestamp) -> Result<Arc<Identity>, Problem> {
         let text = text.and_then(|text| {
             let (scheme, text) = text.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then_some(text.trim())
         });
         self.of(text.ok_or_else(unauthenticated)?, now)
+    }
+
+    /// Whether a key that was recognised before is still good.
+    pub fn holds(&self, who: &Identity, now: Timestamp) -> bool {
+        let known = Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner));
+        known.get(&*who.key).is_some_and(|key| !key.ended(now))
     }
 
     /// Recognises a caller by the text of its key.
@@ -223,8 +238,7 @@ fn find(known: &HashMap<String, Known>, text: &str, now: Timestamp) -> Option<Ar
     let hash = hex(&Sha256::digest(secret.as_bytes()));
     let key = known.get(id)?;
     let same: bool = hash.as_bytes().ct_eq(key.hash.as_bytes()).into();
-    let ended = key.revoked_at.is_some() || key.expires_at.is_some_and(|at| at <= now);
-    (same && !ended).then(|| Arc::clone(&key.who))
+    (same && !key.ended(now)).then(|| Arc::clone(&key.who))
 }
 
 /// One text for every way in which a key can be wrong.

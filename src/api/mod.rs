@@ -9,6 +9,7 @@ mod gate;
 pub mod http;
 pub mod idempotency;
 pub mod json;
+pub mod lab_desk;
 pub mod limits;
 pub mod problem;
 pub mod registry;

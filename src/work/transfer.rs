@@ -30,6 +30,8 @@ const CLAIM_MAX: usize = 64;
 const AHEAD: usize = 16;
 /// How soon it is looked again at batches of which another gateway is not clear yet.
 const BEHIND: SignedDuration = SignedDuration::from_millis(10);
+/// How often it is looked again whether orders have waited too long for a lab that is not connected.
+const AWAY: SignedDuration = SignedDuration::from_secs(30);
 /// Transfers taken over in one transaction.
 const TAKE_OVER_MAX: i64 = 500;
 
@@ -53,12 +55,20 @@ impl Step for Transfer {
         let mut wake = due.transfer_at.into_iter().chain(due.lease_at).min();
         let mut claims = Vec::new();
         let mut takers = Vec::new();
+        let mut away = false;
         for id in &due.labs {
             let Some(endpoint) = bench.labs.get(id) else {
                 tracing::warn!(lab = %id, "orders wait for a lab that is not configured");
                 continue;
             };
             let usable = !endpoint.paused && endpoint.lab.is_ok();
+            if usable && endpoint.is_away() {
+                // Another gateway may have the lab: only what is beyond its deadline is taken here.
+                away = true;
+                claims.push(claim(bench, &endpoint, CLAIM_MAX, Way::Away, now));
+                takers.push((endpoint, Vec::new()));
+                continue;
+            }
             let (permits, limit, sends) = if endpoint.manual || !usable {
                 // Nothing is called: what a person must take, and what waits too long, still goes on.
                 (Vec::new(), CLAIM_MAX, endpoint.manual && usable)
@@ -74,14 +84,20 @@ impl Step for Transfer {
                 } else {
                     let steady =
                         endpoint.profile.rate.is_none() && endpoint.lane.status().closed_until.is_none();
-                    let ahead = if steady { AHEAD } else { 1 };
+                    let ahead = if steady { endpoint.ahead(AHEAD) } else { 1 };
                     let limit = (taken.permits.len() * ahead).min(CLAIM_MAX.max(taken.permits.len()));
                     (taken.permits, limit, true)
                 }
             };
-            claims.push(claim(bench, &endpoint, limit, sends, now));
+            let way = if sends { Way::Sends } else { Way::Rests };
+            claims.push(claim(bench, &endpoint, limit, way, now));
             takers.push((endpoint, permits));
         }
+        if away {
+            let [transfer, _] = bench.store.deadlines(now).await?;
+            wake = wake.into_iter().chain(transfer).chain([later(now, AWAY)]).min();
+        }
+        wake = wake.into_iter().chain(bench.linked_poll(now)).min();
         if claims.is_empty() {
             return Ok(wake);
         }
@@ -143,7 +159,18 @@ fn count(endpoint: &Endpoint, outcome: &'static str) {
         .increment(1);
 }
 
-fn claim(bench: &Bench, endpoint: &Endpoint, limit: usize, sends: bool, now: Timestamp) -> Write {
+/// What a claim may do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Send, and look up.
+    Sends,
+    /// Nothing is called now; deadlines are kept.
+    Rests,
+    /// The lab may be with another gateway: only what is beyond its deadline.
+    Away,
+}
+
+fn claim(bench: &Bench, endpoint: &Endpoint, limit: usize, way: Way, now: Timestamp) -> Write {
     let random = &*bench.random;
     Write::Claim(Box::new(Claim {
         lab: endpoint.id.clone(),
@@ -154,7 +181,8 @@ fn claim(bench: &Bench, endpoint: &Endpoint, limit: usize, sends: bool, now: Tim
         now,
         lease_until: later(now, LEASE),
         holder: bench.holder.clone(),
-        sends,
+        sends: way == Way::Sends,
+        away: way == Way::Away,
     }))
 }
 
@@ -197,8 +225,10 @@ impl Sender {
             let settling = self.calls(jobs, &mut permit, claimed_at).await;
             // A lab with a rate of its own is asked for places one by one, by the tick.
             let place = permit.take().or_else(|| self.place().0);
-            let more =
-                place.is_some() && !self.bench.end.is_cancelled() && self.endpoint.profile.rate.is_none();
+            let more = place.is_some()
+                && !self.bench.end.is_cancelled()
+                && self.endpoint.profile.rate.is_none()
+                && self.lab.window() != Some(0);
             if !more {
                 settling.join_all().await;
                 return;
@@ -206,7 +236,10 @@ impl Sender {
             permit = place;
             // What was just learned and what comes next share a commit.
             claimed_at = self.bench.clock.now();
-            let claim = one(&*self.bench.store, claim(&self.bench, &self.endpoint, AHEAD, true, claimed_at));
+            let claim = one(
+                &*self.bench.store,
+                claim(&self.bench, &self.endpoint, self.endpoint.ahead(AHEAD), Way::Sends, claimed_at),
+            );
             let (_, claimed) = tokio::join!(settling.join_all(), claim);
             jobs = match claimed {
                 Ok(Written::Claimed(claimed)) => self::jobs(&self.bench, &self.endpoint, claimed),
