@@ -112,6 +112,7 @@ async fn hand_over(store: &Arc<dyn Store>) -> f64 {
                     lease_until: cutoff + SignedDuration::from_mins(1),
                     holder: "bench".to_owned(),
                     sends: true,
+                    away: false,
                 };
                 let Written::Claimed(claimed) = one(&*store, Write::Claim(Box::new(claim))).await.unwrap()
                 else {

@@ -3,6 +3,8 @@
 //! Nobody else sees concrete engines or clients. The port is bound before anything is spawned, so that
 //! a start that cannot serve does not begin to work.
 
+mod links;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +26,7 @@ use crate::domain::Fault;
 use crate::domain::event::{Actor, hex};
 use crate::domain::link::{KEY_BYTES, LinkKey};
 use crate::domain::zones::Zones;
+use crate::lab::link::{self, Hub};
 use crate::lab::mail::{NoMailer, Protection, SharedMailer, Smtp, SmtpSettings};
 use crate::lab::outbound::{Outbound, OutboundSettings, install_tls};
 use crate::lab::{Drivers, Tools};
@@ -233,6 +236,7 @@ pub async fn start_driving(
     let mut name = [0; 6];
     ambient.random.fill(&mut name);
     let holder = format!("gw-{}", hex(&name));
+    let hub = Hub::default();
     let tools = Tools {
         clock: Arc::clone(&ambient.clock),
         random: Arc::clone(&ambient.random),
@@ -242,6 +246,7 @@ pub async fn start_driving(
             ..OutboundSettings::default()
         })?,
         secrets: Arc::new(config::secret),
+        links: hub.clone(),
     };
     let bells = Arc::new(Bells::default());
     let end = CancellationToken::new();
@@ -254,6 +259,7 @@ pub async fn start_driving(
         holder: holder.clone(),
         end: end.clone(),
     };
+    hear_links(&hub, &bench);
     let registry = Arc::new(Registry::load(Arc::clone(&store), zones, now).await?);
     let link_key = Arc::new(link_key(&*store, &ambient).await?);
     let rendered = metrics.clone();
@@ -312,10 +318,25 @@ pub async fn start_driving(
         ..serve::Settings::default()
     };
     tell(&Greeting { addr, zones: &zones_text, ops_key: ops_key.as_ref() });
-    let server = tokio::spawn(serve::serve(listener, api::router(&surface), settings, end.clone()));
+    let desk = Arc::new(links::Reception(surface.clone()));
+    let link_server = link::Server::new(hub, desk, Arc::clone(&ambient.random), end.clone());
+    // The fallback is the API's: one answer for whatever is no route.
+    let grpc = link::routes(link_server).into_axum_router().reset_fallback();
+    let server =
+        tokio::spawn(serve::serve(listener, api::router(&surface).merge(grpc), settings, end.clone()));
     tracing::info!(%addr, replica = %bench.holder, "serving");
     let drain_within = std_duration(config.serve.drain_within);
     Ok(Running { addr, ops_key, zones: zones_text, bench, end, server, loops, chores, drain_within, leave })
+}
+
+/// What waits for a lab goes out as soon as it connects.
+fn hear_links(hub: &Hub, bench: &Bench) {
+    let (bells, labs) = (Arc::clone(&bench.bells), Arc::clone(&bench.labs));
+    hub.on_change(move |lab| {
+        labs.link_changed(lab);
+        bells.nudge(work::transfer::NAME);
+        bells.nudge(work::stop::NAME);
+    });
 }
 
 fn nudge(bench: &Bench) -> Nudge {

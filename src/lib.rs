@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  platforms, ops, labs' people                                   labs
-//!        │  HTTP, gRPC                                             ▲  HTTP, gRPC
+//!        │  HTTP, gRPC                                             ▲  HTTP, gRPC, links
 //!        ▼                                                         │
 //!   ┌─────────┐   records the intent,    ┌─────────┐   calls   ┌───┴────┐
 //!   │   api   │───────── nudges ────────►│  work   │──────────►│  lab   │
@@ -19,7 +19,7 @@
 //! |---|---|---|
 //! | [`domain`] | the rules: calendars, orders, transfers, stops, verdicts | I/O, clocks, databases |
 //! | [`store`] | what was decided, durable; one text a statement for both engines | calendars, endpoints |
-//! | [`lab`] | calls to labs; classifies every answer once | deciding what an answer means for an order |
+//! | [`lab`] | calls to labs, also over the links that they dial; classifies every answer once | deciding what an answer means for an order |
 //! | [`work`] | loops: close, transfer, stop, import, remind, clear, chores; each a `tick(now)` | sleeping outside its one runner |
 //! | [`api`] | the surface: HTTP and gRPC, two faces of the same functions | calling a lab |
 //!

@@ -80,6 +80,10 @@ fn describe() {
         "Calls over gRPC by method and code; of a stream, how it began."
     );
     describe_histogram!("stoppress_grpc_request_seconds", "How long calls took until their answer began.");
+    describe_gauge!("stoppress_links", "Connections of labs that dial out, by lab.");
+    describe_counter!("stoppress_link_calls_total", "Calls over links, by lab, call and answer.");
+    describe_histogram!("stoppress_link_call_seconds", "How long calls over links took, by call and answer.");
+    describe_counter!("stoppress_link_ends_total", "Links that ended, by cause.");
     describe_gauge!("stoppress_orders_waiting", "Orders in open batches, by lab.");
     describe_gauge!("stoppress_transfers", "Transfers that are not at the lab, by phase.");
     describe_gauge!("stoppress_stops", "Stops by state.");

@@ -208,6 +208,11 @@ impl Keys {
     /// Recognises a caller by its `Authorization` header.
     pub fn recognise(&self, headers: &HeaderMap, now: Timestamp) -> Result<Arc<Identity>, Problem> {
         let text = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        self.of_bearer(text, now)
+    }
+
+    /// Recognises a caller by the text of its `authorization`.
+    pub fn of_bearer(&self, text: Option<&str>, now: Timestamp) -> Result<Arc<Identity>, Problem> {
         let text = text.and_then(|text| {
             let (scheme, text) = text.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then_some(text.trim())

@@ -15,6 +15,7 @@ mod grpc;
 pub mod http;
 pub mod idempotency;
 pub mod json;
+pub mod lab_desk;
 pub mod limits;
 mod orders;
 mod page;

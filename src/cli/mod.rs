@@ -73,7 +73,7 @@ pub enum Command {
 #[derive(Debug, Subcommand)]
 #[expect(missing_docs, reason = "clap takes what is said about a command from its arguments")]
 pub enum LabTools {
-    Simulate(simulate::SimulateArgs),
+    Simulate(Box<simulate::SimulateArgs>),
 }
 
 /// What a command works with.
@@ -178,7 +178,7 @@ pub async fn run(cli: Cli, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
         Command::Doctor(args) => doctor::run(args, terminal).await,
         Command::Lab(LabTools::Simulate(args)) => {
             telemetry::log(&LogConfig::default())?;
-            Ok(simulate::run(args).await?)
+            Ok(simulate::run(*args).await?)
         }
         Command::Openapi(_) => openapi(terminal.out),
         Command::Completions(args) => completions::run(&args, terminal.out),

@@ -249,7 +249,7 @@ pub enum SecretRef {
 /// How the lab is reached. `kind` chooses the driver; the driver checks its own settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DriverSpec {
-    /// The driver: `http`, `grpc`, `person`.
+    /// The driver: `http`, `grpc`, `link`, `person`.
     pub kind: String,
     /// The driver's settings, such as `base_url`.
     #[serde(flatten)]

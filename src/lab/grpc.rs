@@ -365,6 +365,49 @@ fn item(item: order::Item) -> proto::Item {
     }
 }
 
+/// The message of a stop.
+pub(super) fn stop_message(call: &StopCall) -> proto::StopOrderRequest {
+    proto::StopOrderRequest {
+        order: call.order.to_string(),
+        stop: call.stop.to_string(),
+        reason: call.reason.clone(),
+        asked_at: Some(timestamp(call.asked_at)),
+        answer_by: Some(timestamp(call.answer_by)),
+    }
+}
+
+/// What a lab says that took a transfer.
+pub(super) fn taken(said: &proto::SubmitOrdersResponse) -> Answer {
+    Answer::Accepted { lab_reference: some_words(&said.lab_reference, 200) }
+}
+
+/// What a lab says to a stop.
+pub(super) fn answered(said: &proto::StopOrderResponse) -> Answer {
+    let reason = some_words(&said.reason, 300);
+    match LabAnswer::try_from(said.answer) {
+        Ok(LabAnswer::Removed) => Answer::Removed { reason },
+        Ok(LabAnswer::WillPrint) => Answer::WillPrint { reason, stage: Stage::Received },
+        Ok(LabAnswer::NotFound) => Answer::NotFound,
+        // Delivered; an answer that is not known is no answer.
+        Ok(LabAnswer::Later | LabAnswer::Unspecified) | Err(_) => Answer::AnswerLater,
+    }
+}
+
+/// What a lab says of an order.
+pub(super) fn seen(said: proto::GetOrderResponse) -> Answer {
+    let will_print = |stage| Answer::WillPrint { reason: None, stage };
+    match LabStage::try_from(said.stage) {
+        Ok(LabStage::Received) => Answer::Accepted { lab_reference: None },
+        Ok(LabStage::InProduction) => will_print(Stage::InProduction),
+        Ok(LabStage::Printed) => will_print(Stage::Printed),
+        Ok(LabStage::Shipped) => will_print(Stage::Shipped),
+        Ok(LabStage::Removed) => Answer::Removed { reason: None },
+        Ok(LabStage::Unspecified) | Err(_) => {
+            Answer::Unclear { cause: "the lab answered with a stage that is not known".to_owned() }
+        }
+    }
+}
+
 impl Lab for GrpcLab {
     fn submit<'a>(&'a self, upload: &'a Upload) -> Pending<'a, Reply> {
         Box::pin(async move {
@@ -381,7 +424,7 @@ impl Lab for GrpcLab {
             let call = self
                 .call(budget, message, |mut lab, request| async move { lab.submit_orders(request).await });
             match call.await {
-                Ok(taken) => Answer::Accepted { lab_reference: some_words(&taken.lab_reference, 200) }.into(),
+                Ok(said) => taken(&said).into(),
                 Err(trouble) => Self::trouble(trouble, About::Submit),
             }
         })
@@ -389,28 +432,12 @@ impl Lab for GrpcLab {
 
     fn stop<'a>(&'a self, call: &'a StopCall) -> Pending<'a, Reply> {
         Box::pin(async move {
-            let message = proto::StopOrderRequest {
-                order: call.order.to_string(),
-                stop: call.stop.to_string(),
-                reason: call.reason.clone(),
-                asked_at: Some(timestamp(call.asked_at)),
-                answer_by: Some(timestamp(call.answer_by)),
-            };
+            let message = stop_message(call);
             let budget = Timeouts::of(self.timeouts.stop);
             let call =
                 self.call(budget, message, |mut lab, request| async move { lab.stop_order(request).await });
             match call.await {
-                Ok(said) => {
-                    let reason = some_words(&said.reason, 300);
-                    match LabAnswer::try_from(said.answer) {
-                        Ok(LabAnswer::Removed) => Answer::Removed { reason },
-                        Ok(LabAnswer::WillPrint) => Answer::WillPrint { reason, stage: Stage::Received },
-                        Ok(LabAnswer::NotFound) => Answer::NotFound,
-                        // Delivered; an answer that is not known is no answer.
-                        Ok(LabAnswer::Later | LabAnswer::Unspecified) | Err(_) => Answer::AnswerLater,
-                    }
-                    .into()
-                }
+                Ok(said) => answered(&said).into(),
                 Err(trouble) => Self::trouble(trouble, About::Stop),
             }
         })
@@ -422,19 +449,8 @@ impl Lab for GrpcLab {
             let budget = Timeouts::of(self.timeouts.look_up);
             let call =
                 self.call(budget, message, |mut lab, request| async move { lab.get_order(request).await });
-            let will_print = |stage| Answer::WillPrint { reason: None, stage };
             match call.await {
-                Ok(seen) => match LabStage::try_from(seen.stage) {
-                    Ok(LabStage::Received) => Answer::Accepted { lab_reference: None },
-                    Ok(LabStage::InProduction) => will_print(Stage::InProduction),
-                    Ok(LabStage::Printed) => will_print(Stage::Printed),
-                    Ok(LabStage::Shipped) => will_print(Stage::Shipped),
-                    Ok(LabStage::Removed) => Answer::Removed { reason: None },
-                    Ok(LabStage::Unspecified) | Err(_) => Answer::Unclear {
-                        cause: "the lab answered with a stage that is not known".to_owned(),
-                    },
-                }
-                .into(),
+                Ok(said) => seen(said).into(),
                 Err(trouble) => Self::trouble(trouble, About::LookUp),
             }
         })

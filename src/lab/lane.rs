@@ -54,7 +54,7 @@ pub struct Taken {
 pub struct LaneStatus {
     /// Calls under way.
     pub in_flight: u32,
-    /// Calls that may be under way at a time.
+    /// Calls that may be under way at a time: by the lab's profile, and by its own window if it dials out.
     pub concurrency: u32,
     /// Until when no call is made, because the lab did not speak several times in a row, or asked
     /// to be left alone. One call then tries.
@@ -92,6 +92,8 @@ struct State {
     /// Until when other work gives way, because a stop found no place.
     giving_way_until: Option<Timestamp>,
     last: Option<(Timestamp, &'static str)>,
+    /// How many calls at a time the lab itself allows now, if it says.
+    window: Option<u32>,
     seen: Option<Timestamp>,
 }
 
@@ -107,6 +109,10 @@ impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         // Counters stay whole whatever a panicking holder did.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn places(&self, state: &State) -> u32 {
+        state.window.map_or(self.concurrency, |window| self.concurrency.min(window))
     }
 }
 
@@ -162,6 +168,7 @@ impl Lane {
                 resting_until: None,
                 giving_way_until: None,
                 last: None,
+                window: None,
                 seen: None,
             }),
         }))
@@ -213,13 +220,24 @@ impl Lane {
         Taken { permits, wait_until }
     }
 
+    /// Takes what the lab itself allows at a time, where it says: the lane keeps to the smaller number.
+    pub fn keep_to(&self, window: Option<u32>) {
+        self.0.state().window = window;
+    }
+
+    /// The lab has come by itself: it is there again, whatever calls said before. If it asked to be left
+    /// alone, that still holds.
+    pub fn is_back(&self) {
+        self.0.state().breaker = Breaker::default();
+    }
+
     /// How the lane stands.
     #[must_use]
     pub fn status(&self) -> LaneStatus {
         let state = self.0.state();
         LaneStatus {
             in_flight: state.in_flight,
-            concurrency: self.0.concurrency,
+            concurrency: self.0.places(&state),
             closed_until: state.closed_until(),
             last_answer: state.last.map(|(_, word)| word),
             last_answer_at: state.last.map(|(at, _)| at),
@@ -242,8 +260,9 @@ impl Lane {
 
     /// How many more calls of a kind fit. Of two or more places, one is only for stops.
     fn room(&self, state: &State, kind: Kind) -> u32 {
-        let free = self.0.concurrency.saturating_sub(state.in_flight);
-        let kept = u32::from(self.0.concurrency >= 2 && state.in_flight_stops == 0);
+        let places = self.0.places(state);
+        let free = places.saturating_sub(state.in_flight);
+        let kept = u32::from(places >= 2 && state.in_flight_stops == 0);
         if kind == Kind::Stop { free } else { free.saturating_sub(kept) }
     }
 

@@ -1,7 +1,8 @@
 //! Outward: the only room that speaks to labs.
 //!
 //! A [`Lab`] is one lab's endpoint behind one driver. Whatever comes back is classified here, once,
-//! into [`Answer`]; nobody outside looks at status codes.
+//! into [`Answer`]; nobody outside looks at status codes. A lab that no call reaches dials the gateway,
+//! and is asked over that connection ([`link`]).
 //!
 //! # Adding a driver
 //! One file with a [`Driver`] constant, and one line in [`DRIVERS`]. The file says how its settings are
@@ -78,6 +79,7 @@ pub mod grpc;
 pub mod guard;
 pub mod http;
 pub mod lane;
+pub mod link;
 pub mod mail;
 pub mod outbound;
 pub mod person;
@@ -183,6 +185,11 @@ pub trait Lab: Send + Sync + std::fmt::Debug {
     fn describe(&self) -> Pending<'_, Reply> {
         Box::pin(std::future::ready(Answer::Unclear { cause: "this lab cannot be asked".to_owned() }.into()))
     }
+    /// How many calls the lab itself allows at a time from this gateway now; `None` where only its profile
+    /// says. 0: from here it cannot be reached, and its work is left to other gateways.
+    fn window(&self) -> Option<u32> {
+        None
+    }
 }
 
 /// What a driver without a first phase says.
@@ -209,6 +216,8 @@ pub struct Tools {
     pub outbound: Outbound,
     /// The secrets.
     pub secrets: Secrets,
+    /// The connections of labs that dial out.
+    pub links: link::Hub,
 }
 
 impl std::fmt::Debug for Tools {
@@ -231,7 +240,7 @@ pub struct Driver {
 }
 
 /// All drivers.
-pub const DRIVERS: [Driver; 3] = [http::DRIVER, grpc::DRIVER, person::DRIVER];
+pub const DRIVERS: [Driver; 4] = [http::DRIVER, grpc::DRIVER, link::DRIVER, person::DRIVER];
 
 /// The drivers that a gateway knows. Built in are [`DRIVERS`]; whoever starts a gateway can add more.
 #[derive(Debug, Clone)]

@@ -276,6 +276,7 @@ impl<E: Engine> Store for Grouped<E> {
         mail_next() -> Option<Timestamp>;
         link_key() -> Option<secrecy::SecretString>;
         due(now: Timestamp) -> Due;
+        deadlines(now: Timestamp) -> [Option<Timestamp>; 2];
         gauges(now: Timestamp) -> Gauges;
         ping() -> ();
     }

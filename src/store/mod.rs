@@ -162,6 +162,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn odds<'a>(&'a self, lab: &'a LabId, elapsed_us: i64) -> Pending<'a, Result<OddsRow>>;
     /// When each loop is due next, and which labs have work at `now`.
     fn due(&self, now: Timestamp) -> Pending<'_, Result<Due>>;
+    /// The next deadline of a transfer, and of a stop: what a loop waits for where the lab is away.
+    fn deadlines(&self, now: Timestamp) -> Pending<'_, Result<[Option<Timestamp>; 2]>>;
     /// Numbers for metrics.
     fn gauges(&self, now: Timestamp) -> Pending<'_, Result<Gauges>>;
     /// Whether the store answers.

@@ -237,9 +237,10 @@ statements! {
     /// Which labs have transfers that are due: nearly always none.
     claim_due_labs = "select {[}r.value ->> 0{]} from {rows} where exists (select 1 from transfers t
         where t.lab = r.value ->> 0 and t.phase in (0, 2) and t.next_at <= cast(r.value ->> 1 as bigint))";
-    /// Takes transfers of a lab that are due: fallen back, or unknown.
+    /// Takes transfers of a lab that are due: fallen back, or unknown; with `$4`, only those whose time is over.
     claim_due = "select {transfer}, t.idempotency_key, t.sha256, t.manifest, t.head from transfers t
-        where t.lab = $1 and t.phase in (0, 2) and t.next_at <= $2 order by t.next_at, t.id limit $3 {skip t}";
+        where t.lab = $1 and t.phase in (0, 2) and t.next_at <= $2 and ($4 = 0 or t.deadline_at <= $2)
+        order by t.next_at, t.id limit $3 {skip t}";
     /// Records the intent to send.
     transfer_insert = "{with id, lab, batch, phase:int, attempts:int, unresolved:int, key, sha256, manifest, first_at:int,
             horizon_at:int, key_until:int, deadline_at:int, next_at:int, lease_until:int, holder, head}
@@ -321,10 +322,11 @@ statements! {
         from {rows} where s.id = r.value ->> 'id' and s.head = r.value ->> 'was'";
 
     // ---- forwarding stops ----------------------------------------------------------------------
-    /// Stops of a lab that are due, with their orders locked.
+    /// Stops of a lab that are due, with their orders locked; with `$4`, only those whose time is over.
     claim_stops = "select {stop}, s.stage, s.version, s.head, {transfer}
         from stops p join standings s on s.id = p.order_id left join transfers t on t.id = s.transfer
-        where p.lab = $1 and p.state = 1 and p.next_at <= $2 order by p.next_at, p.id limit $3 {skip p, s}";
+        where p.lab = $1 and p.state = 1 and p.next_at <= $2 and ($4 = 0 or p.deadline_at <= $2)
+        order by p.next_at, p.id limit $3 {skip p, s}";
 
     // ---- mail to the people of labs ------------------------------------------------------------
     /// Open stops of labs, with orders that they have, about which no mail is planned.
@@ -487,6 +489,10 @@ statements! {
     due_stops = "select distinct p.lab from stops p where p.state = 1 and p.next_at <= $1";
     /// When the next stop is due.
     due_stop_at = "select min(p.next_at) from stops p where p.state = 1 and p.next_at > $1";
+    /// When the time of the next stop is over.
+    deadline_stop = "select min(p.deadline_at) from stops p where p.state = 1 and p.deadline_at > $1";
+    /// When the time of the next transfer is over.
+    deadline_transfer = "select min(t.deadline_at) from transfers t where t.phase in (0, 2) and t.deadline_at > $1";
     /// Orders that wait in open batches, by lab.
     gauge_waiting = "select b.lab, count(*) from batches b join standings s on s.batch = b.id
         where b.phase = 0 and s.transfer is null and s.stop = 0 group by b.lab";

@@ -34,6 +34,24 @@ pub struct Endpoint {
     version: i64,
 }
 
+impl Endpoint {
+    /// How many transfers a place claims ahead, of at most so many: none where the lab may hold several
+    /// connections, because what waits behind a call on a slow one could go out on another.
+    pub(super) fn ahead(&self, most: usize) -> usize {
+        let dials = self.lab.as_ref().is_ok_and(|lab| lab.window().is_some());
+        if dials { 1 } else { most }
+    }
+
+    /// Whether the lab dials out and is not connected to this gateway, or takes no calls over its
+    /// connections now. Keeps its lane to what it takes.
+    pub(super) fn is_away(&self) -> bool {
+        let Ok(lab) = &self.lab else { return false };
+        let window = lab.window();
+        self.lane.keep_to(window);
+        window == Some(0)
+    }
+}
+
 #[derive(Debug, Default)]
 struct Picture {
     taken_at: Option<Timestamp>,
@@ -113,6 +131,27 @@ impl Directory {
             version: row.version,
             id: row.id,
         })
+    }
+
+    /// Whether labs that dial out are connected to this gateway.
+    #[must_use]
+    pub fn linked(&self) -> bool {
+        !self.tools.links.is_empty()
+    }
+
+    /// How many connections a lab that dials out has to this gateway.
+    #[must_use]
+    pub fn connections(&self, id: &LabId) -> usize {
+        self.tools.links.connections(id)
+    }
+
+    /// A lab that dials out came, went, or takes more calls.
+    pub fn link_changed(&self, id: &LabId) {
+        if let Some(endpoint) = self.get(id)
+            && endpoint.lab.as_ref().is_ok_and(|lab| lab.window() != Some(0))
+        {
+            endpoint.lane.is_back();
+        }
     }
 
     /// One lab.

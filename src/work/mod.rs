@@ -45,6 +45,17 @@ pub struct Bench {
     pub end: CancellationToken,
 }
 
+/// How soon a gateway to which labs are connected looks again for what other gateways have for them.
+const LINKED_POLL: SignedDuration = SignedDuration::from_millis(300);
+
+impl Bench {
+    /// When to look again for work that another gateway has for a lab that is connected to this one: no
+    /// nudge of that gateway is heard here.
+    fn linked_poll(&self, now: Timestamp) -> Option<Timestamp> {
+        (self.store.shared() && self.labs.linked()).then(|| later(now, LINKED_POLL))
+    }
+}
+
 /// One step of a loop. Gives when to come again, if nothing nudges before.
 pub trait Step: Send + Sync {
     /// The loop's name: `close`, `transfer`, `stop`.
@@ -108,7 +119,12 @@ impl Bells {
 
     /// Wakes a loop.
     pub fn nudge(&self, name: &'static str) {
-        self.with(|desk| desk.nudged.insert(name, true));
+        // A loop that has ended looks no more: nobody is to wait until it has.
+        self.with(|desk| {
+            if desk.waits.contains_key(name) {
+                desk.nudged.insert(name, true);
+            }
+        });
         self.bell(name).notify_one();
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::labs::Endpoint;
 use super::{Bench, Step, remind, transfer};
 use crate::domain::batch::later;
 use crate::domain::event::Actor;
@@ -37,11 +38,19 @@ impl Step for Forward {
         let due = bench.store.due(now).await?;
         let mut claims = Vec::new();
         let mut takers = Vec::new();
+        let mut away = 0;
         for id in &due.stop_labs {
             let Some(endpoint) = bench.labs.get(id) else {
                 tracing::warn!(lab = %id, "stops wait for a lab that is not configured");
                 continue;
             };
+            if endpoint.is_away() {
+                // Another gateway may have the lab: only stops beyond their deadline are taken here.
+                away += 1;
+                claims.push(claim(bench, &endpoint, CLAIM_MAX, None, true, now));
+                takers.push((id, None, Vec::new()));
+                continue;
+            }
             let taken = endpoint.lane.take(now, CLAIM_MAX, Kind::Stop);
             let lab = endpoint.lab.as_ref().ok().map(Arc::clone);
             // Without a way to ask, what is due only for its deadline still goes to a person.
@@ -54,15 +63,7 @@ impl Step for Forward {
             };
             wake = wake.into_iter().chain(not_before).min();
             let limit = if not_before.is_some() { CLAIM_MAX } else { taken.permits.len() };
-            claims.push(Write::ClaimStops(Box::new(ClaimStops {
-                lab: id.clone(),
-                profile: Arc::clone(&endpoint.profile),
-                limit: limit as i64,
-                escalations: (0..limit).map(|_| EscalationId::new(now, &*bench.random)).collect(),
-                not_before,
-                now,
-                lease_until: later(now, LEASE),
-            })));
+            claims.push(claim(bench, &endpoint, limit, not_before, false, now));
             if endpoint.profile.by_person() {
                 bench.bells.nudge(remind::NAME);
             }
@@ -78,10 +79,33 @@ impl Step for Forward {
             }
         }
         let next = bench.store.due(now).await?;
-        let more = (!next.stop_labs.is_empty()).then(|| later(now, SignedDuration::from_millis(20)));
+        // What is left of labs that are away waits for their gateway, or for its deadline.
+        let more = (next.stop_labs.len() > away).then(|| later(now, SignedDuration::from_millis(20)));
         bench.bells.set_stops_wait(next.stop_at.is_some() || more.is_some());
-        Ok(next.stop_at.into_iter().chain(more).chain(wake.filter(|at| *at > now)).min())
+        let deadline = if away > 0 { bench.store.deadlines(now).await?[1] } else { None };
+        let wake = wake.filter(|at| *at > now).into_iter().chain(deadline).chain(bench.linked_poll(now));
+        Ok(next.stop_at.into_iter().chain(more).chain(wake).min())
     }
+}
+
+fn claim(
+    bench: &Bench,
+    endpoint: &Endpoint,
+    limit: usize,
+    not_before: Option<Timestamp>,
+    away: bool,
+    now: Timestamp,
+) -> Write {
+    Write::ClaimStops(Box::new(ClaimStops {
+        lab: endpoint.id.clone(),
+        profile: Arc::clone(&endpoint.profile),
+        limit: limit as i64,
+        escalations: (0..limit).map(|_| EscalationId::new(now, &*bench.random)).collect(),
+        not_before,
+        away,
+        now,
+        lease_until: later(now, LEASE),
+    }))
 }
 
 impl Forward {

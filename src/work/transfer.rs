@@ -33,6 +33,8 @@ const CLAIM_MAX: usize = 64;
 const AHEAD: usize = 16;
 /// How soon it is looked again at batches of which another gateway is not clear yet.
 const BEHIND: SignedDuration = SignedDuration::from_millis(10);
+/// How often it is looked again whether orders have waited too long for a lab that is not connected.
+const AWAY: SignedDuration = SignedDuration::from_secs(30);
 /// Transfers taken over in one transaction.
 const TAKE_OVER_MAX: i64 = 500;
 
@@ -56,12 +58,20 @@ impl Step for Transfer {
         let mut wake = due.transfer_at.into_iter().chain(due.lease_at).min();
         let mut claims = Vec::new();
         let mut takers = Vec::new();
+        let mut away = false;
         for id in &due.labs {
             let Some(endpoint) = bench.labs.get(id) else {
                 tracing::warn!(lab = %id, "orders wait for a lab that is not configured");
                 continue;
             };
             let usable = !endpoint.paused && endpoint.lab.is_ok();
+            if usable && endpoint.is_away() {
+                // Another gateway may have the lab: only what is beyond its deadline is taken here.
+                away = true;
+                claims.push(claim(bench, &endpoint, CLAIM_MAX, Way::Away, now));
+                takers.push((endpoint, Vec::new()));
+                continue;
+            }
             let (permits, limit, sends) = if endpoint.manual || !usable {
                 // Nothing is called: what a person must take, and what waits too long, still goes on.
                 (Vec::new(), CLAIM_MAX, endpoint.manual && usable)
@@ -77,14 +87,20 @@ impl Step for Transfer {
                 } else {
                     let steady =
                         endpoint.profile.rate.is_none() && endpoint.lane.status().closed_until.is_none();
-                    let ahead = if steady { AHEAD } else { 1 };
+                    let ahead = if steady { endpoint.ahead(AHEAD) } else { 1 };
                     let limit = (taken.permits.len() * ahead).min(CLAIM_MAX.max(taken.permits.len()));
                     (taken.permits, limit, true)
                 }
             };
-            claims.push(claim(bench, &endpoint, limit, sends, now));
+            let way = if sends { Way::Sends } else { Way::Rests };
+            claims.push(claim(bench, &endpoint, limit, way, now));
             takers.push((endpoint, permits));
         }
+        if away {
+            let [transfer, _] = bench.store.deadlines(now).await?;
+            wake = wake.into_iter().chain(transfer).chain([later(now, AWAY)]).min();
+        }
+        wake = wake.into_iter().chain(bench.linked_poll(now)).min();
         if claims.is_empty() {
             return Ok(wake);
         }
@@ -146,7 +162,18 @@ fn count(endpoint: &Endpoint, outcome: &'static str) {
         .increment(1);
 }
 
-fn claim(bench: &Bench, endpoint: &Endpoint, limit: usize, sends: bool, now: Timestamp) -> Write {
+/// What a claim may do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Send, and look up.
+    Sends,
+    /// Nothing is called now; deadlines are kept.
+    Rests,
+    /// The lab may be with another gateway: only what is beyond its deadline.
+    Away,
+}
+
+fn claim(bench: &Bench, endpoint: &Endpoint, limit: usize, way: Way, now: Timestamp) -> Write {
     let random = &*bench.random;
     Write::Claim(Box::new(Claim {
         lab: endpoint.id.clone(),
@@ -157,7 +184,8 @@ fn claim(bench: &Bench, endpoint: &Endpoint, limit: usize, sends: bool, now: Tim
         now,
         lease_until: later(now, LEASE),
         holder: bench.holder.clone(),
-        sends,
+        sends: way == Way::Sends,
+        away: way == Way::Away,
     }))
 }
 
@@ -197,10 +225,11 @@ impl Sender {
     async fn work(&self, mut jobs: Vec<Job>, permit: Permit, mut claimed_at: Timestamp) {
         let mut permit = Some(permit);
         let mut settling = JoinSet::new();
+        let most = self.endpoint.ahead(AHEAD);
         while !jobs.is_empty() {
-            // The next ones are claimed while the second half of these goes out: neither the lab nor the
-            // store waits for the other.
-            let half = jobs.split_off(jobs.len() / 2);
+            // The next ones are claimed while the second half of these goes out, so that neither the lab nor
+            // the store waits for the other; unless nothing is to wait behind a call that is out.
+            let half = jobs.split_off(if most > 1 { jobs.len() / 2 } else { 0 });
             self.calls(jobs, &mut permit, claimed_at, &mut settling).await;
             let now = self.bench.clock.now();
             let out = async {
@@ -210,8 +239,14 @@ impl Sender {
                     permit = self.place().0;
                 }
             };
-            let (claimed, ()) = tokio::join!(self.ahead(now), out);
-            (jobs, claimed_at) = (claimed, now);
+            (jobs, claimed_at) = if most > 1 {
+                let (claimed, ()) = tokio::join!(self.ahead(most, now), out);
+                (claimed, now)
+            } else {
+                out.await;
+                let now = self.bench.clock.now();
+                (self.ahead(most, now).await, now)
+            };
             while settling.try_join_next().is_some() {}
         }
         settling.join_all().await;
@@ -223,14 +258,15 @@ impl Sender {
         self.endpoint.profile.rate.is_none()
             && self.endpoint.lane.status().closed_until.is_none()
             && !self.bench.end.is_cancelled()
+            && self.lab.window() != Some(0)
     }
 
     /// Claims what this place sends next.
-    async fn ahead(&self, now: Timestamp) -> Vec<Job> {
+    async fn ahead(&self, most: usize, now: Timestamp) -> Vec<Job> {
         if !self.steady() {
             return Vec::new();
         }
-        match one(&*self.bench.store, claim(&self.bench, &self.endpoint, AHEAD, true, now)).await {
+        match one(&*self.bench.store, claim(&self.bench, &self.endpoint, most, Way::Sends, now)).await {
             Ok(Written::Claimed(claimed)) => self::jobs(&self.bench, &self.endpoint, claimed),
             Ok(_) => Vec::new(),
             Err(error) => {

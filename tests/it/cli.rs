@@ -218,7 +218,7 @@ fn a_file_of_labs_is_checked_whole() {
     let (code, out, err) = alone(folder.path(), &["labs", "check", "labs.toml"]);
     assert_eq!((code, out.as_str()), (2, ""));
     insta::assert_snapshot!(err, @r###"
-    stoppress: labs[1].driver.kind: "persn" is not a driver; the drivers are http, grpc, person; did you mean "person"?
+    stoppress: labs[1].driver.kind: "persn" is not a driver; the drivers are http, grpc, link, person; did you mean "person"?
     labs[1].profile.lookup: invalid type: string "yes", expected a boolean
     labs[1].profile.stopps: is not a known field; did you mean "stops"?
     labs[1].regions[0].calendar.time_zone: "Europe/Helsinky" is not an IANA time zone; did you mean "Europe/Helsinki"?

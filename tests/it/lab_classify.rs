@@ -160,7 +160,7 @@ fn settings_are_checked_by_their_driver() {
     for (driver, told) in [
         (
             json!({ "kind": "htp" }),
-            "kind: \"htp\" is not a driver; the drivers are http, grpc, person; did you mean \"http\"?",
+            "kind: \"htp\" is not a driver; the drivers are http, grpc, link, person; did you mean \"http\"?",
         ),
         (json!({ "kind": "http" }), "base_url: is missing"),
         (
@@ -187,7 +187,7 @@ fn settings_are_checked_by_their_driver() {
         assert!(found.contains(told), "{driver}: {found}");
         assert!(!found.contains("word"), "a password is never repeated: {found}");
     }
-    assert_eq!(driver("person").unwrap().manual, DRIVERS[2].manual);
+    assert_eq!(driver("person").unwrap().manual, DRIVERS[3].manual);
     assert!(driver("person").unwrap().manual && !driver("http").unwrap().manual);
 }
 

@@ -166,3 +166,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_lane_keeps_to_the_smaller_of_profile_and_window() {
+    let lane = lane(8, None);
+    for (window, uploads) in [(None, 7), (Some(3), 2), (Some(1), 1), (Some(0), 0), (Some(100), 7)] {
+        lane.keep_to(window);
+        let taken = lane.take(noon(), 10, Kind::Upload);
+        assert_eq!(taken.permits.len(), uploads, "{window:?}");
+    }
+    lane.keep_to(Some(4));
+    let held = lane.take(noon(), 10, Kind::Upload);
+    lane.keep_to(Some(2));
+    assert!(lane.take(noon(), 1, Kind::Stop).permits.is_empty(), "more are out than the lab takes now");
+    drop(held);
+    assert_eq!(lane.take(noon(), 5, Kind::Stop).permits.len(), 2);
+}
+
+#[test]
+fn a_lab_that_comes_back_is_called_at_once_unless_it_asked_for_rest() {
+    let lane = lane(2, None);
+    for _ in 0..FAILURES_MAX {
+        one(&lane, noon(), Kind::Stop).done(noon(), &unclear());
+    }
+    assert!(lane.take(noon(), 1, Kind::Stop).permits.is_empty());
+    lane.is_back();
+    let rest = Reply { answer: Answer::AnswerLater, retry_after: Some(Duration::from_mins(1)) };
+    one(&lane, noon(), Kind::Stop).done(noon(), &rest);
+    lane.is_back();
+    assert_eq!(lane.take(noon(), 1, Kind::Stop).wait_until, Some(after(60)));
+}

@@ -39,6 +39,7 @@ pub(crate) fn tools(clock: &ManualClock) -> Tools {
             SecretRef::Env(name) => Ok(SecretString::from(name.clone())),
             SecretRef::File(_) => Err(stoppress::domain::Fault::new("", "no files here")),
         }),
+        links: stoppress::lab::link::Hub::default(),
     }
 }
 

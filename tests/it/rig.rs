@@ -9,11 +9,19 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use stoppress::app::{self, Ambient, Running};
 use stoppress::cli::simulate::behaviour::Behaviour;
-use stoppress::cli::simulate::{Simulator, SimulatorSettings};
+use stoppress::cli::simulate::{Gateway, Simulator, SimulatorSettings};
 use stoppress::clock::{Clock as _, ManualClock, SeededRandom};
 use stoppress::config::{Config, MailConfig};
+use stoppress::domain::ids::LabId;
 use stoppress::lab::Drivers;
 use stoppress::lab::outbound::{Outbound, Request};
+
+use crate::lab_support::eventually;
+
+/// How many connections the lab has to a gateway.
+pub fn connections(to: &Running) -> usize {
+    to.bench.labs.connections(&LabId::parse("nordprint").unwrap())
+}
 
 /// The gateway, the lab, and keys for both sides.
 pub struct Rig {
@@ -95,6 +103,7 @@ impl Rig {
         let (_, made) = rig.call(&ops, Method::POST, "/v1/keys", key).await;
         rig.platform = made["secret"].as_str().unwrap().to_owned();
         let driver = match driver {
+            "link" => json!({"kind": "link", "heartbeat": "200ms"}),
             "grpc" => json!({"kind": "grpc", "endpoint": format!("http://{}", rig.lab.grpc_addr)}),
             _ => json!({"kind": "http", "base_url": format!("http://{}", rig.lab.http_addr)}),
         };
@@ -226,6 +235,22 @@ impl Rig {
         }
         self.clock.set(until);
         self.settle().await;
+    }
+
+    /// A key for a lab.
+    pub async fn lab_key(&self, lab: &str) -> String {
+        let key = json!({"scope": "lab", "owner": lab, "name": "link"});
+        let (status, made) = self.call(&self.ops, Method::POST, "/v1/keys", key).await;
+        assert_eq!(status, 201, "{made}");
+        made["secret"].as_str().unwrap().to_owned()
+    }
+
+    /// The lab dials a gateway, takes so many calls at a time, and is connected when this returns.
+    pub async fn dial(&self, to: &Running, key: &str, window: u32) {
+        let gateway = Gateway { url: to.url().parse().unwrap(), key: key.to_owned().into() };
+        let before = connections(to);
+        self.lab.dial(&gateway, window).unwrap();
+        eventually("the lab is connected", || connections(to) > before).await;
     }
 
     /// How often the lab printed an order.

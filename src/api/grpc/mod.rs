@@ -44,6 +44,7 @@ use super::limits::BODY_MAX;
 use super::problem::{Answer, Code, Problem};
 use crate::proto;
 use crate::proto::gateway_service_server::GatewayServiceServer;
+use crate::proto::lab_link_service_server::LabLinkServiceServer;
 
 /// Counts calls by method and code. Of a stream it tells how it began.
 const CALLS: &str = "stoppress_grpc_requests_total";
@@ -56,8 +57,10 @@ const ANSWER_MAX: usize = 1024 * 1024;
 
 /// The service for platforms.
 const GATEWAY: &str = <GatewayServiceServer<gateway::Gateway> as NamedService>::NAME;
+/// The service for labs that dial out: `lab::link` serves it on the same port.
+const LINK: &str = <LabLinkServiceServer<()> as NamedService>::NAME;
 /// What is told of by reflection: what is served here.
-const TOLD: [&str; 2] = [GATEWAY, "grpc.health.v1.Health"];
+const TOLD: [&str; 3] = [GATEWAY, LINK, "grpc.health.v1.Health"];
 
 const OWN: &[Role] = &[Platform, Ops];
 const ALL: &[Role] = &[Platform, Lab, Ops];

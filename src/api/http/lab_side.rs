@@ -11,14 +11,14 @@ use super::answers::StopAnswer;
 use super::extract::{self, Id, Json, Query, answer};
 use super::{batches, stops, tasks};
 use crate::api::Api;
-use crate::api::auth::Caller;
+use crate::api::auth::{Caller, Identity};
 use crate::api::problem::{Answer, Code, Document, Problem};
 use crate::domain::Fault;
 use crate::domain::batch::later;
 use crate::domain::ids::{EscalationId, LabId, OrderId, StopId};
 use crate::domain::lab::{self, Profile};
 use crate::domain::order::Stage;
-use crate::domain::stop::StopState;
+use crate::domain::stop::{StopFacts, StopState};
 use crate::store::{self, Report, Reported, Scope, SettleStop, StopSettled, Write, Written};
 
 /// Which stops to list.
@@ -81,7 +81,7 @@ pub(super) async fn batches(
 /// What a lab says to a stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum Word {
+pub enum Word {
     /// It was taken out: it will not be printed.
     Removed,
     /// It is or will be printed.
@@ -93,16 +93,16 @@ enum Word {
 /// The lab's answer to a stop.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct StopReply {
+pub struct StopReply {
     /// The answer.
-    answer: Word,
+    pub answer: Word,
     /// Why, at most 500 characters; the platform sees it.
     #[serde(default)]
     #[schema(max_length = 500)]
-    reason: Option<String>,
+    pub reason: Option<String>,
     /// With `will_print`: how far the order is.
     #[serde(default)]
-    stage: Stage,
+    pub stage: Stage,
 }
 
 /// How the stop stands after the answer.
@@ -130,7 +130,21 @@ pub(super) async fn answer_stop(
     stop: Id<StopId>,
     body: Json<StopReply>,
 ) -> Answer<Response> {
-    let StopReply { answer: word, reason, stage } = body.0;
+    let (stop, _) = take_answer(&api, &caller, stop.0, body.0).await?;
+    Ok(answer(StatusCode::OK, &StopOnly { stop: StopAnswer::from(&stop) }))
+}
+
+/// Takes a lab's answer to a stop, however it came. Gives the stop, and whether anything changed.
+///
+/// # Errors
+/// If it is not the lab's stop, was decided otherwise before, or the answer has faults.
+pub async fn take_answer(
+    api: &Api,
+    caller: &Identity,
+    stop: StopId,
+    reply: StopReply,
+) -> Answer<(StopFacts, bool)> {
+    let StopReply { answer: word, reason, stage } = reply;
     extract::text("reason", reason.as_deref().unwrap_or_default(), 500)?;
     let now = api.clock.now();
     let said = match word {
@@ -146,7 +160,7 @@ pub(super) async fn answer_stop(
     let profile = profile.unwrap_or_else(Profile::default);
     let again = profile.answers_within;
     let settle = SettleStop {
-        stop: stop.0,
+        stop,
         scope: caller.scope.clone(),
         answer: said,
         // Where stops are tasks of people, a person has looked.
@@ -165,7 +179,7 @@ pub(super) async fn answer_stop(
         StopSettled::NotFound => Err(Problem::not_found()),
         StopSettled::Done(stop) => {
             api.nudge.transfers.ring();
-            Ok(answer(StatusCode::OK, &StopOnly { stop: StopAnswer::from(&stop) }))
+            Ok((stop, true))
         }
         StopSettled::Late(stop) => {
             let agrees = matches!(
@@ -174,7 +188,7 @@ pub(super) async fn answer_stop(
             );
             let shown = StopAnswer::from(&stop);
             if agrees {
-                return Ok(answer(StatusCode::OK, &StopOnly { stop: shown }));
+                return Ok((stop, false));
             }
             let text = "The stop was decided before; this answer was kept as evidence.";
             Err(Problem::new(Code::AlreadyDecided, text).with("stop", shown))
@@ -185,24 +199,24 @@ pub(super) async fn answer_stop(
 /// How far an order is.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct StatusReport {
+pub struct StatusReport {
     /// The stage that was reached. It never goes back.
-    stage: Stage,
+    pub stage: Stage,
     /// The lab's own time of it; now unless told. Refused if it is more than two minutes ahead, or before
     /// the order was admitted.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
-    at: Option<Timestamp>,
+    pub at: Option<Timestamp>,
     /// A reference such as a tracking number, at most 200 characters.
     #[serde(default)]
     #[schema(max_length = 200)]
-    reference: Option<String>,
+    pub reference: Option<String>,
 }
 
 /// What came of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum ReportOutcome {
+pub enum ReportOutcome {
     /// It was taken.
     Taken,
     /// An equal or later stage was known; the report is kept as evidence, unless it came before.
@@ -240,11 +254,25 @@ pub(super) async fn status(
     order: Id<OrderId>,
     body: Json<StatusReport>,
 ) -> Answer<Response> {
-    let StatusReport { stage, at, reference } = body.0;
+    let outcome = take_report(&api, &caller, &order.0, body.0).await?;
+    Ok(answer(StatusCode::OK, &StatusAnswer { order: order.0, outcome }))
+}
+
+/// Takes a lab's report about an order, however it came.
+///
+/// # Errors
+/// If the lab was never given the order, or the report has faults.
+pub async fn take_report(
+    api: &Api,
+    caller: &Identity,
+    order: &OrderId,
+    report: StatusReport,
+) -> Answer<ReportOutcome> {
+    let StatusReport { stage, at, reference } = report;
     extract::text("reference", reference.as_deref().unwrap_or_default(), 200)?;
     let now = api.clock.now();
     let report = Report {
-        order: order.0.clone(),
+        order: order.clone(),
         scope: caller.scope.clone(),
         stage,
         reported_at: at.map_or(now, crate::clock::whole_micros),
@@ -270,5 +298,5 @@ pub(super) async fn status(
             return Err(Problem::new(Code::NotHandedOver, "The gateway never handed this order to the lab."));
         }
     };
-    Ok(answer(StatusCode::OK, &StatusAnswer { order: order.0, outcome }))
+    Ok(outcome)
 }

@@ -24,6 +24,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use self::lab_side::{ReportOutcome, StatusReport, StopReply, Word, take_answer, take_report};
 pub use self::promises::{Kept, keep_promises};
 use super::Api;
 use super::auth::Role::{Lab, Ops, Platform};

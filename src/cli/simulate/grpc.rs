@@ -29,6 +29,11 @@ pub(super) fn imports(house: Arc<House>) -> LabImportServiceServer<Front> {
     LabImportServiceServer::new(Front(house)).max_decoding_message_size(BODY_MAX)
 }
 
+/// The lab itself, for calls that come over its own link.
+pub(super) fn front(house: Arc<House>) -> Front {
+    Front(house)
+}
+
 /// The lab as gRPC shows it.
 #[derive(Debug)]
 pub(super) struct Front(Arc<House>);

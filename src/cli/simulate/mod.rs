@@ -1,12 +1,14 @@
 //! `stoppress lab simulate`: a lab that behaves, or misbehaves, as told.
 //!
-//! It is a real lab to the gateway: HTTP and gRPC, keys, signatures, stops, a first phase. What it does to paper
+//! It is a real lab to the gateway: HTTP and gRPC, or a link that it dials itself; keys, signatures, stops, a
+//! first phase. What it does to paper
 //! is written to an honest [`Ledger`], so that promises can be checked against it.
 
 pub mod behaviour;
 mod grpc;
 mod http;
 pub mod ledger;
+mod link;
 mod port;
 
 use std::collections::BTreeMap;
@@ -97,6 +99,8 @@ struct House {
     signer: Option<Signer>,
     secret: Option<SecretString>,
     gateway: OnceLock<(Gateway, Outbound)>,
+    /// The connections that the lab has dialled.
+    lines: link::Lines,
     /// When late answers are due that the gateway has not heard.
     untold: Mutex<BTreeMap<Timestamp, usize>>,
     tasks: TaskTracker,
@@ -140,6 +144,7 @@ impl Simulator {
             signer: signer.map_err(|fault| fault.under("secret"))?,
             secret: settings.secret,
             gateway,
+            lines: link::Lines::default(),
             untold: Mutex::default(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -213,6 +218,18 @@ impl Simulator {
     pub fn answers_to(&self, gateway: Gateway) -> Result<(), Fault> {
         // The first one stays.
         let _ = self.house.gateway.set((gateway, Outbound::trusted()?));
+        Ok(())
+    }
+
+    /// Dials a gateway, and keeps one connection to it: what the lab is asked comes over it, and late
+    /// answers go back over it. Can be called several times; the connections share the work.
+    ///
+    /// # Errors
+    /// If the address or the key cannot be used.
+    pub fn dial(&self, gateway: &Gateway, window: u32) -> Result<(), Fault> {
+        let line = link::Dial::new(gateway, window)?;
+        self.house.lines.opened();
+        self.house.tasks.spawn(line.keep(Arc::clone(&self.house)));
         Ok(())
     }
 
@@ -352,14 +369,18 @@ async fn answer_late(house: Arc<House>, order: String, stop: String, due: Timest
     let answering = async {
         house.clock.sleep_until(due).await;
         let decided = house.on_ledger(move |ledger, now, how| ledger.decide(now, &of, &by, how, None));
-        if let (Ok((said, stage)), Some((gateway, outbound))) = (decided.await, house.gateway.get()) {
-            for attempt in 1..=20 {
-                if tell(gateway, outbound, &stop, said, stage).await {
-                    return;
-                }
-                let wait = retry::delay(attempt, None, &*house.random);
-                HostClock.sleep_until(later(HostClock.now(), wait)).await;
+        let Ok((said, stage)) = decided.await else { return };
+        for attempt in 1..=20 {
+            let told = match house.gateway.get() {
+                Some((gateway, outbound)) => tell(gateway, outbound, &stop, said, stage).await,
+                None if house.lines.any() => house.lines.tell(&stop, said, stage).await,
+                None => true,
+            };
+            if told {
+                return;
             }
+            let wait = retry::delay(attempt, None, &*house.random);
+            HostClock.sleep_until(later(HostClock.now(), wait)).await;
         }
     };
     tokio::select! {
@@ -415,6 +436,8 @@ Examples:
     stoppress lab simulate --loses-answers 0.2 --slow 0s..2s
   A lab that is away for an hour, on a port that refuses connections:
     stoppress lab simulate --down-by refuse --down-from 2026-12-01T23:00:00Z --down-until 2026-12-02T00:00:00Z
+  A lab behind a firewall, which dials the gateway itself:
+    stoppress lab simulate --link http://127.0.0.1:8080 --gateway-key-file lab.key
   While it runs, see what it really did, and make it forget keys:
     curl http://127.0.0.1:9100/_simulate/ledger
     curl http://127.0.0.1:9100/_simulate -d '{\"forgets_keys\": \"after_removal\"}'
@@ -440,8 +463,15 @@ pub struct SimulateArgs {
     /// Post late answers to this gateway
     #[arg(long, value_name = "URL", requires = "gateway_key_file")]
     gateway: Option<Url>,
-    /// The file with the API key for the gateway
-    #[arg(long, value_name = "FILE", requires = "gateway")]
+    /// Dial this gateway, and take orders and stops over the link (driver `link`)
+    #[arg(long, value_name = "URL", requires = "gateway_key_file")]
+    link: Option<Url>,
+    /// How many calls to take at a time over the link
+    #[arg(long, value_name = "CALLS", default_value_t = 8, requires = "link",
+        value_parser = clap::value_parser!(u32).range(0..=256))]
+    link_window: u32,
+    /// The file with the API key for the gateway, of the scope of this lab
+    #[arg(long, value_name = "FILE")]
     gateway_key_file: Option<PathBuf>,
     #[command(flatten)]
     behaviour: BehaviourArgs,
@@ -452,10 +482,11 @@ pub struct SimulateArgs {
 /// # Errors
 /// If the lab cannot be started.
 pub async fn run(args: SimulateArgs) -> Result<(), Fault> {
-    let gateway = match (args.gateway, &args.gateway_key_file) {
-        (Some(url), Some(file)) => Some(Gateway { url, key: secret("--gateway-key-file", file)? }),
-        _ => None,
+    let known = |url: Option<Url>| -> Result<Option<Gateway>, Fault> {
+        let (Some(url), Some(file)) = (url, &args.gateway_key_file) else { return Ok(None) };
+        Ok(Some(Gateway { url, key: secret("--gateway-key-file", file)? }))
     };
+    let (gateway, link) = (known(args.gateway)?, known(args.link)?);
     let settings = SimulatorSettings {
         listen: args.listen,
         grpc_listen: args.grpc_listen,
@@ -465,6 +496,9 @@ pub async fn run(args: SimulateArgs) -> Result<(), Fault> {
         behaviour: args.behaviour.behaviour()?,
     };
     let lab = Simulator::start(settings, Arc::new(HostClock), Arc::new(HostRandom)).await?;
+    if let Some(gateway) = link {
+        lab.dial(&gateway, args.link_window)?;
+    }
     tracing::info!(http = %lab.http_addr, grpc = %lab.grpc_addr, "the simulated lab is open");
     tokio::signal::ctrl_c()
         .await

@@ -85,6 +85,9 @@ pub struct Claim {
     pub holder: String,
     /// False while ops have paused the lab: nothing new leaves, but deadlines keep running.
     pub sends: bool,
+    /// True where the lab can be reached through another gateway only, or through none: its work is left
+    /// alone, but what is beyond its deadline goes to a person. Then nothing is sent.
+    pub away: bool,
 }
 
 /// What was claimed.
@@ -178,6 +181,9 @@ pub struct ClaimStops {
     pub escalations: Vec<EscalationId>,
     /// If the lab cannot be asked now: when it may be. Deadlines are kept all the same.
     pub not_before: Option<Timestamp>,
+    /// True where the lab can be reached through another gateway only, or through none: only stops
+    /// beyond their deadline are taken.
+    pub away: bool,
     /// Now.
     pub now: Timestamp,
     /// Until when nobody else takes them.

@@ -88,13 +88,14 @@ async fn round<'a, S: Session>(
         due(s, trail, &mut gathered, turn).await?;
     }
     let bound = if S::SHARED { clear_of_others(s, items, &mut turns).await? } else { i64::MAX };
-    let mut by_limit: BTreeMap<usize, Vec<&mut Turn<'a>>> = BTreeMap::new();
-    for turn in turns.iter_mut().filter(|turn| turn.item.sends && turn.left() > 0) {
+    let mut by_limit: BTreeMap<(usize, i64), Vec<&mut Turn<'a>>> = BTreeMap::new();
+    for turn in turns.iter_mut().filter(|turn| (turn.item.sends || turn.item.away) && turn.left() > 0) {
         let per_call = turn.item.profile.orders_per_call.max(1) as usize;
         let limit = turn.left().saturating_mul(per_call).min(ORDERS_MAX);
-        by_limit.entry(limit).or_default().push(turn);
+        let bound = if turn.item.away { bound.min(overdue(turn.item)) } else { bound };
+        by_limit.entry((limit, bound)).or_default().push(turn);
     }
-    for (limit, mut turns) in by_limit {
+    for ((limit, bound), mut turns) in by_limit {
         let labs = super::to_json(&ids(turns.iter().map(|turn| turn.item.lab.as_str())))?;
         let limit_arg = i64::try_from(limit).unwrap_or(i64::MAX);
         for mut row in s.fetch(s.sql().claim_fresh, &[(&labs).into(), limit_arg.into(), bound.into()]).await?
@@ -114,6 +115,11 @@ async fn round<'a, S: Session>(
         out[turn.at] = Some(Written::Claimed(turn.claimed));
     }
     Ok(drained)
+}
+
+/// Batches that closed until then have waited for a lab that is away as long as a hand-over may take.
+fn overdue(item: &Claim) -> i64 {
+    micros(item.now.saturating_sub(item.profile.handover_within.0).unwrap_or(item.now))
 }
 
 /// Until when the other gateways have their stops in here: what closed later is left alone, and the labs
@@ -199,7 +205,8 @@ async fn due<S: Session>(
 ) -> Result<()> {
     let item = turn.item;
     let limit = i64::try_from(item.ids.len()).unwrap_or(i64::MAX);
-    let rows = s.fetch(s.sql().claim_due, &[item.lab.as_str().into(), item.now.into(), limit.into()]).await?;
+    let args = [item.lab.as_str().into(), item.now.into(), limit.into(), i64::from(item.away).into()];
+    let rows = s.fetch(s.sql().claim_due, &args).await?;
     for row in rows {
         let was = rows::locked(row)?;
         let step = if was.facts.phase == TransferPhase::Closed {

@@ -125,8 +125,8 @@ fn cut(
     let manifest = build(id, &entries)?;
     let key = format!("{id}.1");
     let orders = entries.len();
-    let (phase, sent) =
-        if item.manual { (TransferPhase::WithAPerson, 0) } else { (TransferPhase::Sending, 1) };
+    let by_hand = item.manual || item.away;
+    let (phase, sent) = if by_hand { (TransferPhase::WithAPerson, 0) } else { (TransferPhase::Sending, 1) };
     let deadline_at = later(item.now, item.profile.handover_within.0);
     let facts = TransferFacts {
         id: id.clone(),
@@ -144,15 +144,17 @@ fn cut(
         handed_at: None,
         version: 1,
     };
-    let cause = "no machine hands over to this lab: somebody must";
-    if item.manual
-        && let Some(escalation) = escalations.next()
-    {
+    let cause = if item.manual {
+        "no machine hands over to this lab: somebody must"
+    } else {
+        "the lab could not be reached within the time that a hand-over has"
+    };
+    if by_hand && let Some(escalation) = escalations.next() {
         let about = About { subject: id.as_str(), order: None, lab: item.lab.as_str() };
         trail.escalate(escalation, "transfer", &about, cause, item.now, deadline_at);
     }
     let sha256 = hex(&manifest.sha256);
-    let kind = if item.manual { "transfer.with_a_person" } else { "transfer.sending" };
+    let kind = if by_hand { "transfer.with_a_person" } else { "transfer.sending" };
     let head = trail.add(
         "",
         item.now,
@@ -190,7 +192,7 @@ fn cut(
         head,
     });
     gathered.joins.extend(entries.iter().map(|entry| [entry.id.to_string(), id.to_string()]));
-    if item.manual {
+    if by_hand {
         return Ok(Claimed::Person(id.clone()));
     }
     Ok(Claimed::Send(Outgoing { transfer: facts, key, body: manifest.body, sha256: manifest.sha256, orders }))

@@ -16,8 +16,8 @@ use crate::store::types::{ClaimStops, StopDue, Written};
 
 /// Takes stops of a lab to forward; those whose order never left, or whose time is over, end here.
 pub(super) async fn claim<S: Session>(s: &mut S, trail: &mut Trail, item: &ClaimStops) -> Result<Written> {
-    let rows =
-        s.fetch(s.sql().claim_stops, &[item.lab.as_str().into(), item.now.into(), item.limit.into()]).await?;
+    let args = [item.lab.as_str().into(), item.now.into(), item.limit.into(), i64::from(item.away).into()];
+    let rows = s.fetch(s.sql().claim_stops, &args).await?;
     let mut escalations = item.escalations.iter();
     let mut due = Vec::with_capacity(rows.len());
     let mut stops = Vec::new();

@@ -383,6 +383,14 @@ pub(in crate::store) async fn due<S: Session>(s: &mut S, now: Timestamp) -> Resu
     })
 }
 
+pub(in crate::store) async fn deadlines<S: Session>(
+    s: &mut S,
+    now: Timestamp,
+) -> Result<[Option<Timestamp>; 2]> {
+    let (transfer, stop) = (s.sql().deadline_transfer, s.sql().deadline_stop);
+    Ok([instant(s, transfer, &[now.into()]).await?, instant(s, stop, &[now.into()]).await?])
+}
+
 async fn number<S: Session>(s: &mut S, sql: &'static str, args: &[Arg<'_>]) -> Result<i64> {
     match s.fetch(sql, args).await?.pop() {
         Some(mut row) => row.int(),

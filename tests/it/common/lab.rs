@@ -85,6 +85,7 @@ impl Lab<'_> {
             lease_until: at(seconds + LEASE),
             holder: "one".to_owned(),
             sends: true,
+            away: false,
         }
     }
 
@@ -195,6 +196,7 @@ impl Lab<'_> {
             limit: 10,
             escalations: self.world.escalation_ids(10),
             not_before: None,
+            away: false,
             now: at(seconds),
             lease_until: at(seconds + LEASE),
         };

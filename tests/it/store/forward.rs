@@ -230,6 +230,7 @@ async fn a_lab_that_cannot_be_asked_now(world: World) {
             limit: 10,
             escalations: world.escalation_ids(10),
             not_before: Some(at(until)),
+            away: false,
             now: at(seconds),
             lease_until: at(seconds + LEASE),
         }))

@@ -1,6 +1,7 @@
 //! The store: what every verb promises, on both engines.
 
 mod admit;
+mod away;
 mod change;
 mod claim;
 mod close;

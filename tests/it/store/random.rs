@@ -229,6 +229,7 @@ impl Play<'_> {
                     limit: 3,
                     escalations: world.escalation_ids(3),
                     not_before: None,
+                    away: false,
                     now,
                     lease_until: at(self.now + LEASE),
                 };
