@@ -422,13 +422,25 @@ impl Lab for GrpcLab {
         })
     }
 
+    fn prints<'a>(&'a self, order: &'a OrderId) -> Pending<'a, Option<u64>> {
+        Box::pin(async move {
+            let message = proto::GetOrderRequest { order: order.to_string() };
+            let budget = Timeouts::of(self.timeouts.look_up);
+            let call =
+                self.call(budget, message, |mut lab, request| async move { lab.get_order(request).await });
+            call.await.ok()?.prints.map(u64::from)
+        })
+    }
+
     fn describe(&self) -> Pending<'_, Reply> {
         Box::pin(async move {
             let budget = Timeouts::of(self.timeouts.look_up);
             let ask = proto::DescribeRequest {};
             let call = self.call(budget, ask, |mut lab, request| async move { lab.describe(request).await });
             match call.await {
-                Ok(who) => Answer::Accepted { lab_reference: some_words(&who.name, 200) }.into(),
+                Ok(who) => {
+                    Answer::Accepted { lab_reference: super::who(&who.name, &who.contract) }.into()
+                }
                 Err(trouble) => Self::trouble(trouble, About::LookUp),
             }
         })

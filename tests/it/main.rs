@@ -11,6 +11,7 @@ mod api_orders;
 mod calendar;
 mod calendar_every_zone;
 mod calendar_random;
+mod certify;
 mod cli;
 mod common;
 mod cutoffs;

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -34,8 +34,11 @@ use crate::domain::order::Stage;
 use crate::domain::retry;
 use crate::lab::outbound::{Outbound, Request};
 use crate::lab::sign::Signer;
-use behaviour::{Behaviour, BehaviourArgs, DownBy};
-use ledger::{Ledger, Said, Submitted, Taken};
+use behaviour::{Behaviour, BehaviourArgs, DownBy, LooksUp};
+use ledger::{Ledger, Said, Seen, Submitted, Taken};
+
+/// How long a lab that races takes between looking and taking.
+const BREATH: SignedDuration = SignedDuration::from_millis(100);
 
 /// Where late answers go.
 #[derive(Debug, Clone)]
@@ -281,7 +284,18 @@ impl House {
     }
 
     async fn submit(&self, upload: Submitted, refuse: bool) -> io::Result<Taken> {
-        let taken = self.on_ledger(move |ledger, now, how| ledger.submit(now, upload, how, refuse)).await;
+        let mut new = false;
+        if self.behaviour().races {
+            let key = upload.key.clone();
+            new = self.on_ledger(move |ledger, _, _| Ok(!ledger.knows(&key))).await?;
+            HostClock.sleep_until(later(HostClock.now(), BREATH)).await;
+        }
+        let taken = self
+            .on_ledger(move |ledger, now, how| {
+                let how = Behaviour { duplicates: how.duplicates || new, ..how.clone() };
+                ledger.submit(now, upload, &how, refuse)
+            })
+            .await;
         self.taken.send_modify(|count| *count += 1);
         taken
     }
@@ -312,8 +326,10 @@ impl House {
         self.untold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn look_up(&self, order: String) -> io::Result<Option<Result<Stage, ()>>> {
-        self.on_ledger(move |ledger, now, _| ledger.look_up(now, &order)).await
+    async fn look_up(&self, order: String) -> io::Result<Option<Seen>> {
+        let blind = self.behaviour().looks_up == LooksUp::Blind;
+        let seen = self.on_ledger(move |ledger, now, _| ledger.look_up(now, &order)).await?;
+        Ok(seen.filter(|_| !blind))
     }
 }
 

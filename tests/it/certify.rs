@@ -1,0 +1,400 @@
+//! `stoppress lab certify`: the honest simulator passes whole, and each of its misbehaviours is found and named.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use secrecy::SecretString;
+use stoppress::cli::certify::report::{Basis, Report, Status};
+use stoppress::cli::certify::rules::{Name, RULES};
+use stoppress::cli::certify::{Target, certify};
+use stoppress::cli::simulate::behaviour::{Behaviour, Down, Forgets, LooksUp, LosesBy, Share, Stops};
+use stoppress::cli::simulate::{Simulator, SimulatorSettings};
+use stoppress::clock::{Clock, HostClock, HostRandom, Random};
+use stoppress::domain::lab::{Dedupes, Lasting, Profile, TakesStops};
+
+use crate::lab_simulator::KINDS;
+use crate::lab_support::SECRET;
+
+/// A lab in real time.
+async fn lab(behaviour: Behaviour) -> Simulator {
+    let settings = SimulatorSettings {
+        secret: Some(SecretString::from(SECRET)),
+        behaviour,
+        ..SimulatorSettings::default()
+    };
+    Simulator::start(settings, Arc::new(HostClock), Arc::new(HostRandom)).await.unwrap()
+}
+
+/// What the tests certify: few orders, and no patience.
+pub(crate) fn target(kind: &str, at: std::net::SocketAddr) -> Target {
+    Target {
+        secret: Some(SecretString::from(SECRET)),
+        allow_private: true,
+        orders_per_call: 8,
+        keeps_keys: Dedupes::Forever,
+        again_after: Lasting::seconds(2),
+        ..Target::new(format!("http://{at}/").parse().unwrap(), kind == "grpc")
+    }
+}
+
+pub(crate) async fn certified(target: &Target) -> Report {
+    let (clock, random): (Arc<dyn Clock>, Arc<dyn Random>) = (Arc::new(HostClock), Arc::new(HostRandom));
+    certify(target, &clock, &random, &mut |_| {}).await.unwrap()
+}
+
+/// The checks that ended so, by their words.
+fn names(report: &Report, status: Status) -> Vec<Name> {
+    report.checks.iter().filter(|check| check.status == status).map(|check| check.name).collect()
+}
+
+fn found(report: &Report, name: Name) -> (Status, &str) {
+    let check = report.checks.iter().find(|check| check.name == name).unwrap();
+    (check.status, &check.found)
+}
+
+pub(crate) fn shown(report: &Report) -> String {
+    report.checks.iter().map(|check| format!("{}\n    {}\n", check.line(), check.found)).collect()
+}
+
+#[tokio::test]
+async fn an_honest_lab_passes_whole() {
+    join_all(KINDS.map(|kind| async move {
+        let lab = lab(Behaviour { prints_after: Lasting::seconds(6), ..Behaviour::default() }).await;
+        let target = Target { let_print: Some(Lasting::seconds(30)), ..target(kind, lab.http_addr) };
+        let report = certified(&target).await;
+        assert_eq!(report.count(Status::Passed), RULES.len(), "{kind}\n{}", shown(&report));
+        assert!(report.certified && report.left.is_empty(), "{kind}");
+        assert!(report.checks.iter().all(|check| check.basis == Some(Basis::Proved)), "{}", shown(&report));
+        assert!(report.checks.iter().all(|check| check.mend.is_none()));
+        let expected = Profile {
+            dedupes: Dedupes::Forever,
+            lookup: true,
+            stops: TakesStops::Yes,
+            orders_per_call: 8,
+            acts_within: Lasting::seconds(120),
+            answers_within: Lasting::seconds(60),
+            concurrency: 8,
+            ..Profile::default()
+        };
+        assert_eq!(report.profile, expected, "{kind}");
+        // What is to be pasted is a profile, and the same one.
+        let pasted: toml::Table = report.profile_toml.parse().unwrap();
+        let pasted: Profile = pasted["labs"]["profile"].clone().try_into().unwrap();
+        assert_eq!(pasted, expected, "{kind}");
+        // The lab's own ledger agrees: one test order was printed once, and all others were taken out.
+        let verdicts = lab.ledger().verdicts();
+        let printed: Vec<_> = verdicts.iter().filter(|verdict| verdict.prints > 0).collect();
+        assert!(matches!(printed.as_slice(), [one] if one.prints == 1), "{kind}: {printed:?}");
+        assert_eq!(verdicts.iter().filter(|verdict| verdict.waiting > 0).count(), 0, "{kind}");
+    }))
+    .await;
+}
+
+/// A misbehaviour, and what must be found: the checks that fail, and words of the first one.
+struct Case {
+    what: &'static str,
+    behaviour: Behaviour,
+    fail: &'static [Name],
+    words: &'static str,
+    /// What the profile must not claim.
+    is_right: fn(&Profile) -> bool,
+}
+
+fn cases() -> Vec<Case> {
+    use Name::{
+        Answers, Batch, CleanUp, Describes, KeysKept, LooksUp, Malformed, NotAfter, OtherBytes, SameKey,
+        SameKeyAtOnce, Signature, StopBeforePrinting, TakesAnOrder, UnknownStop, UploadAfterStop,
+    };
+    let honest = Behaviour::default;
+    let no_dedupes: fn(&Profile) -> bool = |profile| profile.dedupes == Dedupes::No;
+    let no_stops: fn(&Profile) -> bool = |profile| profile.stops == TakesStops::No;
+    let nothing: fn(&Profile) -> bool = |profile| {
+        profile.dedupes == Dedupes::No && profile.stops == TakesStops::No && profile.orders_per_call == 1
+    };
+    vec![
+        Case {
+            what: "refuses",
+            behaviour: Behaviour { refuses: Share::ALL, ..honest() },
+            fail: &[TakesAnOrder],
+            words: "it refused a good test order",
+            is_right: nothing,
+        },
+        Case {
+            what: "fails",
+            behaviour: Behaviour { fails: Share::ALL, ..honest() },
+            fail: &[Describes, UnknownStop, TakesAnOrder, Answers],
+            words: "the lab has a bad day",
+            is_right: nothing,
+        },
+        Case {
+            what: "loses answers",
+            behaviour: Behaviour { loses_answers: Share::ALL, loses_by: LosesBy::Close, ..honest() },
+            fail: &[Describes, UnknownStop, TakesAnOrder, Answers],
+            words: "no description",
+            is_right: nothing,
+        },
+        Case {
+            what: "is away",
+            behaviour: Behaviour { down: Some(Down::default()), ..honest() },
+            fail: &[Describes, UnknownStop, TakesAnOrder, Answers],
+            words: "no description",
+            is_right: nothing,
+        },
+        Case {
+            what: "duplicates",
+            behaviour: Behaviour { duplicates: true, ..honest() },
+            fail: &[SameKey, UploadAfterStop, SameKeyAtOnce, KeysKept],
+            words: "it is printed 3 times",
+            is_right: no_dedupes,
+        },
+        Case {
+            what: "forgets keys in time",
+            behaviour: Behaviour {
+                forgets_keys: Forgets::After(Lasting::try_from("1500ms".to_owned()).unwrap()),
+                ..honest()
+            },
+            fail: &[KeysKept],
+            words: "was taken anew",
+            is_right: no_dedupes,
+        },
+        Case {
+            what: "knows live jobs only, so that a late copy brings a stopped order back",
+            behaviour: Behaviour { forgets_keys: Forgets::AfterRemoval, ..honest() },
+            fail: &[UploadAfterStop, KeysKept],
+            words: "brought a stopped order back",
+            is_right: no_dedupes,
+        },
+        Case {
+            what: "takes other bytes under the same key",
+            behaviour: Behaviour { takes_other_bytes: true, ..honest() },
+            fail: &[OtherBytes],
+            words: "it took other orders under a key that it knows",
+            is_right: no_dedupes,
+        },
+        Case {
+            what: "ignores not_after",
+            behaviour: Behaviour { ignores_not_after: true, ..honest() },
+            fail: &[NotAfter],
+            words: "one minute after its not_after",
+            is_right: |_| true,
+        },
+        Case {
+            what: "takes any signature",
+            behaviour: Behaviour { takes_any_signature: true, ..honest() },
+            fail: &[Signature],
+            words: "it let in: an upload without a signature; an upload signed with another secret",
+            is_right: |_| true,
+        },
+        Case {
+            what: "takes anything",
+            behaviour: Behaviour { takes_anything: true, ..honest() },
+            fail: &[Malformed],
+            words: "was accepted",
+            is_right: |_| true,
+        },
+        Case {
+            what: "races with itself",
+            behaviour: Behaviour { races: true, ..honest() },
+            fail: &[SameKeyAtOnce],
+            words: "sent 8 times under one key, and a look-up says that it is printed 8 times",
+            is_right: no_dedupes,
+        },
+        Case {
+            what: "says removed, and prints all the same",
+            behaviour: Behaviour { stops: Stops::Lies, ..honest() },
+            fail: &[UnknownStop, StopBeforePrinting],
+            words: "it says removed of an order that it never had",
+            is_right: no_stops,
+        },
+        Case {
+            what: "is blind",
+            behaviour: Behaviour { looks_up: LooksUp::Blind, ..honest() },
+            fail: &[LooksUp],
+            words: "it says \"not found\" of an order that it had just taken",
+            is_right: |profile| !profile.lookup && profile.dedupes == Dedupes::No,
+        },
+        Case {
+            what: "drops what is beyond its most",
+            behaviour: Behaviour { takes_at_most: Some(5), drops_the_rest: true, ..honest() },
+            fail: &[Batch],
+            words: "it said yes to 8 orders, and look-ups find 5 of them",
+            is_right: |profile| profile.orders_per_call == 1,
+        },
+        Case {
+            what: "removes what it printed",
+            behaviour: Behaviour { stops: Stops::Lies, prints_after: Lasting::seconds(0), ..honest() },
+            fail: &[UnknownStop, StopBeforePrinting, Name::StopAfterPrinting],
+            words: "it says removed of an order that it never had",
+            is_right: no_stops,
+        },
+        Case {
+            what: "fails now and then",
+            behaviour: Behaviour { fails: Share::try_from(0.3).unwrap(), ..honest() },
+            fail: &[Answers],
+            words: "calls had no answer that says anything",
+            is_right: |_| true,
+        },
+        Case {
+            what: "loses answers now and then, in silence",
+            behaviour: Behaviour {
+                loses_answers: Share::try_from(0.2).unwrap(),
+                loses_by: LosesBy::Silence,
+                ..honest()
+            },
+            fail: &[Answers],
+            words: "calls had no answer that says anything",
+            is_right: |_| true,
+        },
+        Case {
+            what: "honest, so that the table can be wrong",
+            behaviour: honest(),
+            fail: &[],
+            words: "",
+            is_right: |profile| profile.dedupes == Dedupes::Forever && profile.stops == TakesStops::Yes,
+        },
+        Case {
+            what: "leaves the test orders where no look-up shows them, and no stop takes them",
+            behaviour: Behaviour { looks_up: LooksUp::No, stops: Stops::No, ..honest() },
+            fail: &[],
+            words: "",
+            is_right: |profile| !profile.lookup && profile.stops == TakesStops::No,
+        },
+    ]
+    .into_iter()
+    .inspect(|case| assert!(!case.fail.contains(&CleanUp), "{}", case.what))
+    .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_misbehaviour_is_found_and_named() {
+    let runs = cases().into_iter().flat_map(|case| KINDS.map(|kind| (kind, case.behaviour.clone(), case.what)));
+    let runs = runs.map(|(kind, behaviour, what)| async move {
+        let lab = lab(behaviour).await;
+        let target = Target {
+            timeout: Some(Lasting::seconds(1)),
+            let_print: (what == "removes what it printed").then_some(Lasting::seconds(1)),
+            ..target(kind, lab.http_addr)
+        };
+        (kind, what, certified(&target).await)
+    });
+    let reports = join_all(runs).await;
+    let cases = cases();
+    for (kind, what, report) in reports {
+        let case = cases.iter().find(|case| case.what == what).unwrap();
+        let failed = names(&report, Status::Failed);
+        // By chance, more than the one check may meet a lab that is moody.
+        let by_chance = what.contains("now and then");
+        let as_expected =
+            if by_chance { case.fail.iter().all(|name| failed.contains(name)) } else { failed == case.fail };
+        assert!(as_expected, "{kind}: {what}: {failed:?}, not {:?}\n{}", case.fail, shown(&report));
+        assert_eq!(report.certified, case.fail.is_empty(), "{kind}: {what}");
+        if let Some(first) = case.fail.first() {
+            let (_, said) = found(&report, *first);
+            assert!(said.contains(case.words), "{kind}: {what}: {said}");
+            let check = report.checks.iter().find(|check| check.name == *first).unwrap();
+            assert!(check.mend.is_some() && !check.contract.is_empty(), "{kind}: {what}");
+        }
+        assert!((case.is_right)(&report.profile), "{kind}: {what}: {:?}\n{}", report.profile, shown(&report));
+    }
+}
+
+/// What a lab may do, and what it costs it: nothing fails, and the profile says less.
+#[tokio::test]
+async fn what_a_lab_cannot_do_is_a_warning_and_no_capability() {
+    for kind in KINDS {
+        let honest = Behaviour::default;
+        let only = |names: &[Name]| names.to_vec();
+        let cases: Vec<(Behaviour, Vec<Name>, Name, Status, &str)> = vec![
+            (
+                Behaviour { stops: Stops::No, ..honest() },
+                only(&[Name::SameKey]),
+                Name::StopBeforePrinting,
+                Status::Warning,
+                "it takes no stops",
+            ),
+            (
+                Behaviour { stops: Stops::TooLate, ..honest() },
+                only(&[Name::SameKey]),
+                Name::StopBeforePrinting,
+                Status::Warning,
+                "too late at once",
+            ),
+            (
+                Behaviour { answers_late: Some(Lasting::seconds(3600)), ..honest() },
+                only(&[Name::SameKey]),
+                Name::StopBeforePrinting,
+                Status::NotSeen,
+                "it answers later, and nothing was seen of it within 1s",
+            ),
+            (
+                Behaviour { looks_up: LooksUp::No, ..honest() },
+                only(&[Name::SameKey]),
+                Name::SameKey,
+                Status::Warning,
+                "believed, not proved",
+            ),
+            (
+                Behaviour { takes_at_most: Some(3), ..honest() },
+                only(&[Name::Batch]),
+                Name::Batch,
+                Status::Passed,
+                "2 orders taken, all seen, 2 taken out; it refused 4",
+            ),
+            (
+                Behaviour { slow: Some("1100ms".parse().unwrap()), ..honest() },
+                only(&[Name::Answers]),
+                Name::Answers,
+                Status::Warning,
+                "slow: the longest answers: upload 1s",
+            ),
+            (honest(), only(&[Name::StopAfterPrinting]), Name::StopAfterPrinting, Status::NotSeen, "not asked for"),
+        ];
+        let runs = cases.into_iter().map(|(behaviour, only, name, status, words)| async move {
+            let lab = lab(behaviour.clone()).await;
+            let target = Target { only, wait: Lasting::seconds(1), ..target(kind, lab.http_addr) };
+            let report = certified(&target).await;
+            let (got, said) = found(&report, name);
+            assert!(got == status && said.contains(words), "{kind}: {got:?}: {said}");
+            assert!(report.certified, "{kind} {behaviour:?}\n{}", shown(&report));
+            let can_stop = matches!(behaviour.stops, Stops::Yes) && behaviour.answers_late.is_none();
+            let seen = behaviour.looks_up == LooksUp::Yes;
+            assert_eq!(report.profile.stops == TakesStops::Yes, can_stop && seen, "{kind} {behaviour:?}");
+            assert_eq!(report.profile.dedupes, Dedupes::No, "not every check of keys was made");
+            assert_eq!(report.left.is_empty(), can_stop, "{kind} {behaviour:?}: {:?}", report.left);
+            assert!(report.left.iter().all(|left| left.reference.starts_with("CERTIFY-")));
+        });
+        join_all(runs).await;
+    }
+}
+
+#[tokio::test]
+async fn a_lab_that_answers_later_is_watched() {
+    for kind in KINDS {
+        let lab = lab(Behaviour { answers_late: Some(Lasting::seconds(1)), ..Behaviour::default() }).await;
+        let target = Target { only: vec![Name::KeysKept], ..target(kind, lab.http_addr) };
+        let report = certified(&target).await;
+        let (status, said) = found(&report, Name::StopBeforePrinting);
+        assert!(status == Status::Warning && said.contains("it answers later; a look-up said"), "{kind}: {said}");
+        assert_eq!(report.profile.stops, TakesStops::Yes, "{kind}");
+        assert!(report.left.is_empty(), "{kind}: {:?}", report.left);
+    }
+}
+
+#[tokio::test]
+async fn how_long_keys_are_kept_is_the_labs_word_and_never_guessed() {
+    let lab = lab(Behaviour::default()).await;
+    let target = Target { keeps_keys: Dedupes::No, ..target("http", lab.http_addr) };
+    let report = certified(&target).await;
+    assert_eq!(report.profile.dedupes, Dedupes::No);
+    assert!(report.profile_toml.contains("dedupes = \"no\"  # proved for"), "{}", report.profile_toml);
+    // Without a secret nothing is said about signatures.
+    let open = Simulator::start(SimulatorSettings::default(), Arc::new(HostClock), Arc::new(HostRandom));
+    let open = open.await.unwrap();
+    let only = vec![Name::Signature];
+    let report = certified(&Target { secret: None, only, ..target("http", open.http_addr) }).await;
+    assert_eq!(found(&report, Name::Signature).0, Status::NotSeen);
+    // The other way round: a lab with a secret refuses, and says why.
+    let report = certified(&Target { secret: None, ..self::target("http", lab.http_addr) }).await;
+    let (status, said) = found(&report, Name::TakesAnOrder);
+    assert!(status == Status::Failed && said.contains("HTTP 401"), "{said}");
+}
