@@ -75,7 +75,7 @@ pub enum Command {
 #[expect(missing_docs, reason = "clap takes what is said about a command from its arguments")]
 pub enum LabTools {
     Certify(Box<certify::CertifyArgs>),
-    Simulate(simulate::SimulateArgs),
+    Simulate(Box<simulate::SimulateArgs>),
     Openapi(completions::LabOpenapiArgs),
 }
 
@@ -180,10 +180,12 @@ pub async fn run(cli: Cli, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
         Command::Keys(args) => keys::run(args, terminal).await,
         Command::Doctor(args) => doctor::run(args, terminal).await,
         Command::Lab(LabTools::Certify(args)) => certify::run(*args, terminal).await,
-        Command::Lab(LabTools::Openapi(_)) => Ok(terminal.out.write_all(completions::LAB_OPENAPI.as_bytes())?),
+        Command::Lab(LabTools::Openapi(_)) => {
+            Ok(terminal.out.write_all(completions::LAB_OPENAPI.as_bytes())?)
+        }
         Command::Lab(LabTools::Simulate(args)) => {
             telemetry::log(&LogConfig::default())?;
-            Ok(simulate::run(args).await?)
+            Ok(simulate::run(*args).await?)
         }
         Command::Openapi(_) => openapi(terminal.out),
         Command::Completions(args) => completions::run(&args, terminal.out),

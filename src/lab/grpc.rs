@@ -438,9 +438,7 @@ impl Lab for GrpcLab {
             let ask = proto::DescribeRequest {};
             let call = self.call(budget, ask, |mut lab, request| async move { lab.describe(request).await });
             match call.await {
-                Ok(who) => {
-                    Answer::Accepted { lab_reference: super::who(&who.name, &who.contract) }.into()
-                }
+                Ok(who) => Answer::Accepted { lab_reference: super::who(&who.name, &who.contract) }.into(),
                 Err(trouble) => Self::trouble(trouble, About::LookUp),
             }
         })

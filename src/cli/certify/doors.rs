@@ -53,7 +53,9 @@ pub(super) async fn not_after(p: &Probe<'_>, facts: &mut Facts) -> Made {
             "it took an upload one minute after its not_after: by then the gateway may believe that nothing was \
              taken, and send the order elsewhere",
         ),
-        Answer::Refused { .. } if there => Finding::failed("it refused the late upload, and took it all the same"),
+        Answer::Refused { .. } if there => {
+            Finding::failed("it refused the late upload, and took it all the same")
+        }
         Answer::Refused { .. } => Finding::passed(Proved, "refused, and nothing taken"),
         other if there => Finding::failed(format!("{}, and the order was taken", told(&other))),
         other => Finding::warning(format!("not taken, but the refusal is not definite: {}", told(&other))),
@@ -222,10 +224,7 @@ async fn raw(
         path.pop_if_empty().push("orders");
     }
     let now = p.now();
-    let mut texts = vec![
-        (NOT_AFTER, upload.not_after.to_string()),
-        (MANIFEST_SHA256, hex(&upload.sha256)),
-    ];
+    let mut texts = vec![(NOT_AFTER, upload.not_after.to_string()), (MANIFEST_SHA256, hex(&upload.sha256))];
     texts.extend(key.map(|key| (IDEMPOTENCY_KEY, key.to_owned())));
     if let Some(secret) = &p.target.secret {
         let signer: Signer = signer(secret)?;

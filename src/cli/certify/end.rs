@@ -1,7 +1,5 @@
 //! What is done at the end of a run: whether every call was answered, and that the test orders are out again.
 
-use std::time::Duration;
-
 use super::probe::{Place, Probe, Test};
 use super::report::Basis::{Believed, Proved};
 use super::report::{Finding, Left};
@@ -9,11 +7,9 @@ use super::stops::{rounded, watch};
 use super::{Facts, Made};
 use crate::domain::lab::Answer;
 
-/// An answer that takes longer is worth a word: a customer waits for the answer to a stop.
-const SLOW: Duration = Duration::from_secs(1);
-
 pub(super) fn answers(p: &Probe<'_>) -> Finding {
     let tally = p.tally();
+    let slow = p.target.slow_after;
     let measured: Vec<String> = ["upload", "stop", "look-up"]
         .iter()
         .zip(tally.longest)
@@ -24,8 +20,8 @@ pub(super) fn answers(p: &Probe<'_>) -> Finding {
         .collect();
     let measured = format!("the longest answers: {}", measured.join(", "));
     match tally.silent.as_slice() {
-        [] if tally.longest.iter().any(|took| *took > SLOW) => Finding::warning(format!(
-            "slow: {measured}. A customer waits for the answer to a stop; more than {SLOW:?} is long"
+        [] if tally.longest.iter().any(|took| *took > slow.0.unsigned_abs()) => Finding::warning(format!(
+            "slow: {measured}. A customer waits for the answer to a stop; more than {slow} is long"
         )),
         [] => Finding::passed(Proved, format!("all {} calls; {measured}", tally.calls)),
         some => Finding::failed(format!(
@@ -62,7 +58,9 @@ pub(super) async fn clean_up(p: &Probe<'_>, facts: &Facts) -> (Made, Vec<Left>) 
     }
     let count = held.len();
     p.note(
-        format!("look-ups, and stops where needed, of all {count} test orders that were or may have been taken"),
+        format!(
+            "look-ups, and stops where needed, of all {count} test orders that were or may have been taken"
+        ),
         format!("{out} are out, {believed} are said to be, {printed} printed as asked, {} left", left.len()),
         began,
     );

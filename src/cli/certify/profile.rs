@@ -40,12 +40,13 @@ fn failed(checks: &[Check], name: Name) -> bool {
 pub(super) fn derive(p: &Probe<'_>, facts: &Facts, checks: &[Check]) -> Derived {
     let mut why = Why::default();
     let dedupes = dedupes(p.target, facts, checks, &mut why.dedupes);
-    let stops = if facts.stops && !failed(checks, Name::StopAfterPrinting) && !failed(checks, Name::UnknownStop) {
-        TakesStops::Yes
-    } else {
-        why.stops = "not proved: a person asks for each stop".to_owned();
-        TakesStops::No
-    };
+    let stops =
+        if facts.stops && !failed(checks, Name::StopAfterPrinting) && !failed(checks, Name::UnknownStop) {
+            TakesStops::Yes
+        } else {
+            why.stops = String::from("not proved: a person asks for each stop");
+            TakesStops::No
+        };
     let tally = p.tally();
     let [upload, stop, _] = tally.longest;
     let longest = format!("the longest upload took {upload:.1?}, times {MARGIN}, and no less than 2m");
@@ -55,10 +56,10 @@ pub(super) fn derive(p: &Probe<'_>, facts: &Facts, checks: &[Check]) -> Derived 
     let answers_within = margin(answered, 60);
     why.answers_within = format!("the longest took {answered:.1?}, times {MARGIN}, and no less than 1m");
     if facts.batch == 0 {
-        why.orders_per_call = "more was not proved".to_owned();
+        why.orders_per_call = String::from("more was not proved");
     }
     if facts.at_once == 0 {
-        why.concurrency = "more was not proved".to_owned();
+        why.concurrency = String::from("more was not proved");
     }
     let profile = Profile {
         dedupes,

@@ -139,7 +139,9 @@ fn first(text: &str) -> &str {
     if text.chars().count() <= 90 {
         return text;
     }
-    text.split_inclusive([':', ';', ',', '.']).next().map_or(text, |part| part.trim_end_matches([':', ';', ',', '.']))
+    text.split_inclusive([':', ';', ',', '.'])
+        .next()
+        .map_or(text, |part| part.trim_end_matches([':', ';', ',', '.']))
 }
 
 /// A test order that is left at the lab.
@@ -169,7 +171,7 @@ pub struct Report {
     pub began_at: Timestamp,
     /// When it ended.
     pub ended_at: Timestamp,
-    /// Nothing failed.
+    /// All checks were made, and none failed.
     pub certified: bool,
     /// The checks.
     pub checks: Vec<Check>,
@@ -191,13 +193,24 @@ impl Report {
     /// The verdict in one line.
     #[must_use]
     pub fn verdict(&self) -> String {
-        let tail = [(Status::Warning, "with a warning"), (Status::NotSeen, "not seen"), (Status::Failed, "failed")]
+        let counts =
+            [(Status::Warning, "with a warning"), (Status::NotSeen, "not seen"), (Status::Failed, "failed")];
+        let tail: Vec<String> = counts
             .iter()
             .filter(|(status, _)| self.count(*status) > 0)
             .map(|(status, word)| format!(", {} {word}", self.count(*status)))
-            .collect::<String>();
-        let word = if self.certified { "CERTIFIED" } else { "NOT CERTIFIED" };
-        format!("{word}: {} of {} checks passed{tail}", self.count(Status::Passed), self.checks.len())
+            .collect();
+        let word = match (self.certified, self.count(Status::Failed)) {
+            (true, _) => "CERTIFIED",
+            (false, 0) => "NOT CERTIFIED, because only some checks were made",
+            (false, _) => "NOT CERTIFIED",
+        };
+        format!(
+            "{word}: {} of {} checks passed{}",
+            self.count(Status::Passed),
+            self.checks.len(),
+            tail.concat()
+        )
     }
 
     /// Prints the report for people.
@@ -220,7 +233,10 @@ impl Report {
             }
             let more = check.calls.len().saturating_sub(CALLS_SHOWN) + check.calls_left_out;
             if more > 0 {
-                writeln!(out, "             … and {more} more; --report FILE keeps {CALLS_MAX} of each check")?;
+                writeln!(
+                    out,
+                    "             … and {more} more; --report FILE keeps {CALLS_MAX} of each check"
+                )?;
             }
             writeln!(out, "  contract:  {}", check.contract)?;
             if let Some(mend) = check.mend {

@@ -181,13 +181,16 @@ pub(super) async fn after_printing(p: &Probe<'_>, facts: &mut Facts) -> Made {
             prints.unwrap_or_default()
         )),
         Answer::Refused { .. } => Finding::warning("printed, but it takes no stops"),
-        Answer::AnswerLater => Finding::warning("it answers later, although it knows that the order is printed"),
+        Answer::AnswerLater => {
+            Finding::warning("it answers later, although it knows that the order is printed")
+        }
         Answer::WillPrint { .. } if prints == Some(1) => {
             Finding::passed(Proved, "will_print; the same upload again printed nothing")
         }
-        Answer::WillPrint { .. } => {
-            Finding::passed(Believed, "will_print; it does not tell \"prints\", so a second print would not be seen")
-        }
+        Answer::WillPrint { .. } => Finding::passed(
+            Believed,
+            "will_print; it does not tell \"prints\", so a second print would not be seen",
+        ),
     })
 }
 

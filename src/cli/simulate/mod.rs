@@ -38,7 +38,7 @@ use behaviour::{Behaviour, BehaviourArgs, DownBy, LooksUp};
 use ledger::{Ledger, Said, Seen, Submitted, Taken};
 
 /// How long a lab that races takes between looking and taking.
-const BREATH: SignedDuration = SignedDuration::from_millis(100);
+const BREATH: SignedDuration = SignedDuration::from_millis(200);
 
 /// Where late answers go.
 #[derive(Debug, Clone)]
