@@ -57,7 +57,8 @@ fn found(report: &Report, name: Name) -> (Status, &str) {
 }
 
 pub(crate) fn shown(report: &Report) -> String {
-    report.checks.iter().map(|check| format!("{}\n    {}\n", check.line(), check.found)).collect()
+    let lines = report.checks.iter().map(|check| format!("{}\n    {}", check.line(), check.found));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 #[tokio::test]

@@ -145,7 +145,7 @@ impl Document {
                     Value::Bool(false) => extra.count() == 0,
                     inner => {
                         extra.for_each(|(name, value)| {
-                            self.fits(inner, value, &format!("{at}.{name}"), faults)
+                            self.fits(inner, value, &format!("{at}.{name}"), faults);
                         });
                         true
                     }

@@ -78,14 +78,14 @@ pub(super) fn derive(p: &Probe<'_>, facts: &Facts, checks: &[Check]) -> Derived 
 fn dedupes(target: &Target, facts: &Facts, checks: &[Check], why: &mut String) -> Dedupes {
     let needed =
         [Name::SameKey, Name::OtherBytes, Name::UploadAfterStop, Name::SameKeyAtOnce, Name::KeysKept];
-    let missing: Vec<&str> = needed
+    let missing: Vec<String> = needed
         .iter()
         .filter(|name| !good(checks, **name))
-        .map(|name| name.rule().title)
-        .chain(failed(checks, Name::StopAfterPrinting).then(|| Name::StopAfterPrinting.rule().title))
+        .map(|name| name.word())
+        .chain(failed(checks, Name::StopAfterPrinting).then(|| Name::StopAfterPrinting.word()))
         .collect();
     if !missing.is_empty() {
-        *why = format!("not proved: {}", missing.join("; "));
+        *why = format!("not proved: {}", missing.join(", "));
         return Dedupes::No;
     }
     let seen = facts.kept_for.unwrap_or_default();

@@ -134,14 +134,14 @@ impl Check {
     }
 }
 
-/// What fits into a line: up to the first colon or semicolon of a long text.
-fn first(text: &str) -> &str {
-    if text.chars().count() <= 90 {
-        return text;
+/// What fits into a line.
+fn first(text: &str) -> String {
+    const MOST: usize = 90;
+    if text.chars().count() <= MOST {
+        return text.to_owned();
     }
-    text.split_inclusive([':', ';', ',', '.'])
-        .next()
-        .map_or(text, |part| part.trim_end_matches([':', ';', ',', '.']))
+    let cut: String = text.chars().take(MOST - 2).collect();
+    format!("{} …", cut.rsplit_once(' ').map_or(cut.as_str(), |(words, _)| words))
 }
 
 /// A test order that is left at the lab.
