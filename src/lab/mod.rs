@@ -5,6 +5,7 @@
 //! [`Driver`] constant, and one line in [`DRIVERS`].
 
 pub mod grpc;
+mod grpc_status;
 pub mod guard;
 pub mod http;
 pub mod lane;

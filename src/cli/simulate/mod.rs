@@ -8,17 +8,17 @@ mod grpc;
 mod http;
 pub mod ledger;
 mod port;
+mod tell;
+mod verdict;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
 
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use jiff::{SignedDuration, Timestamp};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -32,10 +32,11 @@ use crate::domain::batch::later;
 use crate::domain::lab::Lasting;
 use crate::domain::order::Stage;
 use crate::domain::retry;
-use crate::lab::outbound::{Outbound, Request};
+use crate::lab::outbound::Outbound;
 use crate::lab::sign::Signer;
 use behaviour::{Behaviour, BehaviourArgs, DownBy, LooksUp};
 use ledger::{Ledger, Said, Seen, Submitted, Taken};
+use tell::tell;
 
 /// How long a lab that races takes between looking and taking.
 const BREATH: SignedDuration = SignedDuration::from_millis(200);
@@ -379,38 +380,6 @@ async fn answer_late(house: Arc<House>, order: String, stop: String, due: Timest
         if *count == 0 {
             untold.remove(&due);
         }
-    }
-}
-
-/// Posts an answer to the gateway; false if it is worth trying again.
-async fn tell(gateway: &Gateway, outbound: &Outbound, stop: &str, said: Said, stage: Stage) -> bool {
-    let mut url = gateway.url.clone();
-    if let Ok(mut path) = url.path_segments_mut() {
-        path.pop_if_empty().extend(["v1", "lab", "stops", stop, "answer"]);
-    }
-    let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let key = HeaderValue::from_str(&format!("Bearer {}", gateway.key.expose_secret()));
-    if let (Ok(mut key), Ok(once)) = (key, HeaderValue::from_str(&format!("{stop}-answer"))) {
-        key.set_sensitive(true);
-        headers.insert(AUTHORIZATION, key);
-        headers.insert("idempotency-key", once);
-    }
-    let body = match said {
-        Said::WillPrint => serde_json::json!({ "answer": said, "stage": stage }),
-        _ => serde_json::json!({ "answer": said }),
-    };
-    let request = Request {
-        method: hyper::Method::POST,
-        url,
-        headers,
-        body: body.to_string().into_bytes(),
-        timeout: Duration::from_secs(10),
-        body_max: 64 * 1024,
-    };
-    match outbound.call(request).await {
-        Ok(response) => !matches!(response.status, 408 | 425 | 429 | 500..=599),
-        Err(_) => false,
     }
 }
 

@@ -33,7 +33,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("sqlx", &["src/store/"]),
     ("reqwest", &["src/lab/outbound.rs"]),
     // Servers in api; the simulated lab is a server of its own.
-    ("tonic", &["src/lab/grpc.rs", "src/lab/link.rs", "src/api/", "src/cli/simulate/", "src/lib.rs"]),
+    ("tonic", &["src/lab/grpc*", "src/lab/link.rs", "src/api/", "src/cli/simulate/", "src/lib.rs"]),
     ("tonic::transport::Channel", &["src/lab/grpc.rs"]),
     ("tonic::transport::Endpoint", &["src/lab/grpc.rs"]),
     ("crate::proto::lab_service_client", &["src/lab/grpc.rs"]),
