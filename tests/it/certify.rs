@@ -289,7 +289,7 @@ async fn each_misbehaviour_is_found_and_named() {
         (kind, what, certified(&target).await)
     });
     // A few at a time, so that none is slow for want of a processor.
-    let reports: Vec<_> = stream::iter(runs).buffer_unordered(4).collect().await;
+    let reports: Vec<_> = stream::iter(runs).buffer_unordered(8).collect().await;
     let cases = cases();
     assert_eq!(reports.len(), cases.len() * KINDS.len());
     // All that is wrong at once: a run takes its time.
