@@ -28,6 +28,18 @@ Example:
 A running gateway serves the same at /openapi.json.")]
 pub struct OpenapiArgs {}
 
+/// Print the description of what a lab serves over HTTP, OpenAPI 3.1
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  stoppress lab openapi > lab-openapi.json
+
+The same file is in deploy/lab-kit, with examples.")]
+pub struct LabOpenapiArgs {}
+
+/// What a lab serves, described.
+pub(super) const LAB_OPENAPI: &str = include_str!("../../deploy/lab-kit/lab-openapi.json");
+
 /// Runs `completions`.
 pub(super) fn run(args: &CompletionsArgs, out: &mut dyn Write) -> Result<(), Failure> {
     // Written to memory first: the generator panics on a closed pipe.

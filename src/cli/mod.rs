@@ -4,6 +4,7 @@
 //! people and programs goes to standard output, what it says on the way to standard error. Exit
 //! codes: 0 done, 1 refused or failed, 2 the input or the arguments are wrong.
 
+pub mod certify;
 pub mod client;
 pub mod completions;
 pub mod cutoffs;
@@ -73,7 +74,9 @@ pub enum Command {
 #[derive(Debug, Subcommand)]
 #[expect(missing_docs, reason = "clap takes what is said about a command from its arguments")]
 pub enum LabTools {
+    Certify(Box<certify::CertifyArgs>),
     Simulate(Box<simulate::SimulateArgs>),
+    Openapi(completions::LabOpenapiArgs),
 }
 
 /// What a command works with.
@@ -176,6 +179,10 @@ pub async fn run(cli: Cli, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
         Command::Cutoffs(args) => Ok(cutoffs::run(&args, terminal.clock.now(), terminal.out)?),
         Command::Keys(args) => keys::run(args, terminal).await,
         Command::Doctor(args) => doctor::run(args, terminal).await,
+        Command::Lab(LabTools::Certify(args)) => certify::run(*args, terminal).await,
+        Command::Lab(LabTools::Openapi(_)) => {
+            Ok(terminal.out.write_all(completions::LAB_OPENAPI.as_bytes())?)
+        }
         Command::Lab(LabTools::Simulate(args)) => {
             telemetry::log(&LogConfig::default())?;
             Ok(simulate::run(*args).await?)

@@ -4,8 +4,8 @@
 //! |---|---|
 //! | `POST {base}/orders` | 2xx: the lab has them; 4xx: it never will under this key |
 //! | `POST {base}/orders/{id}/stop` | 2xx with `{"answer": "removed" \| "will_print" \| "answer_later" \| "not_found"}`; 404: not found |
-//! | `GET {base}/orders/{id}` | 2xx with `{"stage": …}`; 404: not found |
-//! | `GET {base}/` | 2xx: somebody is there |
+//! | `GET {base}/orders/{id}` | 2xx with `{"stage": …}`, perhaps `"prints"`; 404: not found |
+//! | `GET {base}/` | 2xx: somebody is there; perhaps with `{"name": …, "contract": "stoppress/1"}` |
 //! | `PUT {base}/imports/{id}` | only to labs with `two_phase`: 2xx: the lab holds the order, and prints nothing |
 //! | `DELETE {base}/imports/{id}` | it is not coming; nothing depends on the answer |
 //!
@@ -162,6 +162,18 @@ impl HttpLab {
         self.outbound.call(request).await
     }
 
+    async fn seen(&self, order: &OrderId) -> Result<Response, Failure> {
+        self.call(Call {
+            method: Method::GET,
+            path: &["orders", order.as_str()],
+            key: None,
+            headers: Vec::new(),
+            body: Vec::new(),
+            timeout: Timeouts::of(self.timeouts.look_up),
+        })
+        .await
+    }
+
     fn reply(&self, outcome: Result<Response, Failure>, classify: fn(&Response) -> Answer) -> Reply {
         match outcome {
             Ok(response) => Reply {
@@ -227,17 +239,17 @@ impl Lab for HttpLab {
     }
 
     fn look_up<'a>(&'a self, order: &'a OrderId) -> Pending<'a, Reply> {
+        Box::pin(async move { self.reply(self.seen(order).await, classify_look_up) })
+    }
+
+    fn prints<'a>(&'a self, order: &'a OrderId) -> Pending<'a, Option<u64>> {
+        #[derive(Deserialize)]
+        struct Seen {
+            prints: Option<u64>,
+        }
         Box::pin(async move {
-            let path = ["orders", order.as_str()];
-            let outcome = self.call(Call {
-                method: Method::GET,
-                path: &path,
-                key: None,
-                headers: Vec::new(),
-                body: Vec::new(),
-                timeout: Timeouts::of(self.timeouts.look_up),
-            });
-            self.reply(outcome.await, classify_look_up)
+            let seen = self.seen(order).await.ok().filter(|seen| (200..=299).contains(&seen.status))?;
+            seen.json::<Seen>()?.prints
         })
     }
 
@@ -365,8 +377,18 @@ pub fn classify_look_up(response: &Response) -> Answer {
 }
 
 fn classify_describe(response: &Response) -> Answer {
+    #[derive(Deserialize)]
+    struct Who {
+        #[serde(default)]
+        name: String,
+        #[serde(default)]
+        contract: String,
+    }
     match response.status {
-        200..=299 => Answer::Accepted { lab_reference: None },
+        200..=299 => {
+            let said = response.json::<Who>();
+            Answer::Accepted { lab_reference: said.and_then(|said| super::who(&said.name, &said.contract)) }
+        }
         404 => Answer::NotFound,
         _ => Answer::Unclear { cause: said(response) },
     }

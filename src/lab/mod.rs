@@ -76,6 +76,7 @@
 //! ```
 
 pub mod grpc;
+mod grpc_status;
 pub mod guard;
 pub mod http;
 pub mod lane;
@@ -180,6 +181,11 @@ pub trait Lab: Send + Sync + std::fmt::Debug {
     /// Says that an order that was sent ahead is not coming. Nothing depends on the answer.
     fn discard<'a>(&'a self, _: &'a OrderId) -> Pending<'a, Reply> {
         Box::pin(std::future::ready(Answer::Refused { reason: NO_FIRST_PHASE.to_owned() }.into()))
+    }
+    /// How often the lab says that an order was and will be printed in all; `None` if it does not tell, or has
+    /// no such order. Nothing but a check of the lab needs it.
+    fn prints<'a>(&'a self, _order: &'a OrderId) -> Pending<'a, Option<u64>> {
+        Box::pin(std::future::ready(None))
     }
     /// Asks the lab who it is, for checks and pages: [`Answer::Accepted`] if it speaks the protocol.
     fn describe(&self) -> Pending<'_, Reply> {
@@ -402,6 +408,15 @@ fn words(text: &str, most: usize) -> String {
 /// The same, `None` if nothing is left.
 fn some_words(text: &str, most: usize) -> Option<String> {
     Some(words(text, most)).filter(|text| !text.is_empty())
+}
+
+/// Who a lab says it is: its name, and the contract that it keeps.
+fn who(name: &str, contract: &str) -> Option<String> {
+    match (some_words(name, 100), some_words(contract, 50)) {
+        (name, None) => name,
+        (None, Some(contract)) => Some(format!("({contract})")),
+        (Some(name), Some(contract)) => Some(format!("{name} ({contract})")),
+    }
 }
 
 /// The upload came too late to be started: certainly nothing has left.

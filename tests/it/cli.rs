@@ -58,7 +58,7 @@ fn told(output: &Output) -> (i32, String, String) {
     (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
 }
 
-fn alone(folder: &Path, args: &[&str]) -> (i32, String, String) {
+pub(crate) fn alone(folder: &Path, args: &[&str]) -> (i32, String, String) {
     told(&program(folder).args(args).output().unwrap())
 }
 

@@ -18,40 +18,47 @@ fn blocks(readme: &str, section: &str) -> String {
     blocks.map(|block| block.split_once("\n```").unwrap().0).collect::<Vec<_>>().join("\n")
 }
 
-#[test]
-fn the_walk_runs_as_written() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let walk = blocks(&fs::read_to_string(root.join("README.md")).unwrap(), SECTION);
-    assert!(walk.contains("/verdict") && walk.contains(ADDRESS), "{walk}");
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let walk = walk.replace(ADDRESS, &port.to_string());
-
-    let folder = tempfile::tempdir().unwrap();
-    fs::create_dir(folder.path().join("deploy")).unwrap();
-    for name in ["labs.toml", "order.json"] {
-        fs::copy(root.join("deploy").join(name), folder.path().join("deploy").join(name)).unwrap();
-    }
+/// Runs the `sh` blocks of a section in a folder, as they are written but for what `change` changes; gives what
+/// they print. Whatever fails ends the test.
+pub(crate) fn walk(text: &str, section: &str, folder: &Path, change: impl Fn(&str) -> String) -> String {
+    let walk = change(&blocks(text, section));
     let program = Path::new(env!("CARGO_BIN_EXE_stoppress")).parent().unwrap().to_str().unwrap();
     #[expect(clippy::disallowed_methods, reason = "the walk-through runs with the PATH of whoever runs it")]
     let path = std::env::var("PATH").unwrap_or_default();
-    // Whatever fails on the way, the gateway does not stay behind.
+    // Whatever fails on the way, what was started does not stay behind.
     let script = format!("trap 'kill $(jobs -p) 2> /dev/null || true' EXIT\n{walk}\n");
     let walked = Command::new("bash")
         .args(["-euo", "pipefail", "-c", &script])
-        .current_dir(folder.path())
+        .current_dir(folder)
         .env("PATH", format!("{program}:{path}"))
         .env_remove("STOPPRESS_KEY")
         .env_remove("STOPPRESS_CONFIG")
         .output()
         .unwrap();
-    let out = String::from_utf8_lossy(&walked.stdout);
-    let log = fs::read_to_string(folder.path().join("serve.log")).unwrap_or_default();
-    let said = format!("{out}\n--- said\n{}\n--- log\n{log}", String::from_utf8_lossy(&walked.stderr));
+    let out = String::from_utf8_lossy(&walked.stdout).into_owned();
+    let log = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();
+    let logs = ["serve.log", "lab.log"].map(log).concat();
+    let said = format!("{out}\n--- said\n{}\n--- log\n{logs}", String::from_utf8_lossy(&walked.stderr));
     assert!(walked.status.success(), "{said}");
-    let verdict = out.find("\"can_stop\":\"yes\"").unwrap_or_else(|| panic!("{said}"));
-    let stopped = out.find("\"state\":\"stopped\"").unwrap_or_else(|| panic!("{said}"));
-    assert!(verdict < stopped && out.contains("stop.stopped"), "{said}");
-    assert!(!log.contains("ERROR"), "{said}");
+    assert!(!logs.contains("ERROR"), "{said}");
+    out
+}
+
+#[test]
+fn the_walk_runs_as_written() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    assert!(blocks(&readme, SECTION).contains(ADDRESS));
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("deploy")).unwrap();
+    for name in ["labs.toml", "order.json"] {
+        fs::copy(root.join("deploy").join(name), folder.path().join("deploy").join(name)).unwrap();
+    }
+    let out = walk(&readme, SECTION, folder.path(), |text| text.replace(ADDRESS, &port.to_string()));
+    let verdict = out.find("\"can_stop\":\"yes\"").unwrap_or_else(|| panic!("{out}"));
+    let stopped = out.find("\"state\":\"stopped\"").unwrap_or_else(|| panic!("{out}"));
+    assert!(verdict < stopped && out.contains("stop.stopped"), "{out}");
 }
 
 #[test]

@@ -8,9 +8,9 @@ use tonic::{Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_server};
 
+use super::TOLD;
 use super::places::draining;
 use super::status::status;
-use super::TOLD;
 use crate::api::Api;
 use crate::api::problem::{Code, Problem};
 

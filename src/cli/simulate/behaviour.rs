@@ -129,6 +129,22 @@ pub enum Stops {
     No,
     /// It is always too late.
     TooLate,
+    /// It says "removed" of whatever it is asked, and prints all the same.
+    Lies,
+}
+
+/// What the lab says to look-ups.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum LooksUp {
+    /// What it knows.
+    #[default]
+    Yes,
+    /// It has no such operation.
+    No,
+    /// That there is no such order, whatever it has.
+    Blind,
 }
 
 /// Which idempotency keys the lab forgets: `no`, `after_removal`, or a duration.
@@ -227,6 +243,23 @@ pub struct Behaviour {
     pub forgets_keys: Forgets,
     /// What it says to stops.
     pub stops: Stops,
+    /// What it says to look-ups.
+    pub looks_up: LooksUp,
+    /// Takes other bytes under a key that it knows, as new orders.
+    pub takes_other_bytes: bool,
+    /// Takes uploads after the instant at which they had to be refused.
+    pub ignores_not_after: bool,
+    /// Takes calls that are not signed, or signed wrongly.
+    pub takes_any_signature: bool,
+    /// Says yes to uploads that are none.
+    pub takes_anything: bool,
+    /// Looks whether it knows a key, takes a breath, and only then takes the upload.
+    pub races: bool,
+    /// The most orders of one upload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub takes_at_most: Option<u32>,
+    /// Says yes to longer uploads, and loses what is beyond the most.
+    pub drops_the_rest: bool,
     /// When it is away.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub down: Option<Down>,
@@ -245,6 +278,14 @@ impl Default for Behaviour {
             duplicates: false,
             forgets_keys: Forgets::default(),
             stops: Stops::default(),
+            looks_up: LooksUp::default(),
+            takes_other_bytes: false,
+            ignores_not_after: false,
+            takes_any_signature: false,
+            takes_anything: false,
+            races: false,
+            takes_at_most: None,
+            drops_the_rest: false,
             down: None,
         }
     }
@@ -333,6 +374,30 @@ pub struct BehaviourArgs {
     /// What to say to stops
     #[arg(long, value_name = "WHAT")]
     stops: Option<Stops>,
+    /// What to say to look-ups
+    #[arg(long, value_name = "WHAT")]
+    looks_up: Option<LooksUp>,
+    /// Take other bytes under a known key
+    #[arg(long)]
+    takes_other_bytes: bool,
+    /// Take uploads that come too late
+    #[arg(long)]
+    ignores_not_after: bool,
+    /// Take calls whatever their signature
+    #[arg(long)]
+    takes_any_signature: bool,
+    /// Say yes to uploads that are none
+    #[arg(long)]
+    takes_anything: bool,
+    /// Take the same key twice if it comes twice at once
+    #[arg(long)]
+    races: bool,
+    /// Refuse uploads of more orders
+    #[arg(long, value_name = "ORDERS")]
+    takes_at_most: Option<u32>,
+    /// Take longer uploads, and lose what is beyond the most
+    #[arg(long, requires = "takes_at_most")]
+    drops_the_rest: bool,
     /// Be away from this instant on (RFC 3339)
     #[arg(long, value_name = "INSTANT")]
     down_from: Option<Timestamp>,
@@ -368,6 +433,14 @@ impl BehaviourArgs {
         to.duplicates |= self.duplicates;
         to.forgets_keys = self.forgets_keys.unwrap_or(to.forgets_keys);
         to.stops = self.stops.unwrap_or(to.stops);
+        to.looks_up = self.looks_up.unwrap_or(to.looks_up);
+        to.takes_other_bytes |= self.takes_other_bytes;
+        to.ignores_not_after |= self.ignores_not_after;
+        to.takes_any_signature |= self.takes_any_signature;
+        to.takes_anything |= self.takes_anything;
+        to.races |= self.races;
+        to.takes_at_most = self.takes_at_most.or(to.takes_at_most);
+        to.drops_the_rest |= self.drops_the_rest;
         if self.down_from.is_some() || self.down_until.is_some() || self.down_by.is_some() {
             let file = to.down.unwrap_or_default();
             to.down = Some(Down {

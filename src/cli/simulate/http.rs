@@ -15,8 +15,8 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::House;
-use super::behaviour::{Behaviour, Fate};
-use super::ledger::{Job, Said, Submitted, Taken};
+use super::behaviour::{Behaviour, Fate, LooksUp};
+use super::ledger::{Job, Said, Seen, Submitted, Taken};
 use crate::domain::order::ItemKind;
 use crate::lab::http::{IDEMPOTENCY_KEY, MANIFEST_SHA256, NOT_AFTER, hex};
 use crate::lab::sign;
@@ -55,7 +55,9 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 /// Lets a call through only if it is signed, where the lab has a secret.
 async fn verify(State(house): State<Arc<House>>, request: Request, next: Next) -> Response {
-    let Some(signer) = &house.signer else { return next.run(request).await };
+    let Some(signer) = house.signer.as_ref().filter(|_| !house.behaviour().takes_any_signature) else {
+        return next.run(request).await;
+    };
     let (parts, body) = request.into_parts();
     let Ok(body) = axum::body::to_bytes(body, BODY_MAX).await else {
         return problem(StatusCode::BAD_REQUEST, "the body cannot be read");
@@ -100,17 +102,29 @@ async fn submit(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let Some(key) = header(&headers, IDEMPOTENCY_KEY) else {
+    let taken = take(&house, fate, &headers, &body).await;
+    if taken.status().is_client_error() && house.behaviour().takes_anything && upload_of(&body).is_none() {
+        return Json(json!({})).into_response();
+    }
+    taken
+}
+
+fn upload_of(body: &[u8]) -> Option<Upload> {
+    serde_json::from_slice(body).ok()
+}
+
+async fn take(house: &Arc<House>, fate: Fate, headers: &HeaderMap, body: &[u8]) -> Response {
+    let Some(key) = header(headers, IDEMPOTENCY_KEY) else {
         return problem(StatusCode::BAD_REQUEST, "the header Idempotency-Key is missing");
     };
-    let sha256 = hex(&Sha256::digest(&body));
-    if header(&headers, MANIFEST_SHA256).is_some_and(|told| told != sha256) {
+    let sha256 = hex(&Sha256::digest(body));
+    if header(headers, MANIFEST_SHA256).is_some_and(|told| told != sha256) {
         return problem(StatusCode::UNPROCESSABLE_ENTITY, "the body does not have the hash of the manifest");
     }
-    let Ok(not_after) = header(&headers, NOT_AFTER).map(str::parse::<Timestamp>).transpose() else {
+    let Ok(not_after) = header(headers, NOT_AFTER).map(str::parse::<Timestamp>).transpose() else {
         return problem(StatusCode::BAD_REQUEST, "the header Stoppress-Not-After is not an instant");
     };
-    let upload: Upload = match serde_json::from_slice(&body) {
+    let upload: Upload = match serde_json::from_slice(body) {
         Ok(upload) => upload,
         Err(error) => {
             return problem(StatusCode::UNPROCESSABLE_ENTITY, format!("the body is not an upload: {error}"));
@@ -176,10 +190,17 @@ async fn discard(State(house): State<Arc<House>>, Path(order): Path<String>) -> 
 }
 
 async fn look_up(State(house): State<Arc<House>>, Path(order): Path<String>) -> Response {
+    if house.behaviour().looks_up == LooksUp::No {
+        return problem(StatusCode::METHOD_NOT_ALLOWED, "this lab cannot be asked");
+    }
     match house.look_up(order).await {
         Ok(None) => problem(StatusCode::NOT_FOUND, "there is no such order"),
-        Ok(Some(Ok(stage))) => Json(json!({ "stage": stage })).into_response(),
-        Ok(Some(Err(()))) => Json(json!({ "stage": "removed" })).into_response(),
+        Ok(Some(Seen { stage: Some(stage), prints })) => {
+            Json(json!({ "stage": stage, "prints": prints })).into_response()
+        }
+        Ok(Some(Seen { stage: None, prints })) => {
+            Json(json!({ "stage": "removed", "prints": prints })).into_response()
+        }
         Err(error) => broken(&error),
     }
 }

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::behaviour::{Behaviour, Forgets, Stops};
+pub use super::verdict::{Seen, Submitted, Taken, Verdict};
 use crate::domain::batch::later;
 use crate::domain::order::Stage;
 
@@ -77,59 +78,6 @@ pub enum Said {
     NotFound,
     /// The lab has no such operation.
     NotTaken,
-}
-
-/// An upload as it came, over HTTP or gRPC.
-#[derive(Debug, Clone)]
-pub struct Submitted {
-    /// The transfer.
-    pub transfer: String,
-    /// The idempotency key.
-    pub key: String,
-    /// The hash of the manifest, in hex.
-    pub sha256: String,
-    /// When it is too late to take it.
-    pub not_after: Option<Timestamp>,
-    /// The orders.
-    pub orders: Vec<Job>,
-}
-
-/// What came of an upload.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Taken {
-    /// The lab has it, under this reference of its own.
-    Accepted(String),
-    /// It came too late.
-    TooLate(String),
-    /// Refused.
-    Refused(String),
-}
-
-/// What became of one order, to check promises against.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Verdict {
-    /// The order.
-    pub order: String,
-    /// How often it was taken.
-    pub received: u64,
-    /// How often it was printed.
-    pub prints: u64,
-    /// The pieces that came out, over all prints.
-    pub copies: u64,
-    /// How often it was taken out.
-    pub removed: u64,
-    /// Prints that are still to come.
-    pub waiting: u64,
-    /// The stops, and what the lab said to each in turn.
-    pub stops: BTreeMap<String, Vec<Said>>,
-}
-
-impl Verdict {
-    /// Whether the lab said "removed" of an order that it printed: a lie, or a print too many.
-    #[must_use]
-    pub fn printed_after_removal(&self) -> bool {
-        self.prints > 0 && self.stops.values().flatten().any(|said| *said == Said::Removed)
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -288,14 +236,18 @@ impl Ledger {
         refuse: bool,
     ) -> io::Result<Taken> {
         self.catch_up(now)?;
-        let Submitted { transfer, key, sha256, not_after, orders } = upload;
+        let Submitted { transfer, key, sha256, not_after, mut orders } = upload;
+        let most = behaviour.takes_at_most.map_or(usize::MAX, |most| most as usize);
         let known = self.keys.get(&key).filter(|known| self.remembers(known, now, behaviour.forgets_keys));
         let same = known.is_some_and(|known| known.sha256 == sha256);
-        let reference = known.map(|known| reference(known.number));
+        let reference = known.filter(|_| same).map(|known| reference(known.number));
         let refusal = if known.is_some() {
-            (!same).then(|| "the same key came with another manifest".to_owned())
+            let other = !same && !behaviour.takes_other_bytes;
+            other.then(|| "the same key came with another manifest".to_owned())
         } else if refuse || self.refused.contains(&key) {
             Some("the lab does not take this upload".to_owned())
+        } else if orders.len() > most && !behaviour.drops_the_rest {
+            Some(format!("the lab takes {most} orders at a time"))
         } else {
             None
         };
@@ -305,7 +257,7 @@ impl Ledger {
         }
         // What the lab has, it has, however late it is asked again.
         if known.is_none()
-            && let Some(until) = not_after.filter(|until| now > *until)
+            && let Some(until) = not_after.filter(|until| now > *until && !behaviour.ignores_not_after)
         {
             let reason = format!("it came after {until}");
             self.line(now, What::Refused { transfer, key, reason: reason.clone() })?;
@@ -317,6 +269,7 @@ impl Ledger {
                 Ok(Taken::Accepted(reference))
             }
             _ => {
+                orders.truncate(most);
                 let prints_at = later(now, behaviour.prints_after.0);
                 self.line(now, What::Received { transfer, key: key.clone(), sha256, orders, prints_at })?;
                 Ok(Taken::Accepted(reference_of(self.keys.get(&key))))
@@ -361,6 +314,7 @@ impl Ledger {
         let (order, stop) = (order.to_owned(), stop.to_owned());
         let (answer, stage) = match self.orders.get(&order) {
             _ if behaviour.stops == Stops::No => (Said::NotTaken, Stage::Received),
+            _ if behaviour.stops == Stops::Lies => (Said::Removed, Stage::Received),
             None => (Said::NotFound, Stage::Received),
             Some(state) if count(state, At::Printed) > 0 => (Said::WillPrint, Stage::Printed),
             Some(_) if behaviour.stops == Stops::TooLate => (Said::WillPrint, Stage::Received),
@@ -376,18 +330,24 @@ impl Ledger {
         Ok((answer, stage))
     }
 
-    /// How far an order is: `Err` if it was taken out, `None` if there is none.
-    pub fn look_up(&mut self, now: Timestamp, order: &str) -> io::Result<Option<Result<Stage, ()>>> {
+    /// How far an order is: `None` if there is none.
+    pub fn look_up(&mut self, now: Timestamp, order: &str) -> io::Result<Option<Seen>> {
         self.catch_up(now)?;
         Ok(self.orders.get(order).filter(|state| !state.jobs.is_empty()).map(|state| {
-            if count(state, At::Printed) > 0 {
-                Ok(Stage::Printed)
-            } else if count(state, At::Waiting) > 0 {
-                Ok(Stage::Received)
-            } else {
-                Err(())
-            }
+            let (printed, waiting) = (count(state, At::Printed), count(state, At::Waiting));
+            let stage = match (printed, waiting) {
+                (0, 0) => None,
+                (0, _) => Some(Stage::Received),
+                _ => Some(Stage::Printed),
+            };
+            Seen { stage, prints: printed + waiting }
         }))
+    }
+
+    /// Whether an upload came under this key.
+    #[must_use]
+    pub fn knows(&self, key: &str) -> bool {
+        self.keys.contains_key(key)
     }
 
     /// Writes one line.

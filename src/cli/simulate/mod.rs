@@ -10,17 +10,17 @@ mod http;
 pub mod ledger;
 mod link;
 mod port;
+mod tell;
+mod verdict;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
 
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use jiff::Timestamp;
-use secrecy::{ExposeSecret as _, SecretString};
+use jiff::{SignedDuration, Timestamp};
+use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -34,10 +34,14 @@ use crate::domain::batch::later;
 use crate::domain::lab::Lasting;
 use crate::domain::order::Stage;
 use crate::domain::retry;
-use crate::lab::outbound::{Outbound, Request};
+use crate::lab::outbound::Outbound;
 use crate::lab::sign::Signer;
-use behaviour::{Behaviour, BehaviourArgs, DownBy};
-use ledger::{Ledger, Said, Submitted, Taken, What};
+use behaviour::{Behaviour, BehaviourArgs, DownBy, LooksUp};
+use ledger::{Ledger, Said, Seen, Submitted, Taken, What};
+use tell::tell;
+
+/// How long a lab that races takes between looking and taking.
+const BREATH: SignedDuration = SignedDuration::from_millis(200);
 
 /// Where late answers go.
 #[derive(Debug, Clone)]
@@ -299,7 +303,18 @@ impl House {
     }
 
     async fn submit(&self, upload: Submitted, refuse: bool) -> io::Result<Taken> {
-        let taken = self.on_ledger(move |ledger, now, how| ledger.submit(now, upload, how, refuse)).await;
+        let mut new = false;
+        if self.behaviour().races {
+            let key = upload.key.clone();
+            new = self.on_ledger(move |ledger, _, _| Ok(!ledger.knows(&key))).await?;
+            HostClock.sleep_until(later(HostClock.now(), BREATH)).await;
+        }
+        let taken = self
+            .on_ledger(move |ledger, now, how| {
+                let how = Behaviour { duplicates: how.duplicates || new, ..how.clone() };
+                ledger.submit(now, upload, &how, refuse)
+            })
+            .await;
         self.taken.send_modify(|count| *count += 1);
         taken
     }
@@ -338,8 +353,10 @@ impl House {
         self.on_ledger(move |ledger, now, _| ledger.line(now, What::Discarded { order })).await
     }
 
-    async fn look_up(&self, order: String) -> io::Result<Option<Result<Stage, ()>>> {
-        self.on_ledger(move |ledger, now, _| ledger.look_up(now, &order)).await
+    async fn look_up(&self, order: String) -> io::Result<Option<Seen>> {
+        let blind = self.behaviour().looks_up == LooksUp::Blind;
+        let seen = self.on_ledger(move |ledger, now, _| ledger.look_up(now, &order)).await?;
+        Ok(seen.filter(|_| !blind))
     }
 }
 
@@ -393,38 +410,6 @@ async fn answer_late(house: Arc<House>, order: String, stop: String, due: Timest
         if *count == 0 {
             untold.remove(&due);
         }
-    }
-}
-
-/// Posts an answer to the gateway; false if it is worth trying again.
-async fn tell(gateway: &Gateway, outbound: &Outbound, stop: &str, said: Said, stage: Stage) -> bool {
-    let mut url = gateway.url.clone();
-    if let Ok(mut path) = url.path_segments_mut() {
-        path.pop_if_empty().extend(["v1", "lab", "stops", stop, "answer"]);
-    }
-    let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let key = HeaderValue::from_str(&format!("Bearer {}", gateway.key.expose_secret()));
-    if let (Ok(mut key), Ok(once)) = (key, HeaderValue::from_str(&format!("{stop}-answer"))) {
-        key.set_sensitive(true);
-        headers.insert(AUTHORIZATION, key);
-        headers.insert("idempotency-key", once);
-    }
-    let body = match said {
-        Said::WillPrint => serde_json::json!({ "answer": said, "stage": stage }),
-        _ => serde_json::json!({ "answer": said }),
-    };
-    let request = Request {
-        method: hyper::Method::POST,
-        url,
-        headers,
-        body: body.to_string().into_bytes(),
-        timeout: Duration::from_secs(10),
-        body_max: 64 * 1024,
-    };
-    match outbound.call(request).await {
-        Ok(response) => !matches!(response.status, 408 | 425 | 429 | 500..=599),
-        Err(_) => false,
     }
 }
 

@@ -307,7 +307,7 @@ mod tests {
     }
 
     fn said() -> Said {
-        Said::GetOrder(crate::proto::GetOrderResponse { stage: 1 })
+        Said::GetOrder(crate::proto::GetOrderResponse { stage: 1, prints: None })
     }
 
     /// The number of the call that is in the outbox.

@@ -33,7 +33,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("sqlx", &["src/store/"]),
     ("reqwest", &["src/lab/outbound.rs"]),
     // Servers in api; the simulated lab is a server of its own.
-    ("tonic", &["src/lab/grpc.rs", "src/lab/link*", "src/api/", "src/cli/simulate/", "src/lib.rs"]),
+    ("tonic", &["src/lab/grpc*", "src/lab/link*", "src/api/", "src/cli/simulate/", "src/lib.rs"]),
     // The gateway calls labs in one place; the simulated lab dials the gateway.
     ("tonic::transport::Channel", &["src/lab/grpc.rs", "src/cli/simulate/link.rs"]),
     ("tonic::transport::Endpoint", &["src/lab/grpc.rs", "src/cli/simulate/link.rs"]),
