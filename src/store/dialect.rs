@@ -143,3 +143,27 @@ pub(super) fn sized(text: &'static str, columns: usize, rows: usize) -> &'static
         text.replacen(&one, &vec![one.as_str(); rows].join(","), 1).leak()
     })
 }
+
+/// Makes the statement table: a struct with a text for each statement, and its filling for a dialect.
+macro_rules! statements {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        /// The statement table.
+        #[derive(Debug)]
+        pub struct Statements {
+            $($(#[$doc])* pub $name: &'static str,)*
+        }
+
+        impl Statements {
+            fn new(dialect: Dialect) -> Self {
+                Self { $($name: dialect.fill($text),)* }
+            }
+
+            /// Every statement with its name: for the tests that prepare and explain them.
+            #[must_use]
+            pub fn all(&self) -> Vec<(&'static str, &'static str)> {
+                vec![$((stringify!($name), self.$name),)*]
+            }
+        }
+    };
+}
+pub(super) use statements;

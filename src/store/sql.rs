@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 pub use super::dialect::Dialect;
+use super::dialect::statements;
 
 impl Dialect {
     /// The statements in this dialect.
@@ -15,28 +16,6 @@ impl Dialect {
             Self::Postgres => &POSTGRES,
         }
     }
-}
-
-macro_rules! statements {
-    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
-        /// The statement table.
-        #[derive(Debug)]
-        pub struct Statements {
-            $($(#[$doc])* pub $name: &'static str,)*
-        }
-
-        impl Statements {
-            fn new(dialect: Dialect) -> Self {
-                Self { $($name: dialect.fill($text),)* }
-            }
-
-            /// Every statement with its name: for the tests that prepare and explain them.
-            #[must_use]
-            pub fn all(&self) -> Vec<(&'static str, &'static str)> {
-                vec![$((stringify!($name), self.$name),)*]
-            }
-        }
-    };
 }
 
 statements! {

@@ -57,10 +57,12 @@ const ANSWER_MAX: usize = 1024 * 1024;
 
 /// The service for platforms.
 const GATEWAY: &str = <GatewayServiceServer<gateway::Gateway> as NamedService>::NAME;
+/// Whether the others are served.
+const HEALTH: &str = "grpc.health.v1.Health";
 /// The service for labs that dial out: `lab::link` serves it on the same port.
 const LINK: &str = <LabLinkServiceServer<()> as NamedService>::NAME;
 /// What is told of by reflection: what is served here.
-const TOLD: [&str; 3] = [GATEWAY, LINK, "grpc.health.v1.Health"];
+const TOLD: [&str; 3] = [GATEWAY, LINK, HEALTH];
 
 const OWN: &[Role] = &[Platform, Ops];
 const ALL: &[Role] = &[Platform, Lab, Ops];
@@ -119,7 +121,7 @@ fn path(service: &str) -> String {
 /// What everybody may ask: whether the gateway serves, and what it serves.
 fn open(api: &Api) -> axum::Router<Api> {
     let health = HealthServer::new(health::Health::new(api)).max_decoding_message_size(BODY_MAX);
-    let mut router = axum::Router::new().route_service(&path(TOLD[1]), health);
+    let mut router = axum::Router::new().route_service(&path(HEALTH), health);
     let ending = Ending::new(api);
     let told = || {
         let told = TOLD.iter().fold(Reflection::configure(), |told, name| told.with_service_name(*name));

@@ -18,6 +18,7 @@ mod rows;
 mod settle;
 mod stop;
 pub(super) mod stretch;
+mod verify;
 
 use jiff::Timestamp;
 use serde::Serialize;

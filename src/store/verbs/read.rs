@@ -1,27 +1,25 @@
 //! Reads. They run outside transactions, each on one statement where it can.
 
-use std::collections::HashMap;
-
 use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
 
 pub(in crate::store) use super::mail::{link_key, mail_next, mail_wanted};
 use super::rows;
 use super::{ids, rows_fetch};
 use crate::domain::batch::{BatchFacts, BatchPhase};
-use crate::domain::event::{self, Event, hex};
+use crate::domain::event::Event;
 use crate::domain::ids::{BatchId, LabId, OrderId, PlatformId, StopId};
 use crate::domain::order::{OrderFacts, OrderState};
 use crate::domain::stop::StopState;
 use crate::store::session::{Arg, Row, Session};
 use crate::store::types::{
     BatchFilter, BatchRow, Due, EscalationFilter, EscalationRow, Gauges, KeyRow, LabRow, OddsRow,
-    OrderFilter, OrderRef, PlatformRow, Remembered, Scope, StopFilter, TransferRow, Verified,
+    OrderFilter, OrderRef, PlatformRow, Remembered, Scope, StopFilter, TransferRow,
 };
 use crate::store::{Result, StopRow};
 
 pub(in crate::store) use super::import::{not_imported, stray_imports};
 pub(in crate::store) use super::report::{contradictions, reports};
+pub(in crate::store) use super::verify::verify_events;
 
 fn within(scope: &Scope, facts: &OrderFacts) -> bool {
     match scope {
@@ -421,88 +419,4 @@ pub(in crate::store) async fn gauges<S: Session>(s: &mut S, now: Timestamp) -> R
 
 pub(in crate::store) async fn ping<S: Session>(s: &mut S) -> Result<()> {
     s.fetch(s.sql().ping, &[]).await.map(drop)
-}
-
-/// How many breaks are named.
-const BREAKS_MAX: usize = 20;
-
-/// An entry as it is stored: its detail is hashed as text, not as what a parser makes of it.
-struct Entry {
-    seq: i64,
-    subject: String,
-    previous: String,
-    hash: String,
-    now: String,
-}
-
-fn entry(row: Row) -> Result<Entry> {
-    let mut row = row.of("events");
-    let (seq, at, subject, _lab) = (row.int()?, row.at()?, row.text()?, row.text()?);
-    let (kind, actor, detail) = (row.text()?, row.text()?, row.text()?);
-    let (previous, hash) = (row.text()?, row.text()?);
-    let now = event::hash(&previous, at, &subject, &kind, &actor, &detail);
-    Ok(Entry { seq, subject, previous, hash, now })
-}
-
-/// Checks the chain of every subject, every checkpoint, and that the newest entry of every subject is
-/// there. `until` is the last number below which no entry can appear any more.
-pub(in crate::store) async fn verify_events<S: Session>(s: &mut S, until: i64) -> Result<Verified> {
-    let mut checkpoints = Vec::new();
-    for mut row in s.fetch(s.sql().checkpoint_all, &[]).await? {
-        checkpoints.push((row.at()?, row.int()?, row.text()?));
-    }
-    checkpoints.retain(|(_, seq, _)| *seq <= until);
-    let mut checkpoints = checkpoints.into_iter().peekable();
-    let mut found = Verified::default();
-    let mut heads: HashMap<String, String> = HashMap::new();
-    let mut sum = Sha256::new();
-    let mut after = 0;
-    let broken = |breaks: &mut Vec<String>, what: String| {
-        if breaks.len() < BREAKS_MAX {
-            breaks.push(what);
-        }
-    };
-    loop {
-        let rows = s.fetch(s.sql().event_after, &[after.into(), until.into(), 5_000.into()]).await?;
-        if rows.is_empty() {
-            break;
-        }
-        for row in rows {
-            let Entry { seq, subject, previous, hash, now } = entry(row)?;
-            // A checkpoint whose own last entry is gone is behind us without having been compared.
-            while let Some((at, missed, hash)) = checkpoints.next_if(|(_, last, _)| *last < seq) {
-                let what = format!("checkpoint of {at}: its last event {missed} is missing");
-                broken(&mut found.breaks, what);
-                sum = Sha256::new_with_prefix(hash);
-            }
-            found.events += 1;
-            after = seq;
-            let head = heads.entry(subject).or_default();
-            if *head != previous {
-                let what = "an entry of its subject before it is missing or was changed";
-                broken(&mut found.breaks, format!("event {seq}: {what}"));
-            }
-            if hash != now {
-                broken(&mut found.breaks, format!("event {seq}: its content was changed"));
-            }
-            sum.update(hash.as_bytes());
-            *head = hash;
-            while let Some((at, seq, hash)) = checkpoints.next_if(|(_, last, _)| *last == seq) {
-                found.checkpoints += 1;
-                if hex(&std::mem::take(&mut sum).finalize()) != hash {
-                    let what = "entries before it are missing or were changed";
-                    broken(&mut found.breaks, format!("checkpoint of {at} at event {seq}: {what}"));
-                }
-                sum.update(hash.as_bytes());
-            }
-        }
-    }
-    for (at, seq, _) in checkpoints {
-        broken(&mut found.breaks, format!("checkpoint of {at} at event {seq}: the log ends before it"));
-    }
-    for mut row in s.fetch(s.sql().event_heads_missing, &[(BREAKS_MAX as i64).into()]).await? {
-        let subject = row.text()?;
-        broken(&mut found.breaks, format!("{subject}: its newest entry is missing from the log"));
-    }
-    Ok(found)
 }
