@@ -13,6 +13,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::write(out.join("stoppress.v1.bin"), descriptors.encode_to_vec())?;
     // Sorted maps: the same message is always the same bytes, of which a fingerprint can be taken.
     // `connect` of the transport would have the name of LabLink's call.
-    tonic_prost_build::configure().btree_map(".stoppress").build_transport(false).compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .btree_map(".stoppress")
+        .build_transport(false)
+        .codec_path("crate::codec::GrowingCodec")
+        .compile_fds(descriptors)?;
     Ok(())
 }

@@ -91,3 +91,46 @@ pub mod proto {
     /// The descriptors of all protocol files, for reflection.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/stoppress.v1.bin"));
 }
+
+/// How messages are read and written over gRPC: in buffers that begin small and grow with what goes through
+/// them. A lab that only stays connected holds two of them for as long, and there may be thousands.
+pub mod codec {
+    use std::marker::PhantomData;
+
+    use prost::Message;
+    use tonic::codec::{BufferSettings, Codec};
+    use tonic_prost::ProstCodec;
+
+    /// The size that a buffer begins with, and that from which on what was written is sent, in bytes.
+    const BEGIN: usize = 1024;
+    const SEND: usize = 32 * 1024;
+
+    /// The codec of the generated clients and servers.
+    #[derive(Debug, Clone)]
+    pub struct GrowingCodec<T, U>(PhantomData<(T, U)>);
+
+    impl<T, U> Default for GrowingCodec<T, U> {
+        fn default() -> Self {
+            Self(PhantomData)
+        }
+    }
+
+    impl<T, U> Codec for GrowingCodec<T, U>
+    where
+        T: Message + Send + 'static,
+        U: Message + Default + Send + 'static,
+    {
+        type Encode = T;
+        type Decode = U;
+        type Encoder = <ProstCodec<T, U> as Codec>::Encoder;
+        type Decoder = <ProstCodec<T, U> as Codec>::Decoder;
+
+        fn encoder(&mut self) -> Self::Encoder {
+            ProstCodec::<T, U>::raw_encoder(BufferSettings::new(BEGIN, SEND))
+        }
+
+        fn decoder(&mut self) -> Self::Decoder {
+            ProstCodec::<T, U>::raw_decoder(BufferSettings::new(BEGIN, SEND))
+        }
+    }
+}
