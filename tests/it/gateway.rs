@@ -133,9 +133,19 @@ async fn a_refused_transfer_comes_back_and_goes_out_under_a_new_key_without_who_
 
 #[tokio::test]
 async fn the_lab_decides_when_it_has_the_order() {
-    let rig = Rig::new(EVENING, "grpc", good(), json!({"prints_after": "2h"})).await;
+    for driver in ["http", "grpc"] {
+        goes_the_whole_way(Rig::new(EVENING, driver, good(), json!({"prints_after": "2h"})).await).await;
+    }
+}
+
+/// Two orders, handed over at the cutoff and not before; one stop in time for the lab, one too late. The same
+/// over every driver.
+pub async fn goes_the_whole_way(rig: Rig) {
     let (early, late) = (rig.order("A-1").await, rig.order("A-2").await);
-    rig.go_to("2026-11-21T22:30:00Z").await;
+    rig.go_to("2026-11-21T21:59:59.999999Z").await;
+    assert!(rig.lab.ledger().entries().is_empty(), "nothing has left the house");
+    rig.go_to(CUTOFF).await;
+    assert_eq!(rig.read(&early).await["state"], "at_lab");
     assert_eq!(rig.read(&early).await["verdict"]["can_stop"], "ask_lab");
     rig.ask(&early).await;
     rig.settle().await;
@@ -146,6 +156,27 @@ async fn the_lab_decides_when_it_has_the_order() {
     rig.settle().await;
     assert_eq!(rig.read(&late).await["stop"]["state"], "too_late");
     assert_eq!((rig.prints(&early), rig.prints(&late)), (0, 1));
+}
+
+#[tokio::test]
+async fn at_the_cutoff_all_go_out_at_once_each_with_one_call() {
+    const ALL: usize = 90;
+    for driver in ["http", "grpc"] {
+        let profile = json!({"dedupes": "forever", "lookup": true, "stops": "yes", "concurrency": 2});
+        let rig = Rig::new(EVENING, driver, profile, json!({})).await;
+        for nth in 0..ALL {
+            rig.order(&format!("A-{nth}")).await;
+        }
+        rig.clock.set(at(CUTOFF));
+        // The clock stands still: what had to be tried again would wait for ever.
+        rig.settle().await;
+        let log = rig.running.as_ref().unwrap().bench.store.events(0, 10_000).await.unwrap();
+        let count = |kind: &str| log.iter().filter(|event| event.kind == kind).count();
+        assert_eq!(
+            (count("transfer.sending"), count("transfer.at_lab"), count("transfer.closed")),
+            (ALL, ALL, 0)
+        );
+    }
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use stoppress::proto::connect_response::call::Ask;
 use stoppress::proto::stop_order_response::Answer;
 use tonic::Code;
 
+use crate::gateway::goes_the_whole_way;
 use crate::lab_support::eventually;
 use crate::link_support::Link;
 use crate::rig::{Rig, connections};
@@ -32,22 +33,7 @@ async fn linked(profile: Value, behaviour: Value, window: u32) -> Rig {
 
 #[tokio::test]
 async fn orders_and_stops_go_the_whole_way() {
-    let rig = linked(good(), json!({"prints_after": "2h"}), 8).await;
-    let (early, late) = (rig.order("A-1").await, rig.order("A-2").await);
-    rig.go_to("2026-11-21T21:59:59.999999Z").await;
-    assert!(rig.lab.ledger().entries().is_empty(), "nothing has left the house");
-    rig.go_to(CUTOFF).await;
-    assert_eq!(rig.read(&early).await["state"], "at_lab");
-    assert_eq!(rig.read(&early).await["verdict"]["can_stop"], "ask_lab");
-    rig.ask(&early).await;
-    rig.settle().await;
-    let stop = &rig.read(&early).await["stop"];
-    assert_eq!((stop["state"].as_str(), stop["evidence"].as_str()), (Some("stopped"), Some("lab_removed")));
-    rig.go_to("2026-11-22T01:00:00Z").await;
-    rig.ask(&late).await;
-    rig.settle().await;
-    assert_eq!(rig.read(&late).await["stop"]["state"], "too_late");
-    assert_eq!((rig.prints(&early), rig.prints(&late)), (0, 1));
+    goes_the_whole_way(linked(good(), json!({"prints_after": "2h"}), 8).await).await;
 }
 
 #[tokio::test]

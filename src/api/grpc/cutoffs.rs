@@ -61,7 +61,6 @@ struct Watch {
     known: BTreeMap<Where, Known>,
     computed: BTreeMap<Where, Computed>,
     held: VecDeque<Message>,
-    over: bool,
 }
 
 /// Opens a watch.
@@ -94,14 +93,10 @@ pub(super) fn cutoffs(
     }
     let count = usize::try_from(request.count.max(1)).unwrap_or(1);
     let (computed, held) = (BTreeMap::new(), VecDeque::new());
-    let watch = Watch { place, labs, count, known, computed, held, over: false };
-    Ok(Box::pin(stream::unfold(watch, |mut watch| async move {
-        if watch.over {
-            return None;
-        }
-        let message = watch.next().await;
-        watch.over = message.is_err();
-        Some((message.map_err(status), watch))
+    let watch = Watch { place, labs, count, known, computed, held };
+    Ok(Box::pin(stream::try_unfold(watch, |mut watch| async move {
+        let message = watch.next().await.map_err(status)?;
+        Ok(Some((message, watch)))
     })))
 }
 

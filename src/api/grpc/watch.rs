@@ -33,7 +33,6 @@ struct Watch {
     /// How far the caller knows.
     told: i64,
     held: VecDeque<Message>,
-    over: bool,
 }
 
 /// Opens a watch.
@@ -54,14 +53,10 @@ pub(super) async fn events(
         // So that it can be resumed from here even if nothing happens.
         held.push_back(Message { event: None, cursor: after });
     }
-    let watch = Watch { place, seen: after, told: after, held, over: false };
-    Ok(Box::pin(stream::unfold(watch, |mut watch| async move {
-        if watch.over {
-            return None;
-        }
-        let message = watch.next().await;
-        watch.over = message.is_err();
-        Some((message.map_err(status), watch))
+    let watch = Watch { place, seen: after, told: after, held };
+    Ok(Box::pin(stream::try_unfold(watch, |mut watch| async move {
+        let message = watch.next().await.map_err(status)?;
+        Ok(Some((message, watch)))
     })))
 }
 

@@ -8,6 +8,7 @@ use stoppress::store::{Admitted, BatchFilter, Scope, Write, Written};
 
 use super::on_both;
 use crate::common::world::{CUTOFF, World, able, at};
+use crate::lab_support::eventually;
 
 on_both!(
     a_new_order_is_in_its_batch,
@@ -15,6 +16,7 @@ on_both!(
     a_reference_twice_in_a_set_is_one_order,
     a_closed_window_admits_nobody,
     a_set_may_open_several_windows,
+    a_set_of_any_size_is_admitted_whole,
     an_order_that_awaits_payment_is_in_no_batch,
     a_direct_order_has_a_batch_of_its_own,
 );
@@ -126,4 +128,46 @@ async fn a_direct_order_has_a_batch_of_its_own(world: World) {
     };
     assert_ne!(one.id, two.id);
     assert!(one.direct && one.closes_at == two.closes_at);
+}
+
+async fn a_set_of_any_size_is_admitted_whole(world: World) {
+    let lab = world.lab("lumo", able()).await;
+    let mut all = 0;
+    // Around the sizes for which statements with a bound set are prepared, and beyond the largest.
+    for size in (1..=20).chain([31, 32, 33, 127, 191, 255, 256, 257, 600]) {
+        let admissions: Vec<_> = (0..size).map(|nth| lab.admission(&format!("A-{size}-{nth}"))).collect();
+        let ids: Vec<_> = admissions.iter().map(|admission| admission.id.clone()).collect();
+        let writes = admissions.into_iter().map(|admission| Write::Admit(Arc::new(admission))).collect();
+        let written = world.store.apply(writes).await.unwrap();
+        assert_eq!(written.len(), size);
+        assert!(written.iter().all(|it| matches!(it, Written::Admitted(Admitted::New { .. }))), "{size}");
+        let (first, last) = (world.order(&ids[0]).await, world.order(&ids[size - 1]).await);
+        assert_eq!(
+            (first.reference, last.reference),
+            (format!("A-{size}-0"), format!("A-{size}-{}", size - 1))
+        );
+        all += size as i64;
+    }
+    assert_eq!(world.number("select count(*) from orders").await, all);
+    assert_eq!(world.number("select count(*) from standings").await, all);
+    assert_eq!(world.number("select count(*) from events where kind = 'order.admitted'").await, all);
+    world.verify().await;
+}
+
+#[tokio::test]
+async fn the_log_of_sqlite_is_moved_beside_the_writer() {
+    let world = World::sqlite().await;
+    let lab = world.lab("lumo", able()).await;
+    let file = world.url.strip_prefix("sqlite:").unwrap().to_owned();
+    let size = || std::fs::metadata(&file).unwrap().len();
+    let before = size();
+    // Far fewer pages than make the writer do it.
+    for set in 0..12 {
+        let writes =
+            (0..100).map(|nth| Write::Admit(Arc::new(lab.admission(&format!("A-{set}-{nth}"))))).collect();
+        world.store.apply(writes).await.unwrap();
+    }
+    let log = std::fs::metadata(format!("{file}-wal")).unwrap().len();
+    assert!(log < 4000 * 4096, "the writer would have done it: {log}");
+    eventually("the file grows", || size() > before).await;
 }
