@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::problem::{Code, Problem};
+use super::sessions::Session;
 use crate::clock::Random;
 use crate::domain::event::{Actor, hex};
 use crate::domain::ids::{LabId, PlatformId};
@@ -56,6 +57,8 @@ pub enum Access {
     Public,
     /// Keys of these roles.
     Roles(&'static [Role]),
+    /// People of these roles who have signed in; see [`sessions`](super::sessions).
+    Session(&'static [Role]),
 }
 
 /// Who was recognised.
@@ -65,6 +68,8 @@ pub struct Identity {
     pub scope: Scope,
     /// The key's id.
     pub key: Arc<str>,
+    /// What the key is for, as whoever made it said.
+    pub name: String,
     /// How the changelog names the caller.
     pub actor: Actor,
     /// The owner, over all of its keys: what an Idempotency-Key is unique within.
@@ -90,11 +95,22 @@ pub struct Caller {
     who: Arc<Identity>,
     /// When the head of the request arrived.
     pub at: Timestamp,
+    session: Option<Arc<Session>>,
 }
 
 impl Caller {
     pub(super) fn new(who: Arc<Identity>, at: Timestamp) -> Self {
-        Self { who, at }
+        Self { who, at, session: None }
+    }
+
+    /// Somebody at a page.
+    pub(super) fn signed_in(who: Arc<Identity>, at: Timestamp, session: Session) -> Self {
+        Self { who, at, session: Some(Arc::new(session)) }
+    }
+
+    /// The session of somebody at a page.
+    pub(super) fn session(&self) -> Option<&Session> {
+        self.session.as_deref()
     }
 }
 
@@ -176,7 +192,8 @@ impl Known {
             Scope::Platform(platform) => (format!("platform:{platform}"), format!("platform:{platform}")),
             Scope::Lab(lab) => (format!("lab:{lab}"), format!("lab:{lab}")),
         };
-        let who = Identity { scope, key: row.id.as_str().into(), actor: Actor(actor), tenant };
+        let (key, name) = (row.id.as_str().into(), row.name);
+        let who = Identity { scope, key, name, actor: Actor(actor), tenant };
         let (hash, expires_at, revoked_at) = (row.hash, row.expires_at, row.revoked_at);
         Some((row.id, Self { hash, expires_at, revoked_at, who: Arc::new(who) }))
     }
@@ -223,8 +240,14 @@ impl Keys {
     /// Whether the key of a caller who was recognised before still holds.
     #[must_use]
     pub fn holds(&self, key: &str, now: Timestamp) -> bool {
+        self.owner(key, now).is_some()
+    }
+
+    /// Whose key it is, if it holds.
+    #[must_use]
+    pub fn owner(&self, key: &str, now: Timestamp) -> Option<Arc<Identity>> {
         let known = Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner));
-        known.get(key).is_some_and(|key| !key.ended(now))
+        known.get(key).filter(|key| !key.ended(now)).map(|key| Arc::clone(&key.who))
     }
 
     /// Recognises a caller by the text of its key.
@@ -291,8 +314,13 @@ mod tests {
 
     #[test]
     fn roles_are_named_in_the_refusal() {
-        let who =
-            Identity { scope: Scope::Ops, key: "k".into(), actor: Actor::gateway(), tenant: "ops".into() };
+        let who = Identity {
+            scope: Scope::Ops,
+            key: "k".into(),
+            name: String::new(),
+            actor: Actor::gateway(),
+            tenant: "ops".into(),
+        };
         assert!(permit(&who, &[Role::Lab, Role::Ops]).is_ok());
         let refused = permit(&who, &[Role::Lab]).unwrap_err();
         assert!(refused.document().detail.contains("needs one of lab"));

@@ -13,6 +13,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
+use axum::routing::MethodRouter;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use jiff::Timestamp;
 use metrics::{Counter, Histogram};
@@ -22,10 +23,11 @@ use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
-use super::auth::{Access, Caller, Role, permit};
+use super::auth::{Access, Caller, Role, permit, unauthenticated};
 use super::limits::{BODY_MAX, BODY_WITHIN, Class, STOP_MAX, STOP_WITHIN};
+use super::page::{self, Faced};
 use super::problem::{Answer, Code, Problem};
-use super::{Api, idempotency, within};
+use super::{Api, idempotency, sessions, within};
 use crate::store::AskGuard;
 
 /// Counts requests by route and class of status.
@@ -45,6 +47,8 @@ enum Takes {
     Json,
     /// A stream that the handler reads.
     Stream,
+    /// The form of a page, read whole before the handler runs.
+    Form,
 }
 
 /// What holds for a route.
@@ -83,6 +87,16 @@ impl Rule {
         Self { access: Access::Roles(roles), class: Class::Stop, takes: Takes::Json }
     }
 
+    /// A page, for people who have signed in.
+    pub(super) const fn page(roles: &'static [Role]) -> Self {
+        Self { access: Access::Session(roles), class: Class::Read, takes: Takes::Nothing }
+    }
+
+    /// The form of a page.
+    pub(super) const fn form(roles: &'static [Role]) -> Self {
+        Self { access: Access::Session(roles), class: Class::Write, takes: Takes::Form }
+    }
+
     /// Whether the handler reads the body itself, bit by bit.
     pub(super) fn streams(self) -> bool {
         self.takes == Takes::Stream
@@ -118,7 +132,11 @@ pub(super) fn arrive(api: &Api, rule: Rule) -> Arrival {
 
 /// Recognises the caller, checks the role, and draws on the caller's budget. None where everybody may.
 pub(super) fn admitted(api: &Api, rule: Rule, headers: &HeaderMap, at: Timestamp) -> Answer<Option<Caller>> {
-    let Access::Roles(roles) = rule.access else { return Ok(None) };
+    let roles = match rule.access {
+        Access::Roles(roles) => roles,
+        Access::Public => return Ok(None),
+        Access::Session(_) => return Err(unauthenticated()),
+    };
     let who = api.keys.recognise(headers, at)?;
     permit(&who, roles)?;
     api.limits.take(&who.key, rule.class)?;
@@ -155,6 +173,22 @@ struct Gate {
     counts: [Counter; 6],
 }
 
+impl Gate {
+    fn new(api: &Api, rule: Rule, route: String) -> Self {
+        let took = metrics::histogram!(SECONDS, "route" => route.clone());
+        let counts = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"]
+            .map(|status| metrics::counter!(REQUESTS, "route" => route.clone(), "status" => status));
+        Self { api: api.clone(), rule, route, took, counts }
+    }
+
+    /// Counts an answer.
+    fn count(&self, response: &Response, at: Timestamp) {
+        let class = usize::from(response.status().as_u16() / 100).saturating_sub(1).min(5);
+        self.counts[class].increment(1);
+        self.took.record((self.api.clock.now().duration_since(at)).as_secs_f64());
+    }
+}
+
 /// The routes, each with its rule. Without an [`Api`], only their description.
 pub(super) struct Routes<'a> {
     api: Option<&'a Api>,
@@ -185,14 +219,19 @@ impl<'a> Routes<'a> {
             }
         }
         if let Some(api) = self.api {
-            let took = metrics::histogram!(SECONDS, "route" => name.clone());
-            let counts = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"]
-                .map(|status| metrics::counter!(REQUESTS, "route" => name.clone(), "status" => status));
-            let gate = Gate { api: api.clone(), rule, route: name, took, counts };
+            let gate = Gate::new(api, rule, name);
             // Only what is registered: other methods of the path are answered by the fallback.
             routes.2 = routes.2.route_layer(from_fn_with_state(Arc::new(gate), pass));
         }
         Self { router: self.router.routes(routes), ..self }
+    }
+
+    /// Adds one method of a page behind the gate. Pages are for people: the description does not name them.
+    pub(super) fn page(self, rule: Rule, method: &str, path: &str, handler: MethodRouter<Api>) -> Self {
+        let Some(api) = self.api else { return self };
+        let gate = Gate::new(api, rule, format!("{method} {path}"));
+        let handler = handler.route_layer(from_fn_with_state(Arc::new(gate), face));
+        Self { router: self.router.route(path, handler), ..self }
     }
 
     pub(super) fn done(self) -> OpenApiRouter<Api> {
@@ -249,11 +288,38 @@ async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Re
         Ok(response) => response,
         Err(problem) => problem.into_response(),
     };
-    let class = usize::from(response.status().as_u16() / 100).saturating_sub(1).min(5);
-    gate.counts[class].increment(1);
-    gate.took.record((gate.api.clock.now().duration_since(at)).as_secs_f64());
+    gate.count(&response, at);
     drop(arrival);
     response
+}
+
+/// The gate of pages: what goes wrong is a page, and whoever has not signed in is sent to do so.
+async fn face(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+    let arrival = arrive(&gate.api, gate.rule);
+    let at = arrival.at;
+    let asked = page::Asked::of(&request);
+    let response = match face_in(&gate, request, next, at).await {
+        Ok(response) => response,
+        Err(problem) => asked.refused(Faced(problem)),
+    };
+    gate.count(&response, at);
+    drop(arrival);
+    response
+}
+
+async fn face_in(gate: &Gate, mut request: Request, next: Next, at: Timestamp) -> Answer<Response> {
+    let Gate { api, rule, .. } = gate;
+    if let Access::Session(roles) = rule.access {
+        let caller = sessions::recognise(api, request.headers(), roles, at).await?;
+        api.limits.take(&caller.key, rule.class)?;
+        if rule.takes == Takes::Form {
+            let bytes = whole(std::mem::take(request.body_mut()), *rule, 0).await?;
+            sessions::own_form(&caller, request.headers(), &bytes)?;
+            request.extensions_mut().insert(Whole(bytes));
+        }
+        request.extensions_mut().insert(caller);
+    }
+    Ok(next.run(request).await)
 }
 
 async fn enter(gate: &Gate, mut request: Request, next: Next, at: Timestamp) -> Result<Response, Problem> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Api;
 use super::auth::{Identity, Role, permit};
-use super::http::{ReportOutcome, StatusReport, StopReply, take_answer, take_report};
+use super::http::{By, ReportOutcome, StatusReport, StopReply, take_answer, take_report};
 use super::limits::Class;
 use super::problem::{Answer, Code, Problem};
 use crate::domain::ids::{LabId, OrderId, StopId};
@@ -56,7 +56,7 @@ impl LabSeat {
     /// Like [`take_answer`], and if the key is at its end or its budget used up.
     pub async fn answer(&self, stop: StopId, reply: StopReply) -> Answer<bool> {
         self.may()?;
-        take_answer(&self.api, &self.who, stop, reply).await.map(|(_, changed)| changed)
+        take_answer(&self.api, &self.who, By::Program, stop, reply).await.map(|(_, changed)| changed)
     }
 
     /// Takes a report about an order.

@@ -22,6 +22,7 @@ mod page;
 pub mod problem;
 pub mod registry;
 pub mod serve;
+pub mod sessions;
 mod stops;
 pub mod windows;
 mod words;

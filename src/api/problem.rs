@@ -218,6 +218,11 @@ impl Problem {
         self.0.headers.get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()
     }
 
+    /// The headers that it is sent with.
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.0.headers
+    }
+
     /// Its code.
     #[must_use]
     pub fn code(&self) -> Code {

@@ -163,6 +163,12 @@ impl Client {
         Ok(Self { outbound: Outbound::trusted()?, server, key, clock, random })
     }
 
+    /// A path of the gateway as a whole URL.
+    #[must_use]
+    pub fn link(&self, path: &str) -> String {
+        format!("{}{path}", self.server.as_str().trim_end_matches('/'))
+    }
+
     /// Reads an object.
     ///
     /// # Errors

@@ -29,6 +29,7 @@ pub enum Keys {
     Create(CreateArgs),
     List(ListArgs),
     Revoke(RevokeArgs),
+    Link(LinkArgs),
 }
 
 /// Make a key; it is shown once
@@ -81,6 +82,21 @@ pub struct RevokeArgs {
     place: Place,
 }
 
+/// Make a link that signs somebody in at the pages, once, within 15 minutes
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  stoppress keys link kq3v7x2m9abc
+
+Only the link goes to standard output. Whoever opens it first and presses its button is signed in as the key,
+for at most 12 hours; revoking the key ends that too.")]
+pub struct LinkArgs {
+    /// The key's id: the middle part of the key
+    id: String,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
 /// A gateway, or its database.
 #[derive(Debug, clap::Args)]
 pub struct Place {
@@ -117,6 +133,7 @@ pub(super) async fn run(args: Keys, terminal: &mut Terminal<'_>) -> Result<(), F
         Keys::Create(args) => create(args, terminal).await,
         Keys::List(args) => list(args, terminal).await,
         Keys::Revoke(args) => revoke(args, terminal).await,
+        Keys::Link(args) => link(args, terminal).await,
     }
 }
 
@@ -228,4 +245,13 @@ async fn revoke(args: RevokeArgs, terminal: &mut Terminal<'_>) -> Result<(), Fai
         None => Client::new(&args.place.server, terminal)?.delete(&["v1", "keys", &args.id]).await?,
     }
     Ok(writeln!(terminal.err, "Key {} is revoked.", args.id)?)
+}
+
+async fn link(args: LinkArgs, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+    let client = Client::new(&args.server, terminal)?;
+    let link = client.send(Method::POST, &["v1", "keys", &args.id, "links"], &json!({})).await?.1;
+    let path = link.get("path").and_then(Value::as_str).unwrap_or_default();
+    let until = records::text(link.get("expires_at"));
+    writeln!(terminal.err, "It works once, until {until}:")?;
+    Ok(writeln!(terminal.out, "{}", client.link(path))?)
 }

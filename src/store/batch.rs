@@ -16,10 +16,10 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::session::Session;
 use super::types::{
     AskGuard, BatchFilter, BatchRow, Due, EscalationFilter, EscalationRow, Gauges, KeyRow, LabRow,
-    MailWanted, OddsRow, OrderFilter, OrderRef, PlatformRow, Remembered, ReportRow, Scope, StopFilter,
-    Stretch, TransferRow, Verified, Write, Written,
+    MailWanted, OddsRow, OrderFilter, OrderRef, PlatformRow, Remembered, ReportRow, Scope, SessionRow,
+    StopFilter, Stretch, TransferRow, Verified, Write, Written,
 };
-use super::verbs::{read, stretch};
+use super::verbs::{read, session, stretch};
 use super::{Error, Pending, Result, StopRow, Store};
 use crate::clock::Clock;
 use crate::domain::batch::BatchFacts;
@@ -279,6 +279,14 @@ impl<E: Engine> Store for Grouped<E> {
         deadlines(now: Timestamp) -> [Option<Timestamp>; 2];
         gauges(now: Timestamp) -> Gauges;
         ping() -> ();
+    }
+
+    fn session<'a>(&'a self, id: &'a str) -> Pending<'a, Result<Option<SessionRow>>> {
+        Box::pin(async move { session::session(&mut *self.engine.reader().await?, id).await })
+    }
+
+    fn sign_in_key<'a>(&'a self, id: &'a str, at: Timestamp) -> Pending<'a, Result<Option<String>>> {
+        Box::pin(async move { session::sign_in_key(&mut *self.engine.reader().await?, id, at).await })
     }
 
     fn events(&self, after: i64, limit: i64) -> Pending<'_, Result<Vec<Event>>> {

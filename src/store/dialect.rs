@@ -144,24 +144,32 @@ pub(super) fn sized(text: &'static str, columns: usize, rows: usize) -> &'static
     })
 }
 
-/// Makes the statement table: a struct with a text for each statement, and its filling for a dialect.
+/// Makes a statement table: a struct with a text for each statement, and its filling for a dialect. A table may
+/// have parts, each a table of one subject in a file of its own.
 macro_rules! statements {
-    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
-        /// The statement table.
+    ($(#[$about:meta])* $table:ident $({ $($(#[$part_doc:meta])* $part:ident: $kind:ty,)* })?:
+        $($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        $(#[$about])*
         #[derive(Debug)]
-        pub struct Statements {
+        pub struct $table {
             $($(#[$doc])* pub $name: &'static str,)*
+            $($($(#[$part_doc])* pub $part: $kind,)*)?
         }
 
-        impl Statements {
-            fn new(dialect: Dialect) -> Self {
-                Self { $($name: dialect.fill($text),)* }
+        impl $table {
+            pub(in crate::store) fn new(dialect: $crate::store::dialect::Dialect) -> Self {
+                Self {
+                    $($name: dialect.fill($text),)*
+                    $($($part: <$kind>::new(dialect),)*)?
+                }
             }
 
             /// Every statement with its name: for the tests that prepare and explain them.
             #[must_use]
             pub fn all(&self) -> Vec<(&'static str, &'static str)> {
-                vec![$((stringify!($name), self.$name),)*]
+                let own = vec![$((stringify!($name), self.$name),)*];
+                $($(let own = [own, self.$part.all()].concat();)*)?
+                own
             }
         }
     };

@@ -24,6 +24,7 @@ migrations! {
     4 "0004_replicas";
     6 "0006_mails";
     7 "0007_lab_side";
+    9 "0009_sessions";
 }
 
 /// The migrations of one engine.

@@ -150,6 +150,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn platforms(&self) -> Pending<'_, Result<Vec<PlatformRow>>>;
     /// All keys.
     fn keys(&self) -> Pending<'_, Result<Vec<KeyRow>>>;
+    /// A signed-in browser, by the hash of what it keeps.
+    fn session<'a>(&'a self, id: &'a str) -> Pending<'a, Result<Option<SessionRow>>>;
+    /// The key that a link signs in with at an instant; `None` if the link does not work.
+    fn sign_in_key<'a>(&'a self, id: &'a str, at: Timestamp) -> Pending<'a, Result<Option<String>>>;
     /// The remembered answer to an idempotency key.
     fn remembered<'a>(&'a self, scope: &'a str, key: &'a str) -> Pending<'a, Result<Option<Remembered>>>;
     /// Open stops of these labs, with orders that they have, about which no mail is planned; at most `limit`.

@@ -1,7 +1,10 @@
 //! Every statement, once. The text is the same on both engines but for the holes of `dialect`.
 
+mod sessions;
+
 use std::sync::LazyLock;
 
+pub use self::sessions::Sessions;
 pub use super::dialect::Dialect;
 use super::dialect::statements;
 
@@ -19,6 +22,11 @@ impl Dialect {
 }
 
 statements! {
+    /// The statement table.
+    Statements {
+        /// Signed-in browsers.
+        sessions: Sessions,
+    }:
     // ---- events, escalations -------------------------------------------------------------------
     /// Appends entries of the log.
     event_insert = "{with id, at:int, lab, kind, actor, detail, previous, hash}

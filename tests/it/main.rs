@@ -53,6 +53,7 @@ mod proto_style;
 mod readme;
 mod rig;
 mod samples;
+mod sessions;
 mod sink;
 mod store;
 mod supervise;

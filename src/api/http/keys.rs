@@ -10,10 +10,10 @@ use utoipa::ToSchema;
 
 use super::extract::{self, Json, Query, answer};
 use super::labs::{PageQuery, version_of};
-use crate::api::Api;
 use crate::api::auth::{Caller, Grant, mint};
 use crate::api::idempotency::Keep;
 use crate::api::problem::{Answer, Document, Problem};
+use crate::api::{Api, sessions};
 use crate::domain::Fault;
 use crate::domain::ids::{LabId, PlatformId};
 use crate::store::{self, KeyRow, Scope, Write, Written};
@@ -186,4 +186,40 @@ pub(super) async fn revoke(api: State<Api>, caller: Caller, key: Path<String>) -
     version_of(put)?;
     api.keys.refresh().await?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// A link that signs in at the pages, once.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SignInLinkAnswer {
+    /// Where to open it, seen from the gateway's address: the link is shown only now.
+    path: String,
+    /// When it stops working.
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+}
+
+/// Makes a link that signs in at the pages with a key, once, within 15 minutes.
+///
+/// For people who shall not handle the key itself. The session ends with the key.
+#[utoipa::path(post, path = "/v1/keys/{key}/links", tag = "registry",
+    params(("key" = String, Path, description = "Its public part")),
+    responses(
+        (status = 201, description = "The link", body = SignInLinkAnswer),
+        (status = 404, description = "`not_found`: unknown, expired or revoked.", body = Document,
+            content_type = "application/problem+json"),
+    ))]
+pub(super) async fn link(api: State<Api>, caller: Caller, key: Path<String>) -> Answer<Response> {
+    let now = api.clock.now();
+    if !api.keys.holds(&key.0, now) {
+        return Err(Problem::not_found());
+    }
+    let (text, expires_at) =
+        sessions::offer(&*api.store, &*api.random, &key.0, caller.actor.clone(), now).await?;
+    let path = format!("/sign-in/{}", text.expose_secret());
+    let mut response = answer(StatusCode::CREATED, &SignInLinkAnswer { path, expires_at });
+    // What is remembered for repeats has no secret.
+    let kept = SignInLinkAnswer { path: "/sign-in/".to_owned(), expires_at };
+    let kept = serde_json::to_string(&kept).map_err(|error| Problem::unexpected(&error.to_string()))?;
+    response.extensions_mut().insert(Keep(kept));
+    Ok(response)
 }

@@ -130,8 +130,17 @@ pub(super) async fn answer_stop(
     stop: Id<StopId>,
     body: Json<StopReply>,
 ) -> Answer<Response> {
-    let (stop, _) = take_answer(&api, &caller, stop.0, body.0).await?;
+    let (stop, _) = take_answer(&api, &caller, By::Program, stop.0, body.0).await?;
     Ok(answer(StatusCode::OK, &StopOnly { stop: StopAnswer::from(&stop) }))
+}
+
+/// By what an answer came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// A program of the lab.
+    Program,
+    /// Somebody who has signed in and pressed a button.
+    Person,
 }
 
 /// Takes a lab's answer to a stop, however it came. Gives the stop, and whether anything changed.
@@ -141,6 +150,7 @@ pub(super) async fn answer_stop(
 pub async fn take_answer(
     api: &Api,
     caller: &Identity,
+    by: By,
     stop: StopId,
     reply: StopReply,
 ) -> Answer<(StopFacts, bool)> {
@@ -164,7 +174,7 @@ pub async fn take_answer(
         scope: caller.scope.clone(),
         answer: said,
         // Where stops are tasks of people, a person has looked.
-        person: profile.by_person(),
+        person: by == By::Person || profile.by_person(),
         asked: None,
         at: now,
         next_at: later(now, again.0),

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::api::limits::{Class, STOP_MAX, STOP_WITHIN};
-use crate::api::page::{AnswerPage, PlainPage, Style, page as html};
+use crate::api::page::{AnswerPage, PlainPage, Shell, secret_page as html};
 use crate::api::problem::{Answer, Problem};
 use crate::api::registry::LabEntry;
 use crate::api::{Api, within};
@@ -55,7 +55,7 @@ impl<E: Into<Problem>> From<E> for Shut {
 }
 
 impl Shut {
-    fn response(self) -> Answer<Response> {
+    fn response(self, now: Timestamp) -> Answer<Response> {
         let (status, head, text) = match self {
             Self::NoLink => (
                 StatusCode::NOT_FOUND,
@@ -69,7 +69,7 @@ impl Shut {
             ),
             Self::Problem(problem) => return Err(problem),
         };
-        Ok(html(status, &PlainPage { style: Style, head, text }))
+        Ok(html(status, &PlainPage::new(now, head, text)))
     }
 }
 
@@ -110,7 +110,7 @@ fn stands(stop: &StopFacts) -> String {
     }
 }
 
-fn shown(task: &Task, token: &str, said: Option<&'static str>) -> Response {
+fn shown(task: &Task, token: &str, said: Option<&'static str>, now: Timestamp) -> Response {
     let Task { row, order, entry, .. } = task;
     let stop = &row.stop;
     let calendar = entry.lab.calendar(&order.region);
@@ -118,7 +118,7 @@ fn shown(task: &Task, token: &str, said: Option<&'static str>) -> Response {
     html(
         StatusCode::OK,
         &AnswerPage {
-            style: Style,
+            shell: Shell::public(now),
             reference: row.reference.clone(),
             platform: row.platform.clone(),
             lab: entry.lab.spec.name.clone(),
@@ -150,10 +150,11 @@ pub(super) async fn page(
     api: State<Api>,
     token: Result<Path<String>, axum::extract::rejection::PathRejection>,
 ) -> Answer<Response> {
-    let Ok(Path(token)) = token else { return Shut::NoLink.response() };
-    match open(&api, &token, api.clock.now()).await {
-        Ok(task) => Ok(shown(&task, &token, None)),
-        Err(shut) => shut.response(),
+    let now = api.clock.now();
+    let Ok(Path(token)) = token else { return Shut::NoLink.response(now) };
+    match open(&api, &token, now).await {
+        Ok(task) => Ok(shown(&task, &token, None, now)),
+        Err(shut) => shut.response(now),
     }
 }
 
@@ -194,15 +195,16 @@ pub(super) struct LinkAnswer {
         (status = 410, description = "The link has ended.", body = String, content_type = "text/html"),
     ))]
 pub(super) async fn answer(api: State<Api>, request: Request) -> Answer<Response> {
+    let now = api.clock.now();
     let Some(form) = form(request).await else {
         let text =
             "Please go back to the page, choose one of the two answers, and write at most 500 characters.";
-        let page = PlainPage { style: Style, head: "This answer was not understood", text };
+        let page = PlainPage::new(now, "This answer was not understood", text);
         return Ok(html(StatusCode::BAD_REQUEST, &page));
     };
-    match answered(&api, form).await {
+    match answered(&api, form, now).await {
         Ok(response) => Ok(response),
-        Err(shut) => shut.response(),
+        Err(shut) => shut.response(now),
     }
 }
 
@@ -222,8 +224,7 @@ async fn form(request: Request) -> Option<LinkAnswer> {
     Some(LinkAnswer { reason, ..form })
 }
 
-async fn answered(api: &Api, form: LinkAnswer) -> Result<Response, Shut> {
-    let now = api.clock.now();
+async fn answered(api: &Api, form: LinkAnswer, now: Timestamp) -> Result<Response, Shut> {
     let LinkAnswer { token, answer, reason } = form;
     let mut task = open(api, &token, now).await?;
     let reason = Some(reason).filter(|reason| !reason.is_empty());
@@ -239,7 +240,7 @@ async fn answered(api: &Api, form: LinkAnswer) -> Result<Response, Shut> {
     };
     if agrees(&task.row.stop) {
         // Said before: pressed twice, or by both contacts.
-        return Ok(shown(&task, &token, Some("This was answered before, in the same way. Thank you.")));
+        return Ok(shown(&task, &token, Some("This was answered before, in the same way. Thank you."), now));
     }
     let settle = SettleStop {
         stop: task.row.stop.id.clone(),
@@ -266,5 +267,5 @@ async fn answered(api: &Api, form: LinkAnswer) -> Result<Response, Shut> {
     };
     api.nudge.transfers.ring();
     task.row.stop = stop;
-    Ok(shown(&task, &token, Some(text)))
+    Ok(shown(&task, &token, Some(text), now))
 }

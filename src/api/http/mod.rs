@@ -18,17 +18,18 @@ mod promises;
 mod stops;
 mod tasks;
 
+use axum::routing::{get, post};
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub use self::lab_side::{ReportOutcome, StatusReport, StopReply, Word, take_answer, take_report};
+pub use self::lab_side::{By, ReportOutcome, StatusReport, StopReply, Word, take_answer, take_report};
 pub use self::promises::{Kept, keep_promises};
-use super::Api;
 use super::auth::Role::{Lab, Ops, Platform};
 use super::gate::{Routes, Rule, SCHEME};
+use super::{Api, page};
 
 /// The frame of the API description.
 #[derive(utoipa::OpenApi)]
@@ -116,9 +117,19 @@ pub(super) fn routes(api: Option<&Api>) -> OpenApiRouter<Api> {
         .add(Rule::read(ops), routes!(keys::list))
         .add(Rule::write(ops), routes!(keys::create))
         .add(Rule::write(ops), routes!(keys::revoke))
+        .add(Rule::write(ops), routes!(keys::link))
         .add(Rule::read(ops), routes!(escalations::list))
         .add(Rule::write(ops), routes!(escalations::resolve))
         .add(Rule::read(ops), routes!(events::list))
+        .page(Rule::PUBLIC, "GET", "/assets/{name}", get(page::assets))
+        .page(Rule::PUBLIC, "GET", "/sign-in", get(page::show))
+        .page(Rule::LINK, "POST", "/sign-in", post(page::sign_in))
+        .page(Rule::PUBLIC, "GET", "/sign-in/{token}", get(page::open))
+        .page(Rule::LINK, "POST", "/sign-in/link", post(page::press))
+        .page(Rule::form(all), "POST", "/sign-out", post(page::sign_out))
+        .page(Rule::page(lab), "GET", "/lab", get(page::inbox::show))
+        .page(Rule::page(lab), "GET", "/lab/live", get(page::inbox::live))
+        .page(Rule::form(lab), "POST", "/lab/stops/{stop}", post(page::inbox::answer))
         .add(Rule::PUBLIC, routes!(links::page))
         .add(Rule::LINK, routes!(links::answer))
         .add(Rule::PUBLIC, routes!(meta::openapi))

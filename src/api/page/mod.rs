@@ -1,80 +1,130 @@
-//! Pages for people: plain, without scripts, pictures or cookies, escaped by their templates.
+//! Pages for people: readable without scripts, live with them, escaped by their templates.
+//!
+//! A page is a template in this folder that extends `frame.html` and has a [`Shell`]. What is live in it has an
+//! id and a small template of its own, used by the whole page and by its stream; see [`live`].
 
-use std::sync::LazyLock;
+mod answer;
+mod assets;
+pub(super) mod inbox;
+pub(super) mod live;
+mod sign_in;
 
 use askama::Template;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use sha2::{Digest as _, Sha256};
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
 
-use super::problem::Problem;
-use crate::domain::mail::Line;
+pub(super) use self::answer::AnswerPage;
+pub(super) use self::assets::{asset, serve as assets};
+pub(super) use self::sign_in::{open, press, show, sign_in, sign_out};
+use super::auth::{Caller, Role};
+use super::problem::{Code, Problem};
+use crate::store::Scope;
 
-/// How every page looks. The policy names its hash, so that no other style is used.
-const STYLE: &str = "body{font:1.1rem/1.5 system-ui,sans-serif;margin:2rem auto;max-width:40rem;padding:0 1rem;\
-    color:#111;background:#fff}dt{font-weight:bold;margin-top:.5rem}dd{margin:0}ul{margin:0;padding-left:1.2rem}\
-    textarea{width:100%;font:inherit}button{font:inherit;padding:.6rem 1rem;min-height:2.75rem}";
+/// What pages may load and do: nothing but our own.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+    connect-src 'self'; form-action 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'";
 
-static POLICY: LazyLock<String> = LazyLock::new(|| {
-    let hash = STANDARD.encode(Sha256::digest(STYLE.as_bytes()));
-    format!(
-        "default-src 'none'; style-src 'sha256-{hash}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    )
-});
+/// The headers of every page: never kept, never framed, nothing of others.
+const HEADERS: [(HeaderName, HeaderValue); 9] = [
+    (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000; includeSubDomains")),
+    // Forms say where they come from, and nobody else is told.
+    (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
+    (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
+    (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
+    (HeaderName::from_static("x-robots-tag"), HeaderValue::from_static("noindex, nofollow")),
+];
 
-/// The page on which the people of a lab answer a stop.
-#[derive(Template)]
-#[template(path = "answer.html")]
-pub(super) struct AnswerPage {
-    pub(super) style: Style,
-    /// The platform's reference of the order.
-    pub(super) reference: String,
-    /// Whose order it is.
-    pub(super) platform: String,
-    /// The lab's name.
-    pub(super) lab: String,
-    /// The lines.
-    pub(super) items: Vec<Line>,
-    /// Why the stop was asked.
-    pub(super) reason: String,
-    /// When it was asked, on the region's clocks.
-    pub(super) asked: String,
-    /// When an answer is due.
-    pub(super) due: String,
-    /// How it stands.
-    pub(super) stands: String,
-    /// What came of the answer that was just given.
-    pub(super) said: Option<&'static str>,
-    /// Whether an answer is still wanted.
-    pub(super) open: bool,
-    /// The link's token, for the form.
-    pub(super) token: String,
-    /// Where the form goes.
-    pub(super) action: &'static str,
+/// What every page has around it.
+#[derive(Debug, Clone)]
+pub(super) struct Shell {
+    /// The language of the page.
+    pub(super) lang: &'static str,
+    /// When it was made: countdowns go by this clock.
+    pub(super) now: Timestamp,
+    /// Where its stream is, if it is live.
+    pub(super) live: Option<String>,
+    /// Which of the links at the top is this page.
+    pub(super) here: &'static str,
+    /// Who looks.
+    pub(super) viewer: Option<Viewer>,
+}
+
+/// Who looks at a page.
+#[derive(Debug, Clone)]
+pub(super) struct Viewer {
+    /// What the key is for, as whoever made it said.
+    pub(super) name: String,
+    /// Whether it is ops.
+    pub(super) ops: bool,
+    /// The lab, if it is one.
+    pub(super) lab: Option<String>,
+    /// What the page's forms carry.
+    pub(super) csrf: String,
+}
+
+impl Shell {
+    /// A page that anybody may see.
+    pub(super) fn public(now: Timestamp) -> Self {
+        Self { lang: "en", now, live: None, here: "", viewer: None }
+    }
+
+    /// A page for whoever has signed in.
+    pub(super) fn of(caller: &Caller, here: &'static str) -> Self {
+        let lab = match &caller.scope {
+            Scope::Lab(lab) => Some(lab.to_string()),
+            _ => None,
+        };
+        let viewer = caller.session().map(|session| Viewer {
+            name: caller.name.clone(),
+            ops: caller.role() == Role::Ops,
+            lab,
+            csrf: session.csrf.clone(),
+        });
+        Self { here, viewer, ..Self::public(caller.at) }
+    }
+
+    /// The same, with a stream.
+    pub(super) fn live(self, url: impl Into<String>) -> Self {
+        Self { live: Some(url.into()), ..self }
+    }
+
+    /// Where an asset is.
+    #[expect(clippy::unused_self, reason = "templates reach it through the shell")]
+    pub(super) fn asset(&self, name: &str) -> String {
+        asset(name)
+    }
+
+    /// What a form of the page carries; empty where nobody has signed in.
+    pub(super) fn csrf(&self) -> &str {
+        self.viewer.as_ref().map_or("", |viewer| &viewer.csrf)
+    }
 }
 
 /// A page with nothing to do on it.
 #[derive(Template)]
-#[template(path = "gone.html")]
+#[template(path = "plain.html")]
 pub(super) struct PlainPage {
-    pub(super) style: Style,
-    pub(super) head: &'static str,
-    pub(super) text: &'static str,
+    pub(super) shell: Shell,
+    pub(super) head: String,
+    pub(super) text: String,
+    /// What can be done, and where.
+    pub(super) next: Option<(&'static str, String)>,
 }
 
-/// The style of the pages.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Style;
-
-impl std::fmt::Display for Style {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(STYLE)
+impl PlainPage {
+    /// A page that only says something.
+    pub(super) fn new(now: Timestamp, head: &str, text: &str) -> Self {
+        Self { shell: Shell::public(now), head: head.to_owned(), text: text.to_owned(), next: None }
     }
 }
 
-/// A page as it is sent: never kept, never framed, telling nobody where it was reached from.
+/// A page as it is sent.
 pub(super) fn page(status: StatusCode, page: &impl Template) -> Response {
     let text = match page.render() {
         Ok(text) => text,
@@ -82,14 +132,119 @@ pub(super) fn page(status: StatusCode, page: &impl Template) -> Response {
     };
     let mut response = Response::new(text.into());
     *response.status_mut() = status;
+    response.headers_mut().extend(HeaderMap::from_iter(HEADERS));
+    response
+}
+
+/// The same, for pages behind a link that must not be told to anybody.
+pub(super) fn secret_page(status: StatusCode, template: &impl Template) -> Response {
+    let mut response = page(status, template);
+    response.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}
+
+/// Leads on to another page of ours.
+pub(super) fn see(to: &str) -> Response {
+    let mut response = StatusCode::SEE_OTHER.into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert("x-robots-tag", HeaderValue::from_static("noindex, nofollow"));
-    if let Ok(policy) = HeaderValue::from_str(&POLICY) {
-        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    if let Ok(to) = HeaderValue::from_str(to) {
+        headers.insert(header::LOCATION, to);
     }
     response
+}
+
+/// What went wrong, as a page.
+#[derive(Debug)]
+pub(super) struct Faced(pub(super) Problem);
+
+impl<E: Into<Problem>> From<E> for Faced {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+/// What a page's handler gives.
+pub(super) type Shown = Result<Response, Faced>;
+
+impl IntoResponse for Faced {
+    fn into_response(self) -> Response {
+        let headers = self.0.headers().clone();
+        let document = self.0.document();
+        let status = StatusCode::from_u16(document.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let text = format!("{} {}", document.detail, page_advice(document.code).unwrap_or_default());
+        let plain = PlainPage {
+            next: Some(("Go back to the start", "/".to_owned())),
+            ..PlainPage::new(Timestamp::UNIX_EPOCH, document.title, text.trim())
+        };
+        let mut response = page(status, &plain);
+        for (name, value) in &headers {
+            if *name != header::WWW_AUTHENTICATE {
+                response.headers_mut().insert(name, value.clone());
+            }
+        }
+        response
+    }
+}
+
+/// What somebody at a page can do; the problem's own advice is for programs.
+fn page_advice(code: Code) -> Option<&'static str> {
+    match code {
+        Code::RateLimited | Code::Unavailable => Some("Please try again in a few seconds."),
+        Code::Internal => Some("Please try again later, and tell whoever runs the gateway if it stays."),
+        Code::VersionMismatch => Some("Somebody else changed it in the meantime. Please look again."),
+        _ => None,
+    }
+}
+
+/// Reads a form that came whole. Line ends become one character, as they were typed.
+pub(super) fn read_form<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> super::problem::Answer<T> {
+    let pairs = url::form_urlencoded::parse(bytes).filter(|(name, _)| name != "csrf");
+    let pairs: serde_json::Map<String, serde_json::Value> =
+        pairs.map(|(name, value)| (name.into_owned(), value.replace("\r\n", "\n").into())).collect();
+    serde_json::from_value(pairs.into()).map_err(|error| {
+        Problem::new(Code::Malformed, format!("The form of the page was not understood: {error}."))
+    })
+}
+
+/// The form of a page, read whole by the gate.
+pub(super) struct Form<T>(pub(super) T);
+
+impl<T: serde::de::DeserializeOwned, S: Sync> axum::extract::FromRequestParts<S> for Form<T> {
+    type Rejection = Faced;
+    async fn from_request_parts(parts: &mut axum::http::request::Parts, _: &S) -> Result<Self, Faced> {
+        let bytes = parts.extensions.remove::<super::gate::Whole>().map(|whole| whole.0).unwrap_or_default();
+        Ok(Self(read_form(&bytes)?))
+    }
+}
+
+/// What was asked for, to come back to it after signing in.
+pub(super) struct Asked {
+    path: Option<String>,
+    streams: bool,
+}
+
+impl Asked {
+    /// Of a request.
+    pub(super) fn of(request: &Request) -> Self {
+        let looks = request.method() == Method::GET || request.method() == Method::HEAD;
+        let path = request.uri().path_and_query().filter(|_| looks).map(ToString::to_string);
+        let accepts = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
+        Self { path, streams: accepts.is_some_and(|kinds| kinds.starts_with("text/event-stream")) }
+    }
+
+    /// The answer to somebody who was refused: to the door, if that is what is missing.
+    pub(super) fn refused(self, faced: Faced) -> Response {
+        // The script of a live page tells its reader itself.
+        if self.streams {
+            return faced.0.into_response();
+        }
+        if faced.0.code() != Code::Unauthenticated {
+            return faced.into_response();
+        }
+        let next = self.path.as_deref().unwrap_or("/");
+        let mut to = url::form_urlencoded::Serializer::for_suffix("/sign-in?".to_owned(), "/sign-in?".len());
+        to.append_pair("next", next);
+        see(&to.finish())
+    }
 }

@@ -5,6 +5,7 @@ mod hand_over;
 mod mail;
 mod registry;
 mod rows;
+mod session;
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ pub use hand_over::*;
 pub use mail::*;
 pub use registry::*;
 pub use rows::*;
+pub use session::*;
 
 /// Whose objects a call may see. There is no call without one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -86,6 +88,26 @@ pub enum Write {
     /// Revokes a key. → [`Written::Put`]
     RevokeKey {
         /// The key.
+        id: String,
+        /// When.
+        at: Timestamp,
+        /// Who.
+        actor: Actor,
+    },
+    /// Makes a link that signs in once. → [`Written::Done`]
+    OfferSignIn(Box<SignInLink>),
+    /// Signs a browser in. → [`Written::SignedIn`]
+    SignIn(Box<SignIn>),
+    /// Says that a session was used. → [`Written::Done`]
+    SeeSession {
+        /// The session.
+        id: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// Ends a session. → [`Written::Done`]
+    EndSession {
+        /// The session.
         id: String,
         /// When.
         at: Timestamp,
@@ -161,6 +183,8 @@ pub enum Written {
     Resolved(Resolved),
     /// Of [`Write::Announce`]: how many other gateways are alive.
     Announced(i64),
+    /// Of [`Write::SignIn`]: the key that the session stands for, unless the link does not work any more.
+    SignedIn(Option<String>),
     /// Of the registry's writes.
     Put(Put),
     /// Of writes that cannot but succeed.

@@ -15,6 +15,7 @@ pub(super) mod read;
 mod registry;
 pub(super) mod report;
 mod rows;
+pub(super) mod session;
 mod settle;
 mod stop;
 pub(super) mod stretch;
@@ -265,10 +266,15 @@ pub(super) async fn apply<S: Session>(s: &mut S, writes: &[Write]) -> Result<Vec
         let written = match write {
             Write::PutKey(key, actor) => registry::put_key(s, &mut trail, key, actor).await?,
             Write::RevokeKey { id, at, actor } => registry::revoke_key(s, &mut trail, id, *at, actor).await?,
+            Write::OfferSignIn(link) => session::offer(s, &mut trail, link).await?,
+            Write::SignIn(item) => session::sign_in(s, &mut trail, item).await?,
+            Write::SeeSession { id, at } => session::see(s, id, *at).await?,
+            Write::EndSession { id, at, actor } => session::end(s, &mut trail, id, *at, actor).await?,
             Write::Remember(answer) => registry::remember(s, answer).await?,
             Write::Forget { before } => {
                 s.run(s.sql().forget, &[(*before).into()]).await?;
                 s.run(s.sql().import_forget, &[(*before).into()]).await?;
+                session::forget(s, *before).await?;
                 Written::Done
             }
             Write::PlanMails(plans) => mail::plan(s, plans).await?,

@@ -20,6 +20,7 @@ mod registry;
 mod replicas;
 mod reports;
 mod schema;
+mod sessions;
 mod settle;
 mod stop;
 mod unknown;

@@ -180,7 +180,7 @@ async fn both_trees_give_the_same_schema() {
         two.entry(row.get(0)).or_default().push((row.get(1), row.get(2)));
     }
     assert_eq!(one, two);
-    assert_eq!(one.len(), 17, "{:?}", one.keys());
+    assert_eq!(one.len(), 19, "{:?}", one.keys());
 
     let indexes = "select count(*) from sqlite_schema where type = 'index' and name not like 'sqlite%'";
     let named =

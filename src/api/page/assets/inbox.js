@@ -1,0 +1,84 @@
+// An answer waits ten seconds on the page, in which it can be taken back, before it is sent.
+const UNDO_S = 10;
+const pending = new Map();
+
+function send(form, answer, keepalive = false) {
+  const data = new URLSearchParams(new FormData(form));
+  data.set('answer', answer);
+  return fetch(form.action, { method: 'POST', body: data, headers: { accept: 'application/json' }, keepalive });
+}
+
+function restore(form, text) {
+  pending.delete(form);
+  const card = form.closest('.task');
+  delete card.dataset.busy;
+  form.querySelector('.actions').hidden = false;
+  const line = form.querySelector('.sending');
+  line.hidden = !text;
+  line.textContent = text ?? '';
+}
+
+document.addEventListener('submit', (event) => {
+  const form = event.target;
+  const button = event.submitter;
+  if (!form.matches('.answer') || !button?.value) return;
+  event.preventDefault();
+  if (pending.has(form)) return;
+  const card = form.closest('.task');
+  const due = card.querySelector('time[data-until]');
+  const line = form.querySelector('.sending');
+  const words = button.firstChild.textContent;
+  // Not later than it counts: what is due sooner is sent sooner.
+  const left = (Date.parse(due.dateTime) - (window.stoppressNow?.() ?? Date.now())) / 1000 - 2;
+  let seconds = left > 0 ? Math.min(UNDO_S, Math.floor(left)) : UNDO_S;
+  card.dataset.busy = '';
+  form.querySelector('.actions').hidden = true;
+  line.hidden = false;
+  line.replaceChildren();
+  const text = document.createElement('span');
+  const undo = document.createElement('button');
+  undo.type = 'button';
+  undo.textContent = 'Undo';
+  line.append(text, ' ', undo);
+  undo.focus();
+  const go = async () => {
+    clearInterval(timer);
+    undo.remove();
+    text.textContent = `Sending “${words}”…`;
+    pending.delete(form);
+    try {
+      const answer = await send(form, button.value);
+      if (answer.ok) {
+        text.textContent = `“${words}” was sent. Thank you.`;
+        setTimeout(() => { delete card.dataset.busy; card.remove(); }, 2000);
+        return;
+      }
+      const problem = await answer.json().catch(() => null);
+      restore(form, problem ? `Not taken: ${problem.title}. ${problem.detail}` : 'Not taken: please load the page again.');
+    } catch {
+      restore(form, 'Not sent: the gateway does not answer. Please press again.');
+    }
+  };
+  const count = () => {
+    if (seconds <= 0) { go(); return; }
+    text.textContent = `“${words}” goes out in ${seconds} s.`;
+    seconds -= 1;
+  };
+  const timer = setInterval(count, 1000);
+  undo.addEventListener('click', () => {
+    clearInterval(timer);
+    restore(form, '');
+    button.focus();
+  });
+  pending.set(form, { timer, answer: button.value });
+  count();
+});
+
+// Whoever leaves meant what they pressed.
+window.addEventListener('pagehide', () => {
+  for (const [form, { timer, answer }] of pending) {
+    clearInterval(timer);
+    send(form, answer, true);
+  }
+  pending.clear();
+});

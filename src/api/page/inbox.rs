@@ -1,0 +1,372 @@
+//! The operator's inbox: what a lab is asked to stop, most urgent first, with two buttons each.
+//!
+//! Answers go through the same function as the lab's API. With a script, an answer is kept on the page for ten
+//! seconds, in which it can be taken back, before it is sent; without one it is sent at once.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use jiff::{SignedDuration, Timestamp, ToSpan as _};
+use serde::Deserialize;
+
+use super::live::{self, Drawn, Part};
+use super::{Form, PlainPage, Shell, Shown, page, see};
+use crate::api::Api;
+use crate::api::auth::Caller;
+use crate::api::http::{By, StopReply, Word, take_answer};
+use crate::api::problem::{Answer, Problem};
+use crate::api::registry::LabEntry;
+use crate::domain::batch::{BatchPhase, later};
+use crate::domain::ids::{LabId, StopId};
+use crate::domain::mail::{Line, readable};
+use crate::domain::order::{OrderFacts, Stage};
+use crate::domain::stop::{StopFacts, StopState};
+use crate::store::{BatchFilter, OrderRef, Scope, StopFilter, StopRow};
+
+/// How many tasks are shown at once.
+const TASKS: i64 = 50;
+/// How many of those that were decided lately.
+const DECIDED: i64 = 10;
+/// For how long ahead windows are shown: what is today and tomorrow somewhere.
+const AHEAD: SignedDuration = SignedDuration::from_hours(60);
+/// How many open batches of a lab are counted.
+const BATCHES: i64 = 200;
+
+/// A stop that waits for an answer.
+#[derive(Template)]
+#[template(path = "inbox_task.html")]
+struct TaskPart {
+    id: String,
+    reference: String,
+    platform: String,
+    items: Vec<Line>,
+    more: usize,
+    reason: String,
+    comment: String,
+    asked: String,
+    due_at: Timestamp,
+    due: String,
+    with_a_person: bool,
+    csrf: String,
+    lab: String,
+}
+
+/// A stop that was decided.
+#[derive(Template)]
+#[template(path = "inbox_decided.html")]
+struct DecidedPart {
+    id: String,
+    reference: String,
+    platform: String,
+    state: StopState,
+    at: Option<Timestamp>,
+    at_local: String,
+}
+
+/// A window of today or tomorrow.
+#[derive(Template)]
+#[template(path = "inbox_window.html")]
+struct WindowPart {
+    id: String,
+    region: String,
+    day: &'static str,
+    local: String,
+    at: Timestamp,
+    peak: bool,
+    waiting: Option<i64>,
+}
+
+/// How many tasks there are.
+#[derive(Template)]
+#[template(path = "inbox_count.html")]
+struct CountPart {
+    count: usize,
+    more: bool,
+}
+
+/// The whole page.
+#[derive(Template)]
+#[template(path = "inbox.html")]
+struct InboxPage {
+    shell: Shell,
+    name: String,
+    paused: Option<String>,
+    count: Vec<Part>,
+    tasks: Vec<Part>,
+    windows: Vec<Part>,
+    decided: Vec<Part>,
+    said: Option<&'static str>,
+}
+
+/// The labs that ops can look at.
+#[derive(Template)]
+#[template(path = "inbox_labs.html")]
+struct LabsPage {
+    shell: Shell,
+    labs: Vec<(String, String)>,
+}
+
+/// What the address says.
+#[derive(Deserialize)]
+pub(in crate::api) struct InboxQuery {
+    /// The lab, when ops look.
+    #[serde(default)]
+    lab: Option<String>,
+    /// What came of an answer.
+    #[serde(default)]
+    said: Option<String>,
+    /// How far a page that is being followed knows.
+    #[serde(default)]
+    after: Option<String>,
+}
+
+/// Whose inbox is looked at.
+fn whose(api: &Api, caller: &Caller, named: Option<&str>) -> Answer<Option<Arc<LabEntry>>> {
+    let lab = match (&caller.scope, named) {
+        (Scope::Lab(own), None) => own.clone(),
+        (Scope::Lab(own), Some(named)) if own.as_str() == named => own.clone(),
+        (Scope::Ops, Some(named)) => LabId::parse(named).map_err(|_| Problem::not_found())?,
+        (Scope::Ops, None) => return Ok(None),
+        _ => return Err(Problem::not_found()),
+    };
+    api.registry.lab(&lab).map(Some).ok_or_else(Problem::not_found)
+}
+
+/// Shows the inbox.
+pub(in crate::api) async fn show(api: State<Api>, caller: Caller, query: Query<InboxQuery>) -> Shown {
+    let Some(entry) = whose(&api, &caller, query.lab.as_deref())? else {
+        let snapshot = api.registry.snapshot();
+        let labs =
+            snapshot.labs.iter().map(|(id, entry)| (id.to_string(), entry.lab.spec.name.clone())).collect();
+        return Ok(page(StatusCode::OK, &LabsPage { shell: Shell::of(&caller, "inbox"), labs }));
+    };
+    let lab = entry.lab.spec.id.to_string();
+    let [count, tasks, windows, decided] = parts(&api, &caller, &entry).await?;
+    let shown = InboxPage {
+        shell: Shell::of(&caller, "inbox").live(format!("/lab/live?lab={lab}")),
+        name: entry.lab.spec.name.clone(),
+        paused: entry.paused.as_ref().map(|(_, reason)| reason.clone()),
+        count,
+        tasks,
+        windows,
+        decided,
+        said: query.said.as_deref().and_then(said),
+    };
+    Ok(page(StatusCode::OK, &shown))
+}
+
+/// Follows the inbox.
+pub(in crate::api) async fn live(
+    api: State<Api>,
+    caller: Caller,
+    query: Query<InboxQuery>,
+    headers: HeaderMap,
+) -> Shown {
+    let entry = whose(&api, &caller, query.lab.as_deref())?.ok_or_else(Problem::not_found)?;
+    let _resumes = live::resumes(&headers, query.after.as_deref());
+    let (place, who, lab) = (api.0.clone(), caller.clone(), entry.lab.spec.id.clone());
+    let draw = move || {
+        let (api, who, lab) = (place.clone(), who.clone(), lab.clone());
+        async move {
+            let entry = api.registry.lab(&lab).ok_or_else(Problem::not_found)?;
+            let [count, tasks, windows, decided] = parts(&api, &who, &entry).await?;
+            let say = match tasks.len() {
+                0 => "Nothing waits for an answer.".to_owned(),
+                1 => "One stop waits for an answer.".to_owned(),
+                many => format!("{many} stops wait for an answer."),
+            };
+            let boxes = vec![("count", count), ("tasks", tasks), ("windows", windows), ("decided", decided)];
+            Ok(Drawn { boxes, say: Some(say) })
+        }
+    };
+    let frames = live::follow(&api, draw);
+    Ok(live::live(&api, Some(caller), frames))
+}
+
+/// What an answer led to, in words.
+fn said(word: &str) -> Option<&'static str> {
+    match word {
+        "stopped" => Some("Thank you: it is stopped, and the platform has been told."),
+        "too_late" => Some("Thank you: the platform has been told that it is too late."),
+        "already" => Some("It had been answered before, in the same way."),
+        _ => None,
+    }
+}
+
+async fn parts(api: &Api, caller: &Caller, entry: &LabEntry) -> Answer<[Vec<Part>; 4]> {
+    let now = api.clock.now();
+    let lab = &entry.lab.spec.id;
+    let scope = Scope::Lab(lab.clone());
+    let waits =
+        StopFilter { urgent_after: Some((Timestamp::MIN, None)), limit: TASKS, ..StopFilter::default() };
+    let rows = api.store.stops(&scope, &waits).await?;
+    let which: Vec<OrderRef> = rows.iter().map(|row| OrderRef::Id(row.stop.order.clone())).collect();
+    let orders = api.store.orders(&scope, &which).await?;
+    let shell = Shell::of(caller, "inbox");
+    let tasks: Vec<Part> = rows
+        .iter()
+        .zip(orders)
+        .map(|(row, order)| task(entry, row, order, shell.csrf()))
+        .collect::<Answer<_>>()?;
+
+    let lately = StopFilter { limit: 4 * DECIDED, ..StopFilter::default() };
+    let mut decided = Vec::new();
+    for row in api.store.stops(&scope, &lately).await?.iter().filter(|row| row.stop.state.is_decided()) {
+        if decided.len() < DECIDED as usize {
+            decided.push(decided_part(row)?);
+        }
+    }
+    let count = CountPart { count: tasks.len(), more: tasks.len() as i64 == TASKS };
+    Ok([vec![Part::of("count-of-tasks", &count)?], tasks, windows(api, entry, now).await?, decided])
+}
+
+fn task(entry: &LabEntry, row: &StopRow, order: Option<OrderFacts>, csrf: &str) -> Answer<Part> {
+    let StopFacts { id, deadline_at, asked_at, state, reason, comment, .. } = &row.stop;
+    let calendar = order.as_ref().and_then(|order| entry.lab.calendar(&order.region));
+    let local = |at: Timestamp| calendar.map_or_else(|| at.to_string(), |known| readable(&known.shown(at).0));
+    let mut items = order.as_ref().map(OrderFacts::lines).unwrap_or_default();
+    let more = items.len().saturating_sub(ITEMS);
+    items.truncate(ITEMS);
+    let part = TaskPart {
+        id: id.to_string(),
+        reference: row.reference.clone(),
+        platform: row.platform.clone(),
+        items,
+        more,
+        reason: reason.clone(),
+        comment: comment.clone().unwrap_or_default(),
+        asked: local(*asked_at),
+        due_at: *deadline_at,
+        due: local(*deadline_at),
+        with_a_person: *state == StopState::WithAPerson,
+        csrf: csrf.to_owned(),
+        lab: row.lab.to_string(),
+    };
+    Part::of(format!("task-{id}"), &part)
+}
+
+/// How many lines of an order are shown.
+const ITEMS: usize = 8;
+
+fn decided_part(row: &StopRow) -> Answer<Part> {
+    let id = row.stop.id.to_string();
+    let at = row.stop.decided_at;
+    let part = DecidedPart {
+        id: id.clone(),
+        reference: row.reference.clone(),
+        platform: row.platform.clone(),
+        state: row.stop.state,
+        at,
+        at_local: at.map(|at| at.strftime("%H:%M UTC").to_string()).unwrap_or_default(),
+    };
+    Part::of(format!("decided-{id}"), &part)
+}
+
+/// The windows that close today and tomorrow, on the clocks of their regions.
+async fn windows(api: &Api, entry: &LabEntry, now: Timestamp) -> Answer<Vec<Part>> {
+    let lab = &entry.lab.spec.id;
+    let open = BatchFilter {
+        lab: Some(lab.clone()),
+        phase: Some(BatchPhase::Open),
+        limit: BATCHES,
+        ..BatchFilter::default()
+    };
+    let batches = api.store.batches(&Scope::Lab(lab.clone()), &open).await?;
+    let mut all = Vec::new();
+    for region in &entry.lab.spec.regions {
+        let Some(calendar) = entry.lab.calendar(&region.id) else { continue };
+        let today = calendar.shown(now).1;
+        for cutoff in calendar.cutoffs(now, later(now, AHEAD)) {
+            let day = if cutoff.production_date == today {
+                "today"
+            } else if Some(cutoff.production_date) == today.checked_add(1.day()).ok() {
+                "tomorrow"
+            } else {
+                break;
+            };
+            let counted = batches.iter().find(|row| {
+                row.batch.region == region.id && row.batch.closes_at == cutoff.at && !row.batch.direct
+            });
+            let id = format!("window-{}-{}", region.id, cutoff.at.as_second());
+            let local = cutoff.local.get(11..16).unwrap_or_default().to_owned();
+            // The end of a day is not the beginning of it.
+            let local = if local == "00:00" { "24:00".to_owned() } else { local };
+            let part = WindowPart {
+                id: id.clone(),
+                region: region.id.to_string(),
+                day,
+                local,
+                at: cutoff.at,
+                peak: cutoff.rule.to_string().starts_with("season"),
+                waiting: counted.map(|row| row.waiting),
+            };
+            all.push((cutoff.at, Part::of(id, &part)?));
+        }
+    }
+    all.sort_by(|(one, a), (other, b)| one.cmp(other).then_with(|| a.id.cmp(&b.id)));
+    Ok(all.into_iter().map(|(_, part)| part).collect())
+}
+
+/// What the buttons say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Button {
+    Stopped,
+    TooLate,
+}
+
+/// The form of a task.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct AnswerForm {
+    answer: Button,
+    #[serde(default)]
+    reason: String,
+    #[serde(default)]
+    lab: String,
+}
+
+/// Takes an answer.
+pub(in crate::api) async fn answer(
+    api: State<Api>,
+    caller: Caller,
+    stop: Path<String>,
+    headers: HeaderMap,
+    form: Form<AnswerForm>,
+) -> Shown {
+    let AnswerForm { answer, reason, lab } = form.0;
+    let stop = StopId::parse(&stop.0).map_err(|_| Problem::not_found())?;
+    let reason = Some(reason.trim().to_owned()).filter(|reason| !reason.is_empty());
+    let (word, told) = match answer {
+        Button::Stopped => (Word::Removed, "stopped"),
+        Button::TooLate => (Word::WillPrint, "too_late"),
+    };
+    let reply = StopReply { answer: word, reason, stage: Stage::Received };
+    let scripted = headers.get(header::ACCEPT).is_some_and(|kinds| kinds == "application/json");
+    let (_, changed) = match take_answer(&api, &caller, By::Person, stop, reply).await {
+        Ok(taken) => taken,
+        Err(problem) if scripted => return Ok(problem.into_response()),
+        Err(problem) => return Ok(refused(&api, &caller, problem, &lab)),
+    };
+    if scripted {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let lab = url::form_urlencoded::byte_serialize(lab.as_bytes()).collect::<String>();
+    Ok(see(&format!("/lab?lab={lab}&said={}", if changed { told } else { "already" })))
+}
+
+/// An answer that was not taken, with the way back.
+fn refused(api: &Api, caller: &Caller, problem: Problem, lab: &str) -> Response {
+    let document = problem.document();
+    let status = StatusCode::from_u16(document.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let lab = url::form_urlencoded::byte_serialize(lab.as_bytes()).collect::<String>();
+    let shown = PlainPage {
+        shell: Shell::of(caller, "inbox"),
+        next: Some(("Back to the inbox", format!("/lab?lab={lab}"))),
+        ..PlainPage::new(api.clock.now(), document.title, &document.detail)
+    };
+    page(status, &shown)
+}

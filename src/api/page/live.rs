@@ -1,0 +1,268 @@
+//! What makes a page live: a stream of frames that its script puts into it.
+//!
+//! A frame names elements by their ids: what they are now, which ones are gone, and in which order those of a
+//! container stand. The script resumes by the cursor of the last frame it has seen; a stream begins with what
+//! changed since, or with everything. Between frames the clock of the gateway is told, so that a page can tell
+//! silence from the end, and counts down by it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
+use std::time::Duration;
+
+use askama::Template;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::response::sse::{Event, Sse};
+use axum::response::{IntoResponse as _, Response};
+use futures_util::stream::{self, Stream, StreamExt as _};
+use jiff::Timestamp;
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::api::auth::Caller;
+use crate::api::problem::{Answer, Problem};
+use crate::api::{Api, sessions};
+
+/// How often the clock is told.
+const CLOCK_EVERY: Duration = Duration::from_secs(5);
+/// After how many ticks of the clock a session is looked at again.
+const SESSION_EVERY: u32 = 6;
+
+/// What changes on a page.
+#[derive(Debug, Clone, Default, Serialize, PartialEq, Eq)]
+pub(in crate::api) struct Frame {
+    /// How far whoever has put it in knows.
+    #[serde(skip)]
+    pub(in crate::api) cursor: String,
+    /// When it was made.
+    pub(in crate::api) now: Timestamp,
+    /// Elements by id, as they are now.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(in crate::api) put: BTreeMap<String, String>,
+    /// Elements that are gone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::api) gone: Vec<String>,
+    /// The elements of containers, in order; new ones are in `put`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(in crate::api) order: BTreeMap<String, Vec<String>>,
+    /// What those who listen rather than look are told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::api) say: Option<String>,
+}
+
+/// A frame as it is sent: written out once, whoever gets it.
+#[derive(Debug, Clone)]
+pub(in crate::api) struct Written {
+    cursor: String,
+    text: std::sync::Arc<str>,
+}
+
+impl From<&Frame> for Written {
+    fn from(frame: &Frame) -> Self {
+        let text = serde_json::to_string(frame).unwrap_or_default();
+        Self { cursor: frame.cursor.clone(), text: text.into() }
+    }
+}
+
+impl Written {
+    fn event(&self) -> Event {
+        Event::default().event("frame").id(&self.cursor).data(&*self.text)
+    }
+}
+
+/// A part of a page that may change: an element with an id, and a mark by which it is known again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::api) struct Part {
+    /// Its id.
+    pub(in crate::api) id: String,
+    /// The element.
+    pub(in crate::api) html: String,
+    mark: String,
+}
+
+/// Where a part's template leaves room for its mark.
+const MARK: &str = "data-mark=\"\"";
+
+impl Part {
+    /// Draws a part. Its template is one element with this id and an empty `data-mark`.
+    pub(in crate::api) fn of(id: impl Into<String>, template: &impl Template) -> Answer<Self> {
+        let html = template.render().map_err(|error| Problem::unexpected(&error.to_string()))?;
+        let mark = crate::domain::event::hex(&Sha256::digest(html.as_bytes())[..6]);
+        let html = html.trim().replacen(MARK, &format!("data-mark=\"{mark}\""), 1);
+        Ok(Self { id: id.into(), html, mark })
+    }
+}
+
+/// What a page is made of: its boxes, each with its parts in order.
+#[derive(Debug, Clone, Default)]
+pub(in crate::api) struct Drawn {
+    /// The boxes by their ids.
+    pub(in crate::api) boxes: Vec<(&'static str, Vec<Part>)>,
+    /// What those who listen are told, if it is not what they were told last.
+    pub(in crate::api) say: Option<String>,
+}
+
+/// What a page that is being followed shows.
+#[derive(Debug, Default)]
+pub(in crate::api) struct Known {
+    marks: HashMap<String, String>,
+    orders: HashMap<&'static str, Vec<String>>,
+    said: Option<String>,
+}
+
+impl Known {
+    /// What changes on the page; `None` if nothing does.
+    pub(in crate::api) fn frame(&mut self, drawn: Drawn, cursor: String, now: Timestamp) -> Option<Frame> {
+        let mut frame = Frame { cursor, now, ..Frame::default() };
+        let mut marks = HashMap::new();
+        for (name, parts) in drawn.boxes {
+            let order: Vec<String> = parts.iter().map(|part| part.id.clone()).collect();
+            for part in parts {
+                if self.marks.get(&part.id) != Some(&part.mark) {
+                    frame.put.insert(part.id.clone(), part.html);
+                }
+                marks.insert(part.id, part.mark);
+            }
+            if self.orders.get(name) != Some(&order) {
+                frame.order.insert(name.to_owned(), order.clone());
+                self.orders.insert(name, order);
+            }
+        }
+        frame.gone = self.marks.keys().filter(|id| !marks.contains_key(*id)).cloned().collect();
+        frame.gone.sort();
+        self.marks = marks;
+        if drawn.say != self.said {
+            frame.say.clone_from(&drawn.say);
+            self.said = drawn.say;
+        }
+        let still =
+            frame.put.is_empty() && frame.gone.is_empty() && frame.order.is_empty() && frame.say.is_none();
+        (!still).then_some(frame)
+    }
+}
+
+/// How far a page knows: from the browser, which remembers it, or from the page itself.
+pub(in crate::api) fn resumes(headers: &HeaderMap, after: Option<&str>) -> Option<String> {
+    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
+    last.or(after).filter(|cursor| !cursor.is_empty()).map(str::to_owned)
+}
+
+/// How long a page that nothing happened to is left as it is.
+const REDRAW_EVERY: Duration = Duration::from_secs(30);
+/// How often it is looked whether something happened.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Draws a page again whenever something happened, and gives what changed on it.
+pub(in crate::api) fn follow<D, F>(api: &Api, draw: D) -> impl Stream<Item = Written> + Send + use<D, F>
+where
+    D: Fn() -> F + Send + 'static,
+    F: Future<Output = Answer<Drawn>> + Send,
+{
+    let first = (api.clone(), draw, Known::default(), None);
+    stream::unfold(first, |(api, draw, mut known, mut seen)| async move {
+        loop {
+            seen = Some(happened(&api, seen).await);
+            let Ok(drawn) = draw().await else {
+                // The store did not answer: the reader is told by the silence.
+                pause(LOOK_EVERY).await;
+                seen = None;
+                continue;
+            };
+            let cursor = seen.unwrap_or_default().to_string();
+            if let Some(frame) = known.frame(drawn, cursor, api.clock.now()) {
+                return Some((Written::from(&frame), (api, draw, known, seen)));
+            }
+        }
+    })
+}
+
+/// Waits by the host's steady clock: it is about the connection, whatever time the gateway has.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a heartbeat shows that the connection lives, not what time it is"
+)]
+async fn pause(long: Duration) {
+    tokio::time::sleep(long).await;
+}
+
+/// Waits until the log goes on, at most for a while; gives its end.
+async fn happened(api: &Api, seen: Option<i64>) -> i64 {
+    let started = tokio::time::Instant::now();
+    loop {
+        if let Ok(end) = api.store.log_end().await
+            && (seen != Some(end) || started.elapsed() >= REDRAW_EVERY)
+        {
+            return end;
+        }
+        pause(LOOK_EVERY).await;
+    }
+}
+
+/// Sends frames until the session or the gateway ends.
+pub(in crate::api) fn live(
+    api: &Api,
+    caller: Option<Caller>,
+    frames: impl Stream<Item = Written> + Send + 'static,
+) -> Response {
+    let frames = frames.map(|frame| Some(frame.event()));
+    let clock = stream::unfold((api.clone(), caller, 0_u32), |(api, caller, ticks)| async move {
+        if ticks > 0 {
+            pause(CLOCK_EVERY).await;
+        }
+        let now = api.clock.now();
+        if let Some(session) = caller.as_ref().and_then(Caller::session)
+            && ticks % SESSION_EVERY == SESSION_EVERY - 1
+            && !sessions::still(&api, session, now).await.unwrap_or(true)
+        {
+            return Some((None, (api, caller, ticks)));
+        }
+        let event = Event::default().event("clock").data(format!("{{\"now\":\"{now}\"}}"));
+        Some((Some(event), (api, caller, ticks.wrapping_add(1).max(1))))
+    });
+    let end = api.end.clone().cancelled_owned();
+    let first = stream::once(async { Some(Event::default().retry(Duration::from_secs(1)).comment("begin")) });
+    let all = first
+        .chain(stream::select(frames, clock))
+        .take_while(|event| std::future::ready(event.is_some()))
+        .filter_map(std::future::ready)
+        .map(Ok::<_, Infallible>)
+        .take_until(end);
+    let mut response = Sse::new(all).into_response();
+    let headers = response.headers_mut();
+    headers.insert("cache-control", HeaderValue::from_static("no-store"));
+    // Proxies that gather answers would hold it back.
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(id: &str, mark: &str) -> Part {
+        Part { id: id.into(), html: format!("<p id={id}>{mark}</p>"), mark: mark.into() }
+    }
+
+    fn drawn(parts: &[(&str, &str)]) -> Drawn {
+        Drawn { boxes: vec![("box", parts.iter().map(|(id, mark)| part(id, mark)).collect())], say: None }
+    }
+
+    #[test]
+    fn a_frame_says_what_changed_and_no_more() {
+        let mut known = Known::default();
+        let mut next = |parts: &[(&str, &str)]| {
+            known.frame(drawn(parts), "7".into(), Timestamp::UNIX_EPOCH).map(|frame| {
+                let put: Vec<_> = frame.put.into_keys().collect();
+                (put.join(","), frame.gone.join(","), frame.order.get("box").map(|order| order.join(",")))
+            })
+        };
+        let told = |put: &str, gone: &str, order: Option<&str>| {
+            Some((put.to_owned(), gone.to_owned(), order.map(str::to_owned)))
+        };
+        assert_eq!(next(&[("a", "1"), ("b", "1")]), told("a,b", "", Some("a,b")));
+        assert_eq!(next(&[("a", "1"), ("b", "1")]), None);
+        assert_eq!(next(&[("a", "1"), ("b", "2")]), told("b", "", None));
+        assert_eq!(next(&[("b", "2"), ("a", "1")]), told("", "", Some("b,a")));
+        assert_eq!(next(&[("c", "1"), ("a", "1")]), told("c", "b", Some("c,a")));
+        assert_eq!(next(&[]), told("", "a,c", Some("")));
+    }
+}
