@@ -13,9 +13,11 @@ use super::problem::Problem;
 use crate::domain::mail::Line;
 
 /// How every page looks. The policy names its hash, so that no other style is used.
-const STYLE: &str = "body{font:1.1rem/1.5 system-ui,sans-serif;margin:2rem auto;max-width:40rem;padding:0 1rem;\
-    color:#111;background:#fff}dt{font-weight:bold;margin-top:.5rem}dd{margin:0}ul{margin:0;padding-left:1.2rem}\
-    textarea{width:100%;font:inherit}button{font:inherit;padding:.6rem 1rem;min-height:2.75rem}";
+const STYLE: &str = ":root{color-scheme:light dark}body{font:1.1rem/1.5 system-ui,sans-serif;margin:2rem auto;\
+    max-width:40rem;padding:0 1rem;color:CanvasText;background:Canvas}h1{line-height:1.2}dt{font-weight:bold;\
+    margin-top:.5rem}dd{margin:0;overflow-wrap:anywhere}ul{margin:0;padding-left:1.2rem}\
+    textarea{box-sizing:border-box;width:100%;font:inherit}button{font:inherit;padding:.6rem 1rem;min-height:2.75rem;\
+    width:100%;max-width:24rem;text-align:left}";
 
 static POLICY: LazyLock<String> = LazyLock::new(|| {
     let hash = STANDARD.encode(Sha256::digest(STYLE.as_bytes()));
