@@ -267,8 +267,10 @@ impl Page {
             .try_eval(there)
             .await
             .map_or_else(|error| error, |text| text.as_str().unwrap_or("").to_owned());
-        let name = format!("failed-{}", self.target);
-        let picture = self.picture(&name).await;
+        // After the page, without what may be secret in its address.
+        let page =
+            self.try_eval("location.pathname.split('/')[1].replace(/\\W/g, '')").await.unwrap_or_default();
+        let picture = self.picture(&format!("failed-{}", page.as_str().unwrap_or("page"))).await;
         let picture = picture.map_or_else(|error| error, |path| path.display().to_string());
         panic!("{what}\n--- {there}\n--- {:#?}\n--- {picture}", self.troubles());
     }
