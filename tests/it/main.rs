@@ -44,6 +44,8 @@ mod link_reports;
 mod link_support;
 mod link_work;
 mod openapi;
+mod pages_answer;
+mod pages_harness;
 mod person_mail;
 mod person_rules;
 mod person_smtp;

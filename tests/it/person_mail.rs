@@ -27,11 +27,11 @@ fn lab(rig: &Rig, contact: &Value) -> Value {
     })
 }
 
-fn both() -> Value {
+pub(crate) fn both() -> Value {
     json!({"email": "maija@lab.example", "second_email": "boss@lab.example"})
 }
 
-async fn rig(sink: &Sink, contact: Value) -> Rig {
+pub(crate) async fn rig(sink: &Sink, contact: Value) -> Rig {
     let rig = Rig::mailing(None, FRIDAY, "http", json!({"stops": "yes"}), json!({}), sink.config()).await;
     put(&rig, &lab(&rig, &contact)).await;
     rig
@@ -44,7 +44,7 @@ async fn put(rig: &Rig, lab: &Value) {
 }
 
 /// An order that the lab has, and a stop of it.
-async fn asked(rig: &Rig, reference: &str) -> (String, Value) {
+pub(crate) async fn asked(rig: &Rig, reference: &str) -> (String, Value) {
     let order = rig.order(reference).await;
     rig.go_to(CUTOFF).await;
     asked_of(rig, order).await
@@ -58,7 +58,7 @@ async fn asked_of(rig: &Rig, order: String) -> (String, Value) {
     (order, stop)
 }
 
-async fn stop(rig: &Rig, order: &str) -> Value {
+pub(crate) async fn stop(rig: &Rig, order: &str) -> Value {
     rig.read(order).await["stop"].clone()
 }
 

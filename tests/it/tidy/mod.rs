@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use code::{bare, paths};
+use sha2::{Digest as _, Sha256};
 
 /// The most lines of a file.
 const LINES_MAX: usize = 500;
@@ -59,6 +60,10 @@ const UNFINISHED: &[&str] = &[
 const PLACES: &[&str] = &[concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/")];
 const HOSTS: &[&str] =
     &[concat!("artif", "actory"), concat!("index.cra", "tes.io"), concat!("static.cra", "tes.io")];
+
+/// What is kept as others publish it, with its SHA-256: long lines, no head, and nobody changes it here.
+const KEPT: &[(&str, &str)] =
+    &[("tests/axe/axe.min.js", "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c")];
 
 /// A file of the repository, named from its root.
 struct File {
@@ -255,6 +260,26 @@ fn the_map_is_whole() {
     let there: BTreeSet<String> = rust(&["src"]).iter().map(|file| room(&file.name).0.to_owned()).collect();
     let map: BTreeSet<String> = MAY_KNOW.iter().map(|(room, _)| (*room).to_owned()).collect();
     none(unequal(&there, &map));
+}
+
+/// Of the work of others only what is listed is here, as it came, beside its licence.
+#[test]
+fn what_others_made_is_as_they_made_it() {
+    let long = |file: &File| file.text.lines().any(|line| line.len() > 10_000);
+    let there: BTreeSet<String> = files("tests")
+        .iter()
+        .chain(&files("src"))
+        .filter(|file| long(file))
+        .map(|file| file.name.clone())
+        .collect();
+    none(unequal(&there, &KEPT.iter().map(|(name, _)| (*name).to_owned()).collect()));
+    for (name, sum) in KEPT {
+        let path = root().join(name);
+        let sum_of = Sha256::digest(fs::read(&path).unwrap());
+        let found = sum_of.iter().fold(String::new(), |sum, byte| format!("{sum}{byte:02x}"));
+        assert_eq!(found, *sum, "{name} was changed");
+        assert!(path.with_file_name("LICENSE").is_file(), "{name} is without its licence");
+    }
 }
 
 /// The rules, each on something that breaks it and on something near it that does not.
