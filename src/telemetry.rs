@@ -72,6 +72,10 @@ fn describe() {
     describe_counter!("stoppress_stop_answers_total", "Answers of labs to stops.");
     describe_counter!("stoppress_loop_failures_total", "Steps of a loop that failed and were done again.");
     describe_counter!(
+        "stoppress_log_reads_total",
+        "Looks at the log for those who listen to it, all together."
+    );
+    describe_counter!(
         "stoppress_store_replays_total",
         "Sets that failed as a whole and were replayed one by one."
     );

@@ -24,6 +24,8 @@ pub mod registry;
 pub mod serve;
 pub mod sessions;
 mod stops;
+mod tail;
+mod watches;
 pub mod windows;
 mod words;
 
@@ -144,7 +146,8 @@ pub struct Inner {
     end: CancellationToken,
     /// Whether the store answered when it was last asked.
     ready: watch::Sender<bool>,
-    watches: grpc::Watches,
+    watches: watches::Watches,
+    tail: tail::Tail,
 }
 
 impl std::ops::Deref for Api {
@@ -182,6 +185,7 @@ impl Api {
         let keys = auth::Keys::load(Arc::clone(&store)).await?;
         let limits = limits::Limits::new(budgets, Arc::clone(&clock));
         let running = idempotency::Running::default();
+        let tail = tail::Tail::new(Arc::clone(&store), Arc::clone(&clock), end.clone());
         let inner = Inner {
             store,
             clock,
@@ -197,7 +201,8 @@ impl Api {
             replica,
             end,
             ready: watch::Sender::new(true),
-            watches: grpc::Watches::default(),
+            watches: watches::Watches::default(),
+            tail,
         };
         Ok(Self(Arc::new(inner)))
     }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use crate::domain::ids::{LabId, PlatformId};
 use crate::domain::lab::{DriverSpec, Lab, LabPolicy, LabSpec, Profile, StopsVia};
@@ -53,6 +54,8 @@ pub struct Registry {
     store: Arc<dyn Store>,
     zones: RwLock<(u64, Zones)>,
     snapshot: RwLock<Arc<Snapshot>>,
+    /// Moves when a lab changes.
+    changes: watch::Sender<u64>,
     /// One refresh at a time, so that an older read never overwrites a newer one.
     refreshing: tokio::sync::Mutex<()>,
 }
@@ -64,6 +67,7 @@ impl Registry {
             store,
             zones: RwLock::new((0, zones)),
             snapshot: RwLock::default(),
+            changes: watch::Sender::new(0),
             refreshing: tokio::sync::Mutex::new(()),
         };
         registry.refresh(now).await?;
@@ -92,8 +96,18 @@ impl Registry {
                 Err(error) => tracing::error!(platform = %row.id, %error, "a stored platform cannot be read"),
             }
         }
+        let same = old.labs.len() == fresh.labs.len()
+            && old.labs.values().zip(fresh.labs.values()).all(|(old, fresh)| Arc::ptr_eq(old, fresh));
         *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);
+        if !same {
+            self.changes.send_modify(|changes| *changes += 1);
+        }
         Ok(())
+    }
+
+    /// Moves whenever a lab comes, changes or goes, as far as it was read here.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// Everything as it was read last.

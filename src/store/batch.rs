@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::session::Session;
 use super::types::{
@@ -73,6 +73,7 @@ pub(super) struct Grouped<E> {
     lanes: Vec<mpsc::Sender<Unit>>,
     turn: AtomicUsize,
     gate: Arc<Gate>,
+    commits: Arc<watch::Sender<u64>>,
 }
 
 impl<E: Engine> Grouped<E> {
@@ -83,10 +84,11 @@ impl<E: Engine> Grouped<E> {
     /// task among others it would wait for a worker at each of them, behind every request that is ready.
     pub(super) fn new(engine: E, lanes: usize) -> Result<Self> {
         let engine = Arc::new(engine);
+        let commits = Arc::new(watch::Sender::new(0));
         let lanes = (0..lanes.max(1))
             .map(|_| {
                 let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-                let work = lane(Arc::clone(&engine), receiver);
+                let work = lane(Arc::clone(&engine), receiver, Arc::clone(&commits));
                 let runtime = tokio::runtime::Handle::current();
                 std::thread::Builder::new()
                     .name("store-lane".to_owned())
@@ -95,7 +97,7 @@ impl<E: Engine> Grouped<E> {
                 Ok(sender)
             })
             .collect::<Result<_>>()?;
-        Ok(Self { engine, lanes, turn: AtomicUsize::new(0), gate: Arc::default() })
+        Ok(Self { engine, lanes, turn: AtomicUsize::new(0), gate: Arc::default(), commits })
     }
 
     async fn queue(&self, writes: Vec<Write>) -> Result<Vec<Written>> {
@@ -116,7 +118,11 @@ impl<E: Engine> Grouped<E> {
 }
 
 /// Takes whatever waits, commits it together, answers each.
-async fn lane<E: Engine>(engine: Arc<E>, mut receiver: mpsc::Receiver<Unit>) {
+async fn lane<E: Engine>(
+    engine: Arc<E>,
+    mut receiver: mpsc::Receiver<Unit>,
+    commits: Arc<watch::Sender<u64>>,
+) {
     let mut units: Vec<Unit> = Vec::new();
     // Of many that wait, half: while the other half commits, those that were answered come back. All at once
     // would leave one side idle while the other works.
@@ -151,6 +157,7 @@ async fn lane<E: Engine>(engine: Arc<E>, mut receiver: mpsc::Receiver<Unit>) {
                 }
             }
         }
+        commits.send_modify(|commits| *commits += 1);
     }
 }
 
@@ -260,6 +267,7 @@ impl<E: Engine> Store for Grouped<E> {
         changelog<'a>(scope: &'a Scope, order: &'a OrderId) -> Option<Vec<Event>>;
         batches<'a>(scope: &'a Scope, filter: &'a BatchFilter) -> Vec<BatchRow>;
         open_batches<'a>(lab: &'a LabId) -> Vec<BatchFacts>;
+        open_windows() -> Vec<BatchFacts>;
         transfers<'a>(batch: &'a BatchId) -> Vec<TransferRow>;
         stops<'a>(scope: &'a Scope, filter: &'a StopFilter) -> Vec<StopRow>;
         escalations<'a>(scope: &'a Scope, filter: &'a EscalationFilter) -> Vec<EscalationRow>;
@@ -303,6 +311,10 @@ impl<E: Engine> Store for Grouped<E> {
             let until = self.engine.settled(&mut reader).await?;
             stretch::stretch(&mut *reader, scope, (after, until), limit).await
         })
+    }
+
+    fn commits(&self) -> watch::Receiver<u64> {
+        self.commits.subscribe()
     }
 
     fn log_end(&self) -> Pending<'_, Result<i64>> {

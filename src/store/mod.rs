@@ -24,6 +24,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 pub use inspect::{Inspection, inspect};
 pub use types::*;
@@ -108,6 +109,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The same as a scope sees it: of a platform, the entries of its orders and of the transfers that carry
     /// them; of a lab, its own. At most `limit` entries are looked at.
     fn stretch<'a>(&'a self, scope: &'a Scope, after: i64, limit: i64) -> Pending<'a, Result<Stretch>>;
+    /// Moves with every set that is committed through this store: something may be new in the log. What
+    /// another gateway commits moves nothing here.
+    fn commits(&self) -> watch::Receiver<u64>;
     /// The number of the last entry that [`Store::events`] would give.
     fn log_end(&self) -> Pending<'_, Result<i64>>;
     /// Batches, newest cutoff first.
@@ -115,6 +119,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     -> Pending<'a, Result<Vec<BatchRow>>>;
     /// Open batches of a lab: what a change of its calendar may touch.
     fn open_batches<'a>(&'a self, lab: &'a LabId) -> Pending<'a, Result<Vec<BatchFacts>>>;
+    /// The open batches of all labs but for those of orders that go alone, by their cutoff.
+    fn open_windows(&self) -> Pending<'_, Result<Vec<BatchFacts>>>;
     /// The transfers of a batch.
     fn transfers<'a>(&'a self, batch: &'a BatchId) -> Pending<'a, Result<Vec<TransferRow>>>;
     /// Stops, newest first; or those that wait, by their deadline.

@@ -40,10 +40,10 @@ statements! {
     event_after = "select e.seq, e.at, e.subject, e.lab, e.kind, e.actor, e.detail, e.previous, e.hash
         from events e where e.seq > $1 and e.seq <= $2 order by e.seq limit $3";
     /// Which of some subjects are orders that a platform, or anybody, has.
-    event_orders = "select r.value ->> 0, o.id from {rows} join orders o on o.id = r.value ->> 0
+    event_orders = "select r.value ->> 0, o.id, o.platform from {rows} join orders o on o.id = r.value ->> 0
         where $2 = '' or o.platform = $2";
     /// Which orders of a platform, or of anybody, some transfers carry.
-    event_orders_of_transfers = "select r.value ->> 0, o.id from {rows} join standings s on s.transfer = r.value ->> 0
+    event_orders_of_transfers = "select r.value ->> 0, o.id, o.platform from {rows} join standings s on s.transfer = r.value ->> 0
         join orders o on o.id = s.id where $2 = '' or o.platform = $2 order by o.id";
     /// The last number of the log, up to one.
     event_last = "select coalesce(max(e.seq), 0) from events e where e.seq <= $1";
@@ -433,6 +433,8 @@ statements! {
         from batches b where b.id = $1";
     /// The open batches of a lab.
     batch_open_of_lab = "select {batch} from batches b where b.lab = $1 and b.phase = 0 order by b.closes_at, b.id";
+    /// The open batches of all labs, but for those of orders that go alone.
+    batch_open = "select {batch} from batches b where b.phase = 0 and b.direct = 0 order by b.closes_at, b.id";
     /// The transfers of a batch.
     transfer_of_batch = "select {transfer}, t.idempotency_key, t.sha256, t.manifest, t.head from transfers t
         where t.batch = $1 order by t.id";

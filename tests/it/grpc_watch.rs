@@ -190,6 +190,42 @@ async fn cutoffs_are_told_again_when_they_pass_or_change() {
 }
 
 #[tokio::test]
+async fn a_window_that_was_moved_is_told_until_it_closes() {
+    let rig = rig().await;
+    let order = rig.order("P-1").await;
+    let ask = proto::GatewayServiceWatchCutoffsRequest::default();
+    let mut stream = cutoffs(&rig, &rig.platform, ask.clone()).await;
+    let first = next(&rig, &mut stream).await.unwrap().unwrap();
+    assert!(first.moved.is_empty());
+    let batch = rig.read(&order).await["window"]["batch"].as_str().unwrap().to_owned();
+    let later = json!({"until": "2026-11-22T01:30:00Z", "reason": "the press is down"});
+    let path = format!("/v1/batches/{batch}/postpone");
+    assert_eq!(rig.call(&rig.ops, Method::POST, &path, later).await.0, 200);
+    let moved = next(&rig, &mut stream).await.unwrap().unwrap();
+    let [window] = moved.moved.as_slice() else { panic!("{moved:?}") };
+    assert_eq!((&window.batch, window.production_date.as_str()), (&batch, "2026-11-21"));
+    assert_eq!(&window.closes_at_local[..16], "2026-11-22T03:30");
+    let seconds = |at: &Option<prost_types::Timestamp>| at.as_ref().unwrap().seconds;
+    assert_eq!(seconds(&window.closes_at) - seconds(&window.calendar_at), 3 * 3600 + 1800);
+    assert_eq!(local(&moved.next), ["2026-11-22T00:00"], "the calendar is as it was");
+    silent(&rig, &mut stream).await;
+    // Whoever comes later is told at once, and whoever knows it is not told again.
+    let again =
+        proto::GatewayServiceWatchCutoffsRequest { resume: vec![moved.resume.clone()], ..ask.clone() };
+    silent(&rig, &mut cutoffs(&rig, &rig.platform, again).await).await;
+    let mut fresh = cutoffs(&rig, &rig.platform, ask).await;
+    assert_eq!(next(&rig, &mut fresh).await.unwrap().unwrap().moved, moved.moved);
+    // The cutoff of the calendar passes, the window stays open; then it closes.
+    rig.go_to("2026-11-21T22:00:00Z").await;
+    let passed = next(&rig, &mut stream).await.unwrap().unwrap();
+    assert_eq!((passed.passed.len(), passed.moved.len()), (1, 1));
+    rig.go_to("2026-11-22T01:30:00Z").await;
+    let closed = next(&rig, &mut stream).await.unwrap().unwrap();
+    assert!(closed.moved.is_empty() && closed.passed.is_empty());
+    silent(&rig, &mut stream).await;
+}
+
+#[tokio::test]
 async fn a_watch_of_cutoffs_can_be_narrowed_and_says_what_it_cannot_read() {
     let rig = rig().await;
     let mut other = definition("12:00");

@@ -16,6 +16,7 @@ mod cli;
 mod common;
 mod cutoffs;
 mod demo;
+mod events;
 mod gateway;
 mod grpc_gate;
 mod grpc_gateway;

@@ -1,10 +1,11 @@
-//! The next cutoffs of every region, told again whenever they change or one passes.
+//! The next cutoffs of every region, with the windows that were moved away from them, told again whenever they
+//! change or one passes. Nothing is looked at before: changes of labs and of windows are told to this watch.
 //!
 //! What a region was told last is a small text that the caller gives back: a digest of what it knows, and as
 //! of when. So a watch that is opened again, at any replica, tells what is new and every cutoff that has
 //! passed meanwhile, by the calendar as it is now.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -12,23 +13,27 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use futures_util::stream;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
 
 use super::gateway::Told;
-use super::places::Place;
 use super::shapes;
 use super::status::status;
 use crate::api::problem::Answer;
 use crate::api::registry::LabEntry;
+use crate::api::tail::Listener;
+use crate::api::watches::Place;
 use crate::domain::Fault;
-use crate::domain::batch::later;
+use crate::domain::batch::{BatchFacts, later};
 use crate::domain::calendar::{Calendar, Cutoff};
-use crate::domain::event::hex;
+use crate::domain::event::{Event, hex};
 use crate::domain::ids::{LabId, RegionId};
 use crate::proto;
 use crate::store::Scope;
 
-/// How often the labs are looked at.
-const EVERY: SignedDuration = SignedDuration::from_secs(1);
+/// What of the log may move a window, or end one that was moved.
+const MOVES: &[&str] = &["batch.postponed", "batch.promise_kept", "batch.released", "batch.closed"];
+/// How many entries of the log are looked at in one go.
+const STRETCH: i64 = 200;
 /// The most cutoffs of a region that can be asked for.
 const COUNT_MAX: u32 = 20;
 /// How many cutoffs that have passed are told at most.
@@ -52,6 +57,7 @@ struct Known {
 struct Computed {
     entry: Arc<LabEntry>,
     until: Option<Timestamp>,
+    moved: Vec<BatchFacts>,
 }
 
 struct Watch {
@@ -61,10 +67,20 @@ struct Watch {
     known: BTreeMap<Where, Known>,
     computed: BTreeMap<Where, Computed>,
     held: VecDeque<Message>,
+    /// Moves when a lab changes.
+    changes: watch::Receiver<u64>,
+    /// Which change was looked at last.
+    change: u64,
+    /// Tells when a window is moved, or ends.
+    listener: Listener,
+    /// The open windows as they were when one was moved last; unknown before the first look.
+    windows: Option<HashMap<Where, Vec<BatchFacts>>>,
+    /// When the next cutoff passes.
+    soon: Option<Timestamp>,
 }
 
 /// Opens a watch.
-pub(super) fn cutoffs(
+pub(super) async fn cutoffs(
     place: Place,
     request: &proto::GatewayServiceWatchCutoffsRequest,
 ) -> Answer<Told<Message>> {
@@ -93,7 +109,12 @@ pub(super) fn cutoffs(
     }
     let count = usize::try_from(request.count.max(1)).unwrap_or(1);
     let (computed, held) = (BTreeMap::new(), VecDeque::new());
-    let watch = Watch { place, labs, count, known, computed, held };
+    let changes = place.api.registry.changes();
+    let change = *changes.borrow();
+    // Windows are everybody's whose labs are: no order is told of.
+    let listener = place.api.tail.listen_from_now(Scope::Ops).await?.only(MOVES);
+    let (windows, soon) = (None, None);
+    let watch = Watch { place, labs, count, known, computed, held, changes, change, listener, windows, soon };
     Ok(Box::pin(stream::try_unfold(watch, |mut watch| async move {
         let message = watch.next().await.map_err(status)?;
         Ok(Some((message, watch)))
@@ -117,7 +138,7 @@ fn after(at: Timestamp) -> Timestamp {
     at.saturating_add(SignedDuration::from_nanos(1)).unwrap_or(at)
 }
 
-fn digest(calendar: &Calendar, next: &[Cutoff]) -> String {
+fn digest(calendar: &Calendar, next: &[Cutoff], moved: &[&BatchFacts]) -> String {
     let mut sum = Sha256::new();
     let mut add = |text: &str| {
         sum.update((text.len() as u64).to_be_bytes());
@@ -130,7 +151,17 @@ fn digest(calendar: &Calendar, next: &[Cutoff]) -> String {
         add(&cutoff.at.as_microsecond().to_string());
         add(&cutoff.rule.to_string());
     }
+    for batch in moved {
+        add(batch.id.as_str());
+        add(&batch.closes_at.as_microsecond().to_string());
+    }
     hex(&sum.finalize()[..8])
+}
+
+/// Whether a window closes at another instant than the calendar says.
+fn is_moved(batch: &BatchFacts, calendar: &Calendar) -> bool {
+    let says = || calendar.cutoffs(batch.closes_at, after(batch.closes_at)).next().is_some();
+    batch.closes_at != batch.window_at || !says()
 }
 
 impl Watch {
@@ -140,12 +171,48 @@ impl Watch {
             if let Some(message) = self.held.pop_front() {
                 return Ok(message);
             }
-            let soon = self.look(now);
-            if self.held.is_empty() {
-                let next = soon.map_or(later(now, EVERY), |soon| soon.min(later(now, EVERY)));
-                self.place.wait(next).await;
+            let before = self.listener.cursor();
+            let stretch = self.listener.take(STRETCH).await?;
+            let change = *self.changes.borrow_and_update();
+            let changed = std::mem::replace(&mut self.change, change) != change;
+            let moves = stretch.events.iter().any(|entry| self.moves(&entry.event));
+            if moves || changed || self.windows.is_none() {
+                self.windows = Some(self.open().await?);
+            }
+            if moves || changed || self.soon.is_none_or(|soon| soon <= now) {
+                self.soon = self.look(now);
+            }
+            if self.held.is_empty() && stretch.seen == before {
+                let (changes, listener) = (&mut self.changes, &mut self.listener);
+                let something = async {
+                    tokio::select! {
+                        // The sender is part of the registry, which is held here.
+                        _ = changes.changed() => {}
+                        () = listener.more() => {}
+                    }
+                };
+                self.place.wait(self.soon, something).await;
             }
         }
+    }
+
+    /// Whether an entry of the log may change what is known of windows.
+    fn moves(&self, event: &Event) -> bool {
+        let known = |windows: &HashMap<Where, Vec<BatchFacts>>| {
+            windows.values().flatten().any(|batch| batch.id.as_str() == event.subject)
+        };
+        event.kind != "batch.closed" || self.windows.as_ref().is_none_or(known)
+    }
+
+    /// The open windows: one or two of each region. Which of them were moved, the calendars tell.
+    async fn open(&self) -> Answer<HashMap<Where, Vec<BatchFacts>>> {
+        let mut windows: HashMap<Where, Vec<BatchFacts>> = HashMap::new();
+        for batch in self.place.api.store.open_windows().await? {
+            if self.watches(&batch.lab) {
+                windows.entry((batch.lab.clone(), batch.region.clone())).or_default().push(batch);
+            }
+        }
+        Ok(windows)
     }
 
     fn watches(&self, lab: &LabId) -> bool {
@@ -164,15 +231,20 @@ impl Watch {
             for region in &entry.lab.spec.regions {
                 let place = (id.clone(), region.id.clone());
                 there.insert(place.clone());
+                let open = self.windows.as_ref().and_then(|windows| windows.get(&place));
+                let open = open.map(Vec::as_slice).unwrap_or_default();
                 let same = |computed: &Computed| {
-                    Arc::ptr_eq(&computed.entry, entry) && computed.until.is_none_or(|until| now < until)
+                    Arc::ptr_eq(&computed.entry, entry)
+                        && computed.until.is_none_or(|until| now < until)
+                        && computed.moved == open
                 };
                 if self.computed.get(&place).is_some_and(same) {
                     continue;
                 }
                 let Ok((_, calendar)) = entry.lab.region(Some(&region.id), None) else { continue };
-                let until = self.tell(&place, calendar, now);
-                self.computed.insert(place, Computed { entry: Arc::clone(entry), until });
+                let moved = open.to_vec();
+                let until = self.tell(&place, calendar, &moved, now);
+                self.computed.insert(place, Computed { entry: Arc::clone(entry), until, moved });
             }
         }
         let gone: Vec<Where> = self.known.keys().filter(|place| !there.contains(*place)).cloned().collect();
@@ -191,10 +263,17 @@ impl Watch {
     }
 
     /// Tells of a region, if there is something new; says when its next cutoff passes.
-    fn tell(&mut self, place: &Where, calendar: &Calendar, now: Timestamp) -> Option<Timestamp> {
+    fn tell(
+        &mut self,
+        place: &Where,
+        calendar: &Calendar,
+        open: &[BatchFacts],
+        now: Timestamp,
+    ) -> Option<Timestamp> {
         let next: Vec<Cutoff> = calendar.cutoffs(after(now), later(now, AHEAD)).take(self.count).collect();
         let until = next.first().map(|cutoff| cutoff.at);
-        let new = Known { digest: digest(calendar, &next), as_of: now };
+        let moved: Vec<&BatchFacts> = open.iter().filter(|batch| is_moved(batch, calendar)).collect();
+        let new = Known { digest: digest(calendar, &next, &moved), as_of: now };
         let old = self.known.insert(place.clone(), new.clone());
         let mut passed: VecDeque<Cutoff> = VecDeque::new();
         if let Some(old) = &old {
@@ -219,6 +298,7 @@ impl Watch {
             gone: false,
             as_of: Some(shapes::at(now)),
             resume: resume(place, &new),
+            moved: moved.into_iter().map(shapes::moved).collect(),
         });
         until
     }

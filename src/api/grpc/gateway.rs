@@ -12,7 +12,6 @@ use prost::bytes::Bytes;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::places::Place;
 use super::status::status;
 use super::submission::{self, given, placed};
 use super::{GATEWAY, Key, cutoffs, shapes, watch};
@@ -23,6 +22,7 @@ use crate::api::limits::{BODY_WITHIN, BULK_MAX};
 use crate::api::orders::{self, Submitted, find, judge, named, platform_of};
 use crate::api::problem::{Answer, Code, Problem};
 use crate::api::stops::{self, Ask, Asked};
+use crate::api::watches::Place;
 use crate::api::{Api, within};
 use crate::domain::ids::PlatformId;
 use crate::domain::order::Submission;
@@ -238,7 +238,7 @@ impl proto::gateway_service_server::GatewayService for Gateway {
         request: Request<proto::GatewayServiceWatchCutoffsRequest>,
     ) -> Result<Response<Self::WatchCutoffsStream>, Status> {
         let place = caller(&request).and_then(|caller| Place::take(&self.0, caller)).map_err(status)?;
-        Ok(Response::new(cutoffs::cutoffs(place, request.get_ref()).map_err(status)?))
+        Ok(Response::new(cutoffs::cutoffs(place, request.get_ref()).await.map_err(status)?))
     }
 }
 

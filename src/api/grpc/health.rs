@@ -9,10 +9,10 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_server};
 
 use super::TOLD;
-use super::places::draining;
 use super::status::status;
 use crate::api::Api;
 use crate::api::problem::{Code, Problem};
+use crate::api::watches::draining;
 
 /// The service.
 pub(super) struct Health(Api);

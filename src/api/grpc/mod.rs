@@ -8,9 +8,9 @@
 //! need no key.
 
 mod cutoffs;
+mod ending;
 mod gateway;
 mod health;
-mod places;
 mod shapes;
 mod status;
 mod submission;
@@ -34,8 +34,7 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::Builder as Reflection;
 use tower::Service;
 
-use self::places::Ending;
-pub(super) use self::places::Watches;
+use self::ending::Ending;
 use super::Api;
 use super::auth::Role::{self, Lab, Ops, Platform};
 use super::gate::{Rule, admitted, arrive, whole};
@@ -136,7 +135,7 @@ fn open(api: &Api) -> axum::Router<Api> {
     if let Ok(v1alpha) = told().build_v1alpha() {
         streams = streams.route_service("/grpc.reflection.v1alpha.ServerReflection/{method}", v1alpha);
     }
-    router = router.merge(streams.route_layer(from_fn_with_state(ending, places::end)));
+    router = router.merge(streams.route_layer(from_fn_with_state(ending, ending::end)));
     router.route_layer(from_fn(only_grpc))
 }
 

@@ -209,6 +209,17 @@ pub(super) fn cutoff(cutoff: &calendar::Cutoff) -> proto::Cutoff {
     }
 }
 
+/// A window that closes at another instant than the calendar says.
+pub(super) fn moved(batch: &BatchFacts) -> proto::MovedWindow {
+    proto::MovedWindow {
+        batch: batch.id.to_string(),
+        closes_at: Some(at(batch.closes_at)),
+        closes_at_local: batch.closes_at_local.clone(),
+        production_date: batch.production_date.clone(),
+        calendar_at: Some(at(batch.window_at)),
+    }
+}
+
 /// An entry of the log.
 pub(super) fn event(sighting: Sighting) -> proto::Event {
     let Sighting { event, orders } = sighting;
@@ -222,7 +233,7 @@ pub(super) fn event(sighting: Sighting) -> proto::Event {
         detail: event.detail.to_string(),
         previous: event.previous,
         hash: event.hash,
-        orders: orders.into_iter().map(String::from).collect(),
+        orders: orders.into_iter().map(|order| order.order.into()).collect(),
     }
 }
 

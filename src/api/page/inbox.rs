@@ -118,9 +118,6 @@ pub(in crate::api) struct InboxQuery {
     /// What came of an answer.
     #[serde(default)]
     said: Option<String>,
-    /// How far a page that is being followed knows.
-    #[serde(default)]
-    after: Option<String>,
 }
 
 /// Whose inbox is looked at.
@@ -159,14 +156,8 @@ pub(in crate::api) async fn show(api: State<Api>, caller: Caller, query: Query<I
 }
 
 /// Follows the inbox.
-pub(in crate::api) async fn live(
-    api: State<Api>,
-    caller: Caller,
-    query: Query<InboxQuery>,
-    headers: HeaderMap,
-) -> Shown {
+pub(in crate::api) async fn live(api: State<Api>, caller: Caller, query: Query<InboxQuery>) -> Shown {
     let entry = whose(&api, &caller, query.lab.as_deref())?.ok_or_else(Problem::not_found)?;
-    let _resumes = live::resumes(&headers, query.after.as_deref());
     let (place, who, lab) = (api.0.clone(), caller.clone(), entry.lab.spec.id.clone());
     let draw = move || {
         let (api, who, lab) = (place.clone(), who.clone(), lab.clone());
@@ -182,7 +173,8 @@ pub(in crate::api) async fn live(
             Ok(Drawn { boxes, say: Some(say) })
         }
     };
-    let frames = live::follow(&api, draw);
+    let scope = Scope::Lab(entry.lab.spec.id.clone());
+    let frames = live::follow(&api, scope, draw);
     Ok(live::live(&api, Some(caller), frames))
 }
 

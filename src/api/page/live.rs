@@ -1,8 +1,8 @@
 //! What makes a page live: a stream of frames that its script puts into it.
 //!
 //! A frame names elements by their ids: what they are now, which ones are gone, and in which order those of a
-//! container stand. The script resumes by the cursor of the last frame it has seen; a stream begins with what
-//! changed since, or with everything. Between frames the clock of the gateway is told, so that a page can tell
+//! container stand. A stream begins with everything; the script leaves alone what it has already, by its mark.
+//! Between frames the clock of the gateway is told, so that a page can tell
 //! silence from the end, and counts down by it.
 
 use std::collections::{BTreeMap, HashMap};
@@ -10,7 +10,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use askama::Template;
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderName, HeaderValue};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream::{self, Stream, StreamExt as _};
@@ -20,7 +20,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::api::auth::Caller;
 use crate::api::problem::{Answer, Problem};
+use crate::api::tail::Listener;
 use crate::api::{Api, sessions};
+use crate::store::Scope;
 
 /// How often the clock is told.
 const CLOCK_EVERY: Duration = Duration::from_secs(5);
@@ -140,39 +142,66 @@ impl Known {
     }
 }
 
-/// How far a page knows: from the browser, which remembers it, or from the page itself.
-pub(in crate::api) fn resumes(headers: &HeaderMap, after: Option<&str>) -> Option<String> {
-    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
-    last.or(after).filter(|cursor| !cursor.is_empty()).map(str::to_owned)
-}
-
 /// How long a page that nothing happened to is left as it is.
 const REDRAW_EVERY: Duration = Duration::from_secs(30);
-/// How often it is looked whether something happened.
+/// How long a store that does not answer is left alone.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a page rests between two frames: much may happen at once.
+const REST: Duration = Duration::from_millis(200);
+/// How many entries of the log are looked at in one go.
+const LOOK_AT: i64 = 200;
 
-/// Draws a page again whenever something happened, and gives what changed on it.
-pub(in crate::api) fn follow<D, F>(api: &Api, draw: D) -> impl Stream<Item = Written> + Send + use<D, F>
+/// Draws a page again whenever something happened that its reader may see, and gives what changed on it.
+pub(in crate::api) fn follow<D, F>(
+    api: &Api,
+    scope: Scope,
+    draw: D,
+) -> impl Stream<Item = Written> + Send + use<D, F>
 where
     D: Fn() -> F + Send + 'static,
     F: Future<Output = Answer<Drawn>> + Send,
 {
-    let first = (api.clone(), draw, Known::default(), None);
-    stream::unfold(first, |(api, draw, mut known, mut seen)| async move {
-        loop {
-            seen = Some(happened(&api, seen).await);
-            let Ok(drawn) = draw().await else {
-                // The store did not answer: the reader is told by the silence.
-                pause(LOOK_EVERY).await;
-                seen = None;
-                continue;
-            };
-            let cursor = seen.unwrap_or_default().to_string();
-            if let Some(frame) = known.frame(drawn, cursor, api.clock.now()) {
-                return Some((Written::from(&frame), (api, draw, known, seen)));
+    // Everything is drawn first: what happened before is in it.
+    let first = (api.clone(), draw, Known::default(), None::<Listener>);
+    stream::unfold(first, move |(api, draw, mut known, mut listener)| {
+        let scope = scope.clone();
+        async move {
+            loop {
+                if let Some(listener) = &mut listener {
+                    happens(listener).await;
+                    pause(REST).await;
+                } else if let Ok(now) = api.tail.listen_from_now(scope.clone()).await {
+                    listener = Some(now);
+                } else {
+                    // The store does not answer: the reader is told by the silence.
+                    pause(LOOK_EVERY).await;
+                    continue;
+                }
+                let Ok(drawn) = draw().await else { continue };
+                let cursor = listener.as_ref().map_or(0, Listener::cursor).to_string();
+                if let Some(frame) = known.frame(drawn, cursor, api.clock.now()) {
+                    return Some((Written::from(&frame), (api, draw, known, listener)));
+                }
             }
         }
     })
+}
+
+/// Waits until something happened, at most for a while.
+async fn happens(listener: &mut Listener) {
+    let something = async {
+        loop {
+            match listener.take(LOOK_AT).await {
+                Ok(stretch) if !stretch.events.is_empty() => return,
+                Ok(_) => listener.more().await,
+                Err(_) => pause(LOOK_EVERY).await,
+            }
+        }
+    };
+    tokio::select! {
+        () = something => {}
+        () = pause(REDRAW_EVERY) => {}
+    }
 }
 
 /// Waits by the host's steady clock: it is about the connection, whatever time the gateway has.
@@ -182,19 +211,6 @@ where
 )]
 async fn pause(long: Duration) {
     tokio::time::sleep(long).await;
-}
-
-/// Waits until the log goes on, at most for a while; gives its end.
-async fn happened(api: &Api, seen: Option<i64>) -> i64 {
-    let started = tokio::time::Instant::now();
-    loop {
-        if let Ok(end) = api.store.log_end().await
-            && (seen != Some(end) || started.elapsed() >= REDRAW_EVERY)
-        {
-            return end;
-        }
-        pause(LOOK_EVERY).await;
-    }
 }
 
 /// Sends frames until the session or the gateway ends.

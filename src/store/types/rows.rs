@@ -7,6 +7,7 @@ use crate::domain::event::Event;
 use crate::domain::ids::{BatchId, EscalationId, LabId, OrderId, PlatformId, RegionId, StopId};
 use crate::domain::order::{OrderState, Stage};
 use crate::domain::stop::StopState;
+use crate::store::types::Scope;
 
 /// A lab as stored.
 #[derive(Debug, Clone)]
@@ -280,7 +281,42 @@ pub struct Sighting {
     pub event: Event,
     /// The orders within the scope that it concerns: the order itself, or those that the transfer carries
     /// when it is read.
-    pub orders: Vec<OrderId>,
+    pub orders: Vec<Concerned>,
+}
+
+impl Sighting {
+    /// Whether a scope sees it: ops everything; a platform the entries of its orders and of the transfers that
+    /// carry them; a lab its own.
+    #[must_use]
+    pub fn is_within(&self, scope: &Scope) -> bool {
+        match scope {
+            Scope::Ops => true,
+            Scope::Lab(lab) => self.event.lab == lab.as_str(),
+            Scope::Platform(platform) => self.orders.iter().any(|order| order.platform == *platform),
+        }
+    }
+
+    /// The same as a scope sees it, if it does.
+    #[must_use]
+    pub fn within(&self, scope: &Scope) -> Option<Self> {
+        if !self.is_within(scope) {
+            return None;
+        }
+        let own = |order: &&Concerned| match scope {
+            Scope::Platform(platform) => order.platform == *platform,
+            Scope::Ops | Scope::Lab(_) => true,
+        };
+        Some(Self { event: self.event.clone(), orders: self.orders.iter().filter(own).cloned().collect() })
+    }
+}
+
+/// An order that an entry of the log concerns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Concerned {
+    /// The order.
+    pub order: OrderId,
+    /// Whose it is.
+    pub platform: PlatformId,
 }
 
 /// A stretch of the log as a scope sees it.

@@ -184,6 +184,11 @@ pub(in crate::store) async fn open_batches<S: Session>(s: &mut S, lab: &LabId) -
     rows.into_iter().map(|row| rows::batch(&mut row.of("batches"))).collect()
 }
 
+pub(in crate::store) async fn open_windows<S: Session>(s: &mut S) -> Result<Vec<BatchFacts>> {
+    let rows = s.fetch(s.sql().batch_open, &[]).await?;
+    rows.into_iter().map(|row| rows::batch(&mut row.of("batches"))).collect()
+}
+
 pub(in crate::store) async fn transfers<S: Session>(s: &mut S, batch: &BatchId) -> Result<Vec<TransferRow>> {
     let rows = s.fetch(s.sql().transfer_of_batch, &[batch.as_str().into()]).await?;
     rows.into_iter()

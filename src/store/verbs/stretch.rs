@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use super::{ids, read, to_json};
 use crate::domain::event::Event;
-use crate::domain::ids::{OrderId, TransferId};
+use crate::domain::ids::{OrderId, PlatformId, TransferId};
 use crate::store::Result;
 use crate::store::session::{Arg, Session};
-use crate::store::types::{Scope, Sighting, Stretch};
+use crate::store::types::{Concerned, Scope, Sighting, Stretch};
 
 /// Reads at most `limit` entries after one number and up to another, and leaves out what is not within the
 /// scope: so a stretch costs the same whoever reads it, also where next to nothing is the reader's.
@@ -31,7 +31,7 @@ pub(in crate::store) async fn stretch<S: Session>(
         subjects.dedup();
         subjects
     };
-    let mut orders: HashMap<String, Vec<OrderId>> = HashMap::new();
+    let mut orders: HashMap<String, Vec<Concerned>> = HashMap::new();
     for (sql, subjects) in [
         (s.sql().event_orders, of_kind(OrderId::PREFIX)),
         (s.sql().event_orders_of_transfers, of_kind(TransferId::PREFIX)),
@@ -43,17 +43,14 @@ pub(in crate::store) async fn stretch<S: Session>(
         for row in s.fetch(sql, &[Arg::Text(&json), platform.into()]).await? {
             let mut row = row.of("orders");
             let (subject, order) = (row.text()?, row.parsed(OrderId::parse)?);
-            orders.entry(subject).or_default().push(order);
+            let platform = row.parsed(PlatformId::parse)?;
+            orders.entry(subject).or_default().push(Concerned { order, platform });
         }
     }
     let sighted = events.into_iter().filter_map(|event| {
         let orders = orders.get(&event.subject).cloned().unwrap_or_default();
-        let sees = match scope {
-            Scope::Ops => true,
-            Scope::Platform(_) => !orders.is_empty(),
-            Scope::Lab(lab) => event.lab == lab.as_str(),
-        };
-        sees.then_some(Sighting { event, orders })
+        let sighting = Sighting { event, orders };
+        sighting.is_within(scope).then_some(sighting)
     });
     Ok(Stretch { events: sighted.collect(), seen })
 }

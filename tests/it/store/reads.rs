@@ -5,7 +5,9 @@ use stoppress::domain::ids::{LabId, PlatformId};
 use stoppress::domain::lab::Profile;
 use stoppress::domain::order::OrderState;
 use stoppress::domain::stop::StopState;
-use stoppress::store::{Admission, BatchFilter, EscalationFilter, OddsRow, OrderFilter, Scope, StopFilter};
+use stoppress::store::{
+    Admission, BatchFilter, Concerned, EscalationFilter, OddsRow, OrderFilter, Scope, StopFilter,
+};
 
 use super::on_both;
 use crate::common::world::{
@@ -262,14 +264,17 @@ async fn a_stretch_of_the_log_is_what_its_scope_may_see(world: World) {
     };
     let transfer = out.transfer.id.to_string();
     let mine = told(Scope::Platform(shop())).await;
-    assert!(
-        mine.iter().all(|sighting| !sighting.orders.is_empty() && !sighting.orders.contains(&their_order))
-    );
+    assert!(mine.iter().all(|sighting| !sighting.orders.is_empty()));
+    assert!(mine.iter().flat_map(|sighting| &sighting.orders).all(|concerned| concerned.platform == shop()));
     let of = |subject: &str| mine.iter().filter(|sighting| sighting.event.subject == subject).count();
     assert_eq!((of(ours.as_str()), of(elsewhere.as_str()), of(their_order.as_str())), (1, 1, 0));
     assert!(of(&transfer) >= 2, "sent, and at the lab: {mine:?}");
     let carried = mine.iter().find(|sighting| sighting.event.subject == transfer).unwrap();
-    assert_eq!(carried.orders, [ours], "the rival's order went along, and is nobody's business");
+    assert_eq!(
+        carried.orders,
+        [Concerned { order: ours, platform: shop() }],
+        "the rival's order went along, and is nobody's business"
+    );
     let subjects: Vec<String> =
         told(Scope::Platform(rival)).await.into_iter().map(|sighting| sighting.event.subject).collect();
     assert!(subjects.contains(&transfer) && subjects.contains(&their_order.to_string()));

@@ -155,13 +155,11 @@ function watch() {
 
 // ---- the stream ----------------------------------------------------------------------------------
 
-let cursor = body.dataset.cursor ?? '';
 const told = new Map(); // what this tab has passed on: id → html, for tabs that come later
 let channel;
 
 function take(message) {
   fresh();
-  if (message.cursor) cursor = message.cursor;
   if (message.frame) apply(message.frame);
   else if (message.now) { hear(message.now); tick(); }
 }
@@ -183,7 +181,7 @@ function everything() {
     if (id.startsWith('order ')) frame.order[id.slice(6)] = what;
     else frame.put[id] = what;
   }
-  return { cursor, frame };
+  return { frame };
 }
 
 async function signedOut() {
@@ -195,10 +193,10 @@ async function signedOut() {
 function lead() {
   let wait = 1000;
   const open = () => {
-    const source = new EventSource(cursor ? `${url}${url.includes('?') ? '&' : '?'}after=${encodeURIComponent(cursor)}` : url);
+    const source = new EventSource(url);
     source.addEventListener('frame', (event) => {
       wait = 1000;
-      pass({ cursor: event.lastEventId, frame: JSON.parse(event.data) });
+      pass({ frame: JSON.parse(event.data) });
     });
     source.addEventListener('clock', (event) => {
       wait = 1000;

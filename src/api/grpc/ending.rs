@@ -1,8 +1,6 @@
-//! Bounds of streams that do not end by themselves: how many a key may have, and when they end all the same.
+//! The end of streams of others' services, which would not end by themselves.
 
-use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,80 +9,15 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
-use jiff::Timestamp;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::status::status;
 use crate::api::Api;
-use crate::api::auth::{Caller, unauthenticated};
-use crate::api::problem::{Answer, Code, Problem};
+use crate::api::problem::{Code, Problem};
+use crate::api::watches::draining;
 
-/// So many watches a key may have open at a gateway.
-pub(super) const WATCHES_MAX: usize = 32;
 /// How long a caller without a key may keep a stream.
 const OPEN_WITHIN: Duration = Duration::from_mins(5);
-
-/// Why a stream ends with the gateway.
-pub(super) fn draining() -> Problem {
-    Problem::new(Code::Unavailable, "The gateway ends. Open the stream again, where you were.").retry_after(1)
-}
-
-/// The watches that are open, by key.
-#[derive(Debug, Default)]
-pub(in crate::api) struct Watches(Mutex<HashMap<Arc<str>, usize>>);
-
-/// One watch of a key.
-pub(super) struct Place {
-    pub(super) api: Api,
-    pub(super) caller: Caller,
-}
-
-impl Place {
-    /// Takes one of the caller's places, given back when it is dropped.
-    pub(super) fn take(api: &Api, caller: Caller) -> Answer<Self> {
-        let mut open = api.watches.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(Arc::clone(&caller.key)).or_default();
-        if *count >= WATCHES_MAX {
-            let text = format!("The key has {WATCHES_MAX} watches open; it may have no more.");
-            return Err(Problem::new(Code::RateLimited, text).retry_after(60));
-        }
-        *count += 1;
-        drop(open);
-        Ok(Self { api: api.clone(), caller })
-    }
-
-    /// Whether the watch may go on: not when the gateway ends, nor when the key does.
-    pub(super) fn may_go_on(&self) -> Answer<Timestamp> {
-        let now = self.api.clock.now();
-        if self.api.end.is_cancelled() {
-            return Err(draining());
-        }
-        if !self.api.keys.holds(&self.caller.key, now) {
-            return Err(unauthenticated());
-        }
-        Ok(now)
-    }
-
-    /// Waits until an instant, or until the gateway ends.
-    pub(super) async fn wait(&self, until: Timestamp) {
-        tokio::select! {
-            () = self.api.end.cancelled() => {}
-            () = self.api.clock.sleep_until(until) => {}
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut open = self.api.watches.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.caller.key) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.caller.key);
-            }
-        }
-    }
-}
 
 /// Ends the streams of others' services.
 #[derive(Clone)]
