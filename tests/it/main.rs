@@ -47,6 +47,7 @@ mod link_work;
 mod openapi;
 mod pages_answer;
 mod pages_harness;
+mod pages_inbox;
 mod person_mail;
 mod person_rules;
 mod person_smtp;

@@ -176,6 +176,19 @@ impl Rig {
         (response.status, response.headers, String::from_utf8(response.body).unwrap())
     }
 
+    /// Waits until the stop of an order stands so.
+    pub async fn eventually_state(&self, order: &str, state: &str) {
+        let mut stands = Value::Null;
+        for _ in 0..300 {
+            stands = self.read(order).await["stop"]["state"].clone();
+            if stands == state {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the stop of {order} is {stands}, not {state}");
+    }
+
     /// Submits an order and gives its id.
     pub async fn order(&self, reference: &str) -> String {
         self.order_of("nordprint", reference).await

@@ -272,6 +272,10 @@ async fn windows(api: &Api, entry: &LabEntry, now: Timestamp) -> Answer<Vec<Part
         let Some(calendar) = entry.lab.calendar(&region.id) else { continue };
         let today = calendar.shown(now).1;
         for cutoff in calendar.cutoffs(now, later(now, AHEAD)) {
+            // One that closes at this very instant is of a day that has ended.
+            if cutoff.at <= now {
+                continue;
+            }
             let day = if cutoff.production_date == today {
                 "today"
             } else if Some(cutoff.production_date) == today.checked_add(1.day()).ok() {

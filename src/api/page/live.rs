@@ -26,8 +26,6 @@ use crate::store::Scope;
 
 /// How often the clock is told.
 const CLOCK_EVERY: Duration = Duration::from_secs(5);
-/// After how many ticks of the clock a session is looked at again.
-const SESSION_EVERY: u32 = 6;
 
 /// What changes on a page.
 #[derive(Debug, Clone, Default, Serialize, PartialEq, Eq)]
@@ -220,19 +218,18 @@ pub(in crate::api) fn live(
     frames: impl Stream<Item = Written> + Send + 'static,
 ) -> Response {
     let frames = frames.map(|frame| Some(frame.event()));
-    let clock = stream::unfold((api.clone(), caller, 0_u32), |(api, caller, ticks)| async move {
-        if ticks > 0 {
+    let clock = stream::unfold((api.clone(), caller, false), |(api, caller, begun)| async move {
+        if begun {
             pause(CLOCK_EVERY).await;
         }
         let now = api.clock.now();
         if let Some(session) = caller.as_ref().and_then(Caller::session)
-            && ticks % SESSION_EVERY == SESSION_EVERY - 1
             && !sessions::still(&api, session, now).await.unwrap_or(true)
         {
-            return Some((None, (api, caller, ticks)));
+            return Some((None, (api, caller, true)));
         }
         let event = Event::default().event("clock").data(format!("{{\"now\":\"{now}\"}}"));
-        Some((Some(event), (api, caller, ticks.wrapping_add(1).max(1))))
+        Some((Some(event), (api, caller, true)))
     });
     let end = api.end.clone().cancelled_owned();
     let first = stream::once(async { Some(Event::default().retry(Duration::from_secs(1)).comment("begin")) });
