@@ -3,6 +3,7 @@
 //! Nobody else sees concrete engines or clients. The port is bound before anything is spawned, so that
 //! a start that cannot serve does not begin to work.
 
+mod keys;
 mod links;
 
 use std::net::SocketAddr;
@@ -10,12 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::auth::{self, Grant};
 use crate::api::limits::{Budget, Budgets};
 use crate::api::registry::Registry;
 use crate::api::serve::{self, Drained};
@@ -23,17 +23,20 @@ use crate::api::{self, Api, Bell, Nudge, Parts};
 use crate::clock::{Clock, HostClock, HostRandom, Random};
 use crate::config::{self, Config, LimitsConfig, MailTls};
 use crate::domain::Fault;
-use crate::domain::event::{Actor, hex};
-use crate::domain::link::{KEY_BYTES, LinkKey};
+use crate::domain::event::hex;
+use crate::domain::link::LinkKey;
 use crate::domain::zones::Zones;
 use crate::lab::link::{self, Hub};
 use crate::lab::mail::{NoMailer, Protection, SharedMailer, Smtp, SmtpSettings};
 use crate::lab::outbound::{Outbound, OutboundSettings, install_tls};
 use crate::lab::{Drivers, Tools};
-use crate::store::{self, Announce, Scope, Store, TakeOver, Write, one};
+use crate::store::{self, Announce, TakeOver, Write, one};
 use crate::telemetry::Metrics;
 use crate::work::labs::Directory;
 use crate::work::{self, Bells, Bench, chores};
+
+pub use self::keys::FirstKey;
+use self::keys::{first_key, link_key};
 
 /// Why the gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -113,33 +116,6 @@ fn std_duration(lasting: crate::domain::lab::Lasting) -> Duration {
     Duration::try_from(lasting.0).unwrap_or_default()
 }
 
-/// Makes the first ops key, if there is no key at all.
-async fn first_key(store: &dyn Store, ambient: &Ambient) -> store::Result<Option<SecretString>> {
-    if !store.keys().await?.is_empty() {
-        return Ok(None);
-    }
-    let grant = Grant { scope: Scope::Ops, name: "first start".to_owned(), expires_at: None };
-    let (row, text) = auth::mint(grant, ambient.clock.now(), &*ambient.random);
-    one(store, Write::PutKey(Box::new(row), Actor::gateway())).await?;
-    Ok(Some(text))
-}
-
-/// The key of the links in mails: made at the first start, the same for all gateways on the database.
-async fn link_key(store: &dyn Store, ambient: &Ambient) -> store::Result<LinkKey> {
-    if store.link_key().await?.is_none() {
-        let mut bytes = [0; KEY_BYTES];
-        ambient.random.fill(&mut bytes);
-        let secret = SecretString::from(hex(&bytes));
-        one(store, Write::PutLinkKey { secret, at: ambient.clock.now() }).await?;
-    }
-    // Another gateway may have been first: what is stored counts.
-    let stored = store.link_key().await?;
-    stored.and_then(|text| LinkKey::parse(text.expose_secret())).ok_or_else(|| store::Error::Corrupt {
-        table: "link_keys",
-        what: "the key is not 32 bytes in hex; delete the row, and the next start makes another".to_owned(),
-    })
-}
-
 /// The loop that writes to the people of labs.
 fn remind(
     config: &Config,
@@ -185,7 +161,7 @@ pub struct Greeting<'a> {
     /// The zone data and where they come from.
     pub zones: &'a str,
     /// The first ops key, if the database had none.
-    pub ops_key: Option<&'a SecretString>,
+    pub ops_key: Option<&'a FirstKey>,
 }
 
 /// Starts a gateway.
@@ -231,7 +207,7 @@ pub async fn start_driving(
 
     let now = ambient.clock.now();
     let store = store::open(&config.database, now).await?;
-    let ops_key = first_key(&*store, &ambient).await?;
+    let first = first_key(&*store, &ambient).await?;
 
     let mut name = [0; 6];
     ambient.random.fill(&mut name);
@@ -317,7 +293,8 @@ pub async fn start_driving(
         drain_within: std_duration(config.serve.drain_within),
         ..serve::Settings::default()
     };
-    tell(&Greeting { addr, zones: &zones_text, ops_key: ops_key.as_ref() });
+    tell(&Greeting { addr, zones: &zones_text, ops_key: first.as_ref() });
+    let ops_key = first.map(|first| first.secret);
     let desk = Arc::new(links::Reception(surface.clone()));
     let link_server = link::Server::new(hub, desk, Arc::clone(&ambient.random), end.clone());
     // The fallback is the API's: one answer for whatever is no route.

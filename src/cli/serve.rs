@@ -66,8 +66,11 @@ fn greet(out: &mut dyn Write, greeting: &Greeting<'_>) {
     if let Some(key) = greeting.ops_key {
         let _ = writeln!(
             out,
-            "The first ops key, shown only now; keep it safe:\n  {}\nUse it as `Authorization: Bearer …`.",
-            key.expose_secret()
+            "The first ops key, shown only now; keep it safe:\n  {}\nUse it as `Authorization: Bearer …`, or at the \
+            pages. This link signs in there once, within 15 minutes:\n  http://{}/sign-in/{}",
+            key.secret.expose_secret(),
+            greeting.addr,
+            key.link.expose_secret()
         );
     }
     let _ = out.flush();

@@ -184,7 +184,7 @@ impl Rig {
             if stands == state {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            crate::grpc_support::breathe(50).await;
         }
         panic!("the stop of {order} is {stands}, not {state}");
     }
