@@ -246,6 +246,7 @@ pub async fn start_driving(
         registry: Arc::clone(&registry),
         nudge: nudge(&bench),
         check_driver: Arc::new(move |spec| drivers.check(spec)),
+        health: health(&bench),
         metrics: Arc::new(move || rendered.render()),
         links: Arc::clone(&link_key),
         budgets: budgets(&config.limits),
@@ -296,7 +297,8 @@ pub async fn start_driving(
     tell(&Greeting { addr, zones: &zones_text, ops_key: first.as_ref() });
     let ops_key = first.map(|first| first.secret);
     let desk = Arc::new(links::Reception(surface.clone()));
-    let link_server = link::Server::new(hub, desk, Arc::clone(&ambient.random), end.clone());
+    let link_server =
+        link::Server::new(hub, desk, Arc::clone(&ambient.clock), Arc::clone(&ambient.random), end.clone());
     // The fallback is the API's: one answer for whatever is no route.
     let grpc = link::routes(link_server).into_axum_router().reset_fallback();
     let server =
@@ -314,6 +316,12 @@ fn hear_links(hub: &Hub, bench: &Bench) {
         bells.nudge(work::transfer::NAME);
         bells.nudge(work::stop::NAME);
     });
+}
+
+/// How labs stand, as this gateway sees them.
+fn health(bench: &Bench) -> api::Health {
+    let (labs, clock, gateway) = (Arc::clone(&bench.labs), Arc::clone(&bench.clock), bench.holder.clone());
+    Arc::new(move |lab| labs.health(lab, &gateway, clock.now()))
 }
 
 fn nudge(bench: &Bench) -> Nudge {

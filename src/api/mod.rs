@@ -44,6 +44,8 @@ use crate::clock::{Clock, Random};
 use crate::domain::Fault;
 use crate::domain::batch::later;
 use crate::domain::event::Actor;
+use crate::domain::health::LabHealth;
+use crate::domain::ids::LabId;
 use crate::domain::lab::DriverSpec;
 use crate::domain::link::LinkKey;
 use crate::store::{self, Store};
@@ -96,6 +98,8 @@ pub struct Nudge {
 
 /// Checks a driver's own settings; faults are named from the driver's root.
 pub type CheckDriver = Arc<dyn Fn(&DriverSpec) -> Vec<Fault> + Send + Sync>;
+/// Tells how a lab stands, as this gateway sees it; `None` if nobody has looked at it yet.
+pub type Health = Arc<dyn Fn(&LabId) -> Option<LabHealth> + Send + Sync>;
 /// Renders the metrics as text.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
@@ -113,6 +117,8 @@ pub struct Parts {
     pub nudge: Nudge,
     /// Checks drivers.
     pub check_driver: CheckDriver,
+    /// Tells how labs stand.
+    pub health: Health,
     /// Renders the metrics.
     pub metrics: RenderMetrics,
     /// How often a key may call.
@@ -138,6 +144,8 @@ pub struct Inner {
     pub(super) keys: auth::Keys,
     pub(super) nudge: Nudge,
     check_driver: CheckDriver,
+    /// How labs stand, for the API and for pages.
+    pub(super) health: Health,
     metrics: RenderMetrics,
     limits: limits::Limits,
     running: idempotency::Running,
@@ -176,6 +184,7 @@ impl Api {
             registry,
             nudge,
             check_driver,
+            health,
             metrics,
             budgets,
             links,
@@ -194,6 +203,7 @@ impl Api {
             keys,
             nudge,
             check_driver,
+            health,
             metrics,
             limits,
             running,

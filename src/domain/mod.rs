@@ -7,6 +7,7 @@ pub mod batch;
 pub mod calendar;
 pub mod contact;
 pub mod event;
+pub mod health;
 pub mod hours;
 pub mod ics;
 pub mod ids;

@@ -27,6 +27,7 @@ mod ics;
 mod lab_classify;
 mod lab_driver;
 mod lab_grpc;
+mod lab_health;
 mod lab_kit;
 mod lab_lane;
 mod lab_outbound;
