@@ -43,6 +43,7 @@ mod link_cuts;
 mod link_ends;
 mod link_replicas;
 mod link_reports;
+mod link_status;
 mod link_support;
 mod link_work;
 mod openapi;
