@@ -129,8 +129,14 @@ fn remind(
         (Some(server), Some(from)) => {
             let password = mail.password.as_ref().map(config::secret).transpose();
             let password = password.map_err(|fault| Fault::new("mail.password", fault.message))?;
-            let file = config.outbound.extra_ca.as_ref();
-            let extra_ca = file.map(std::fs::read).transpose();
+            let files =
+                [("mail.ca", mail.ca.as_ref()), ("outbound.extra_ca", config.outbound.extra_ca.as_ref())];
+            let read =
+                files.into_iter().filter_map(|(field, file)| Some((field, file?))).map(|(field, file)| {
+                    let unreadable = |error| Fault::new(field, format!("{}: {error}", file.display()));
+                    Ok((field, std::fs::read(file).map_err(unreadable)?))
+                });
+            let authorities = read.collect::<Result<Vec<_>, Fault>>()?;
             Arc::new(Smtp::new(SmtpSettings {
                 server: server.clone(),
                 port: mail.port(),
@@ -141,7 +147,7 @@ fn remind(
                 },
                 login: mail.username.clone().zip(password),
                 from: from.clone(),
-                extra_ca: extra_ca.map_err(|error| Fault::new("outbound.extra_ca", error.to_string()))?,
+                authorities,
                 within: std_duration(mail.send_within),
             })?)
         }

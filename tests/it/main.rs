@@ -54,6 +54,7 @@ mod person_mail;
 mod person_rules;
 mod person_smtp;
 mod person_tasks;
+mod person_tls;
 mod process;
 mod proto_style;
 mod readme;
