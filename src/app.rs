@@ -109,6 +109,8 @@ fn budgets(limits: &LimitsConfig) -> Budgets {
         writes: budget(limits.writes_per_second, limits.writes_burst),
         stops: budget(limits.stops_per_second, limits.stops_burst),
         reads: budget(limits.reads_per_second, limits.reads_burst),
+        failed_sign_ins_a_minute: limits.failed_sign_ins_per_minute,
+        link_pages_a_minute: limits.link_pages_per_minute,
     }
 }
 
@@ -298,6 +300,7 @@ pub async fn start_driving(
         head_within: std_duration(config.serve.header_within),
         idle_within: std_duration(config.serve.idle_within),
         drain_within: std_duration(config.serve.drain_within),
+        trusted_proxies: config.serve.trusted_proxies.clone(),
         ..serve::Settings::default()
     };
     tell(&Greeting { addr, zones: &zones_text, ops_key: first.as_ref() });

@@ -23,6 +23,7 @@ pub mod problem;
 pub mod registry;
 pub mod serve;
 pub mod sessions;
+mod sources;
 mod stops;
 mod tail;
 mod watches;
@@ -54,6 +55,8 @@ use crate::store::{self, Store};
 const KEYS_EVERY: SignedDuration = SignedDuration::from_secs(1);
 /// How often labs and platforms are read again.
 const REGISTRY_EVERY: SignedDuration = SignedDuration::from_secs(5);
+/// How often addresses are forgotten that were not heard of for a while.
+const FORGET_EVERY: SignedDuration = SignedDuration::from_secs(60);
 
 /// A bell of somebody else's room. The default one is not heard.
 #[derive(Clone)]
@@ -148,6 +151,7 @@ pub struct Inner {
     pub(super) health: Health,
     metrics: RenderMetrics,
     limits: limits::Limits,
+    sources: sources::Sources,
     running: idempotency::Running,
     pub(super) links: Arc<LinkKey>,
     replica: String,
@@ -193,6 +197,7 @@ impl Api {
         } = parts;
         let keys = auth::Keys::load(Arc::clone(&store)).await?;
         let limits = limits::Limits::new(budgets, Arc::clone(&clock));
+        let sources = sources::Sources::new(budgets, Arc::clone(&clock));
         let running = idempotency::Running::default();
         let tail = tail::Tail::new(Arc::clone(&store), Arc::clone(&clock), end.clone());
         let inner = Inner {
@@ -206,6 +211,7 @@ impl Api {
             health,
             metrics,
             limits,
+            sources,
             running,
             links,
             replica,
@@ -226,7 +232,11 @@ impl Api {
             read
         });
         let registry = every(&*self.clock, REGISTRY_EVERY, &end, |now| self.registry.refresh(now));
-        tokio::join!(keys, registry);
+        let sources = every(&*self.clock, FORGET_EVERY, &end, |_| async {
+            self.sources.forget();
+            Ok(())
+        });
+        tokio::join!(keys, registry, sources);
     }
 }
 

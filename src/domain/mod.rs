@@ -18,6 +18,7 @@ pub mod measures;
 pub mod order;
 pub mod platform;
 pub mod retry;
+pub mod source;
 pub mod stop;
 pub mod verdict;
 pub mod zones;

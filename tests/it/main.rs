@@ -62,6 +62,7 @@ mod rig;
 mod samples;
 mod sessions;
 mod sink;
+mod sources;
 mod store;
 mod supervise;
 mod tidy;

@@ -22,6 +22,7 @@ use crate::domain::Fault;
 use crate::domain::event::hex;
 use crate::domain::ids::{OrderId, StopId};
 use crate::domain::order::Stage;
+use crate::domain::source::Source;
 use crate::lab::outbound::LAB_BODY_MAX;
 use crate::lab::{some_words, words};
 use crate::proto::connect_request::{self, Kind as Heard};
@@ -99,7 +100,9 @@ impl LabLinkService for Server {
             return Err(Status::unavailable("this gateway is shutting down"));
         }
         let authorization = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
-        let seat = self.desk.receive(authorization).map_err(|refusal| status(&refusal))?;
+        let source = request.extensions().get::<Source>().copied();
+        let received = self.desk.receive(authorization, source).await;
+        let seat = received.map_err(|refusal| status(&refusal))?;
         let mut id = [0; 6];
         self.random.fill(&mut id);
         let (outbox, inbox) = mpsc::channel(OUTBOX);
