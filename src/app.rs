@@ -109,6 +109,8 @@ fn budgets(limits: &LimitsConfig) -> Budgets {
         writes: budget(limits.writes_per_second, limits.writes_burst),
         stops: budget(limits.stops_per_second, limits.stops_burst),
         reads: budget(limits.reads_per_second, limits.reads_burst),
+        failed_sign_ins_a_minute: limits.failed_sign_ins_per_minute,
+        link_pages_a_minute: limits.link_pages_per_minute,
     }
 }
 
@@ -129,8 +131,14 @@ fn remind(
         (Some(server), Some(from)) => {
             let password = mail.password.as_ref().map(config::secret).transpose();
             let password = password.map_err(|fault| Fault::new("mail.password", fault.message))?;
-            let file = config.outbound.extra_ca.as_ref();
-            let extra_ca = file.map(std::fs::read).transpose();
+            let files =
+                [("mail.ca", mail.ca.as_ref()), ("outbound.extra_ca", config.outbound.extra_ca.as_ref())];
+            let read =
+                files.into_iter().filter_map(|(field, file)| Some((field, file?))).map(|(field, file)| {
+                    let unreadable = |error| Fault::new(field, format!("{}: {error}", file.display()));
+                    Ok((field, std::fs::read(file).map_err(unreadable)?))
+                });
+            let authorities = read.collect::<Result<Vec<_>, Fault>>()?;
             Arc::new(Smtp::new(SmtpSettings {
                 server: server.clone(),
                 port: mail.port(),
@@ -141,7 +149,7 @@ fn remind(
                 },
                 login: mail.username.clone().zip(password),
                 from: from.clone(),
-                extra_ca: extra_ca.map_err(|error| Fault::new("outbound.extra_ca", error.to_string()))?,
+                authorities,
                 within: std_duration(mail.send_within),
             })?)
         }
@@ -246,6 +254,7 @@ pub async fn start_driving(
         registry: Arc::clone(&registry),
         nudge: nudge(&bench),
         check_driver: Arc::new(move |spec| drivers.check(spec)),
+        health: health(&bench),
         metrics: Arc::new(move || rendered.render()),
         links: Arc::clone(&link_key),
         budgets: budgets(&config.limits),
@@ -291,12 +300,14 @@ pub async fn start_driving(
         head_within: std_duration(config.serve.header_within),
         idle_within: std_duration(config.serve.idle_within),
         drain_within: std_duration(config.serve.drain_within),
+        trusted_proxies: config.serve.trusted_proxies.clone(),
         ..serve::Settings::default()
     };
     tell(&Greeting { addr, zones: &zones_text, ops_key: first.as_ref() });
     let ops_key = first.map(|first| first.secret);
     let desk = Arc::new(links::Reception(surface.clone()));
-    let link_server = link::Server::new(hub, desk, Arc::clone(&ambient.random), end.clone());
+    let link_server =
+        link::Server::new(hub, desk, Arc::clone(&ambient.clock), Arc::clone(&ambient.random), end.clone());
     // The fallback is the API's: one answer for whatever is no route.
     let grpc = link::routes(link_server).into_axum_router().reset_fallback();
     let server =
@@ -314,6 +325,12 @@ fn hear_links(hub: &Hub, bench: &Bench) {
         bells.nudge(work::transfer::NAME);
         bells.nudge(work::stop::NAME);
     });
+}
+
+/// How labs stand, as this gateway sees them.
+fn health(bench: &Bench) -> api::Health {
+    let (labs, clock, gateway) = (Arc::clone(&bench.labs), Arc::clone(&bench.clock), bench.holder.clone());
+    Arc::new(move |lab| labs.health(lab, &gateway, clock.now()))
 }
 
 fn nudge(bench: &Bench) -> Nudge {

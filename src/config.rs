@@ -74,7 +74,7 @@ pub struct OutboundConfig {
     pub extra_ca: Option<PathBuf>,
 }
 
-/// Limits of the API, each a key. 0 switches one off.
+/// Limits of the API, each a key or an address. 0 switches one off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsConfig {
@@ -90,6 +90,10 @@ pub struct LimitsConfig {
     pub reads_per_second: u32,
     /// Reads at once.
     pub reads_burst: u32,
+    /// Sign-ins with a wrong key from one address, a minute; more wait for their answer.
+    pub failed_sign_ins_per_minute: u32,
+    /// Looks at pages behind links of mails from one address, a minute.
+    pub link_pages_per_minute: u32,
 }
 
 impl Default for LimitsConfig {
@@ -101,6 +105,8 @@ impl Default for LimitsConfig {
             stops_burst: 20,
             reads_per_second: 100,
             reads_burst: 200,
+            failed_sign_ins_per_minute: 10,
+            link_pages_per_minute: 10,
         }
     }
 }
@@ -117,6 +123,8 @@ pub struct ServeConfig {
     pub idle_within: Lasting,
     /// How long the end waits for what is under way.
     pub drain_within: Lasting,
+    /// The networks of proxies in front of the gateway, whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<ipnet::IpNet>,
 }
 
 impl Default for ServeConfig {
@@ -126,6 +134,7 @@ impl Default for ServeConfig {
             header_within: Lasting::seconds(10),
             idle_within: Lasting::seconds(75),
             drain_within: Lasting::seconds(20),
+            trusted_proxies: Vec::new(),
         }
     }
 }

@@ -28,6 +28,7 @@ use super::limits::{BODY_MAX, BODY_WITHIN, Class, STOP_MAX, STOP_WITHIN};
 use super::page::{self, Faced};
 use super::problem::{Answer, Code, Problem};
 use super::{Api, idempotency, sessions, within};
+use crate::domain::source::Source;
 use crate::store::AskGuard;
 
 /// Counts requests by route and class of status.
@@ -130,14 +131,28 @@ pub(super) fn arrive(api: &Api, rule: Rule) -> Arrival {
     Arrival { at, _asking: asking }
 }
 
+/// What a caller is recognised by: what it says, and where it comes from.
+pub(super) fn who(request: &Request) -> (&HeaderMap, Option<Source>) {
+    (request.headers(), request.extensions().get::<Source>().copied())
+}
+
 /// Recognises the caller, checks the role, and draws on the caller's budget. None where everybody may.
-pub(super) fn admitted(api: &Api, rule: Rule, headers: &HeaderMap, at: Timestamp) -> Answer<Option<Caller>> {
+pub(super) fn admitted(
+    api: &Api,
+    rule: Rule,
+    (headers, source): (&HeaderMap, Option<Source>),
+    at: Timestamp,
+) -> Answer<Option<Caller>> {
     let roles = match rule.access {
         Access::Roles(roles) => roles,
         Access::Public => return Ok(None),
         Access::Session(_) => return Err(unauthenticated()),
     };
-    let who = api.keys.recognise(headers, at)?;
+    let tried = headers.contains_key(header::AUTHORIZATION);
+    let who = api
+        .keys
+        .recognise(headers, at)
+        .map_err(|problem| if tried { api.sources.failed(source, problem) } else { problem })?;
     permit(&who, roles)?;
     api.limits.take(&who.key, rule.class)?;
     Ok(Some(Caller::new(who, at)))
@@ -284,9 +299,17 @@ fn describe(operation: &mut Operation, rule: Rule, posts: bool) {
 async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
     let arrival = arrive(&gate.api, gate.rule);
     let at = arrival.at;
+    let mut arrival = Some(arrival);
     let response = match enter(&gate, request, next, at).await {
         Ok(response) => response,
-        Err(problem) => problem.into_response(),
+        Err(problem) => {
+            if problem.is_held_back() {
+                // Who is kept waiting keeps nobody's hand-over back.
+                drop(arrival.take());
+                gate.api.sources.hold(&problem).await;
+            }
+            problem.into_response()
+        }
     };
     gate.count(&response, at);
     drop(arrival);
@@ -324,7 +347,7 @@ async fn face_in(gate: &Gate, mut request: Request, next: Next, at: Timestamp) -
 
 async fn enter(gate: &Gate, mut request: Request, next: Next, at: Timestamp) -> Result<Response, Problem> {
     let Gate { api, rule, .. } = gate;
-    let Some(caller) = admitted(api, *rule, request.headers(), at)? else {
+    let Some(caller) = admitted(api, *rule, who(&request), at)? else {
         return Ok(next.run(request).await);
     };
     if rule.takes != Takes::Json {

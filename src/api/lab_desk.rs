@@ -10,6 +10,7 @@ use super::limits::Class;
 use super::problem::{Answer, Code, Problem};
 use crate::domain::ids::{LabId, OrderId, StopId};
 use crate::domain::lab::DriverSpec;
+use crate::domain::source::Source;
 use crate::store::Scope;
 
 /// A lab that is connected.
@@ -21,12 +22,21 @@ pub struct LabSeat {
 }
 
 impl LabSeat {
-    /// Recognises a lab by the text of its `authorization`: `Bearer sp_…`.
+    /// Recognises a lab by the text of its `authorization`: `Bearer sp_…`. Whoever comes from where many wrong
+    /// keys came from waits for the answer.
     ///
     /// # Errors
     /// If the key is not good, or not a lab's.
-    pub fn receive(api: &Api, authorization: Option<&str>) -> Answer<Self> {
-        let who = api.keys.of_bearer(authorization, api.clock.now())?;
+    pub async fn receive(api: &Api, authorization: Option<&str>, source: Option<Source>) -> Answer<Self> {
+        let who = match api.keys.of_bearer(authorization, api.clock.now()) {
+            Ok(who) => who,
+            Err(problem) if authorization.is_none() => return Err(problem),
+            Err(problem) => {
+                let problem = api.sources.failed(source, problem);
+                api.sources.hold(&problem).await;
+                return Err(problem);
+            }
+        };
         permit(&who, &[Role::Lab])?;
         api.limits.take(&who.key, Class::Read)?;
         let Scope::Lab(lab) = who.scope.clone() else { return Err(Problem::not_found()) };

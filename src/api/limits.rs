@@ -40,7 +40,7 @@ pub struct Budget {
     pub burst: u32,
 }
 
-/// The budgets of a key.
+/// The budgets of a key, and of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Budgets {
@@ -50,6 +50,10 @@ pub struct Budgets {
     pub stops: Budget,
     /// Reading.
     pub reads: Budget,
+    /// Sign-ins with a wrong key from one address, a minute; more wait for their answer. 0: no limit.
+    pub failed_sign_ins_a_minute: u32,
+    /// Looks at pages behind links from one address, a minute. 0: no limit.
+    pub link_pages_a_minute: u32,
 }
 
 impl Default for Budgets {
@@ -58,6 +62,8 @@ impl Default for Budgets {
             writes: Budget { per_second: 50, burst: 100 },
             stops: Budget { per_second: 10, burst: 20 },
             reads: Budget { per_second: 100, burst: 200 },
+            failed_sign_ins_a_minute: 10,
+            link_pages_a_minute: 10,
         }
     }
 }
@@ -67,7 +73,7 @@ impl Budgets {
     #[must_use]
     pub fn off() -> Self {
         let off = Budget { per_second: 0, burst: 0 };
-        Self { writes: off, stops: off, reads: off }
+        Self { writes: off, stops: off, reads: off, failed_sign_ins_a_minute: 0, link_pages_a_minute: 0 }
     }
 }
 
@@ -84,9 +90,16 @@ pub enum Class {
 
 /// Our clock as the limiter wants it: time that has passed, never less.
 #[derive(Debug, Clone)]
-struct Passed {
+pub(super) struct Passed {
     clock: Arc<dyn Clock>,
     seen: Arc<Mutex<(i64, u64)>>,
+}
+
+impl Passed {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        let seen = Arc::new(Mutex::new((clock.now().as_microsecond(), 0)));
+        Self { clock, seen }
+    }
 }
 
 impl governor::clock::Clock for Passed {
@@ -122,8 +135,7 @@ impl Limits {
     /// Limits by these budgets.
     #[must_use]
     pub fn new(budgets: Budgets, clock: Arc<dyn Clock>) -> Self {
-        let seen = Arc::new(Mutex::new((clock.now().as_microsecond(), 0)));
-        let clock = Passed { clock, seen };
+        let clock = Passed::new(clock);
         let limit = |name, budget: Budget| {
             let rate = std::num::NonZeroU32::new(budget.per_second)?;
             let burst = std::num::NonZeroU32::new(budget.burst).unwrap_or(rate);

@@ -23,6 +23,7 @@ pub mod problem;
 pub mod registry;
 pub mod serve;
 pub mod sessions;
+mod sources;
 mod stops;
 mod tail;
 mod watches;
@@ -44,6 +45,8 @@ use crate::clock::{Clock, Random};
 use crate::domain::Fault;
 use crate::domain::batch::later;
 use crate::domain::event::Actor;
+use crate::domain::health::LabHealth;
+use crate::domain::ids::LabId;
 use crate::domain::lab::DriverSpec;
 use crate::domain::link::LinkKey;
 use crate::store::{self, Store};
@@ -52,6 +55,8 @@ use crate::store::{self, Store};
 const KEYS_EVERY: SignedDuration = SignedDuration::from_secs(1);
 /// How often labs and platforms are read again.
 const REGISTRY_EVERY: SignedDuration = SignedDuration::from_secs(5);
+/// How often addresses are forgotten that were not heard of for a while.
+const FORGET_EVERY: SignedDuration = SignedDuration::from_secs(60);
 
 /// A bell of somebody else's room. The default one is not heard.
 #[derive(Clone)]
@@ -96,6 +101,8 @@ pub struct Nudge {
 
 /// Checks a driver's own settings; faults are named from the driver's root.
 pub type CheckDriver = Arc<dyn Fn(&DriverSpec) -> Vec<Fault> + Send + Sync>;
+/// Tells how a lab stands, as this gateway sees it; `None` if nobody has looked at it yet.
+pub type Health = Arc<dyn Fn(&LabId) -> Option<LabHealth> + Send + Sync>;
 /// Renders the metrics as text.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
@@ -113,6 +120,8 @@ pub struct Parts {
     pub nudge: Nudge,
     /// Checks drivers.
     pub check_driver: CheckDriver,
+    /// Tells how labs stand.
+    pub health: Health,
     /// Renders the metrics.
     pub metrics: RenderMetrics,
     /// How often a key may call.
@@ -138,8 +147,11 @@ pub struct Inner {
     pub(super) keys: auth::Keys,
     pub(super) nudge: Nudge,
     check_driver: CheckDriver,
+    /// How labs stand, for the API and for pages.
+    pub(super) health: Health,
     metrics: RenderMetrics,
     limits: limits::Limits,
+    sources: sources::Sources,
     running: idempotency::Running,
     pub(super) links: Arc<LinkKey>,
     replica: String,
@@ -176,6 +188,7 @@ impl Api {
             registry,
             nudge,
             check_driver,
+            health,
             metrics,
             budgets,
             links,
@@ -184,6 +197,7 @@ impl Api {
         } = parts;
         let keys = auth::Keys::load(Arc::clone(&store)).await?;
         let limits = limits::Limits::new(budgets, Arc::clone(&clock));
+        let sources = sources::Sources::new(budgets, Arc::clone(&clock));
         let running = idempotency::Running::default();
         let tail = tail::Tail::new(Arc::clone(&store), Arc::clone(&clock), end.clone());
         let inner = Inner {
@@ -194,8 +208,10 @@ impl Api {
             keys,
             nudge,
             check_driver,
+            health,
             metrics,
             limits,
+            sources,
             running,
             links,
             replica,
@@ -216,7 +232,11 @@ impl Api {
             read
         });
         let registry = every(&*self.clock, REGISTRY_EVERY, &end, |now| self.registry.refresh(now));
-        tokio::join!(keys, registry);
+        let sources = every(&*self.clock, FORGET_EVERY, &end, |_| async {
+            self.sources.forget();
+            Ok(())
+        });
+        tokio::join!(keys, registry, sources);
     }
 }
 

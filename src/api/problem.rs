@@ -124,6 +124,8 @@ struct Inner {
     errors: Vec<Fault>,
     more: Map<String, Value>,
     headers: HeaderMap,
+    /// Whether whoever gets it is to wait for it.
+    held_back: bool,
 }
 
 /// What a handler gives.
@@ -140,6 +142,7 @@ impl Problem {
             errors: Vec::new(),
             more: Map::new(),
             headers: HeaderMap::new(),
+            held_back: false,
         }))
     }
 
@@ -210,6 +213,18 @@ impl Problem {
         let faults = std::mem::take(&mut self.0.errors).into_iter().map(place).collect();
         let placed = *Self::faults(faults).0;
         Self(Box::new(Inner { detail: placed.detail, errors: placed.errors, ..*self.0 }))
+    }
+
+    /// Says that whoever gets it is to wait for it.
+    #[must_use]
+    pub(super) fn held_back(mut self) -> Self {
+        self.0.held_back = true;
+        self
+    }
+
+    /// Whether whoever gets it is to wait for it.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.0.held_back
     }
 
     /// After how many seconds to come again, if it says so.

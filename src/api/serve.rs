@@ -6,6 +6,7 @@
 //! had no request for a while.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,11 +19,14 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
+
+use crate::domain::source::Source;
 
 /// How every HTTP/2 connection begins.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -30,7 +34,7 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HEAD_MAX: u32 = 16 * 1024;
 
 /// Bounds of the port.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// Connections at the same time; whoever comes then waits in the host's queue.
     pub connections: usize,
@@ -46,6 +50,8 @@ pub struct Settings {
     pub streams: u32,
     /// How long requests may still run after the end was asked for.
     pub drain_within: Duration,
+    /// The networks of proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 impl Default for Settings {
@@ -58,6 +64,7 @@ impl Default for Settings {
             ping_within: Duration::from_secs(20),
             streams: 100,
             drain_within: Duration::from_secs(20),
+            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -79,7 +86,9 @@ pub async fn serve(
     settings: Settings,
     end: CancellationToken,
 ) -> Drained {
-    let builder = Arc::new(builder(settings));
+    let builder = Arc::new(builder(&settings));
+    let Settings { head_within, idle_within, drain_within, .. } = settings;
+    let trusted: Arc<[IpNet]> = settings.trusted_proxies.into();
     let open = TaskTracker::new();
     let places = Arc::new(Semaphore::new(settings.connections));
     let gone = CancellationToken::new();
@@ -92,8 +101,8 @@ pub async fn serve(
             () = end.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok((stream, peer)) => (stream, peer.ip()),
             Err(error) => {
                 // Out of file handles, or the peer was gone already: neither ends the service.
                 tracing::warn!(%error, "a connection was not accepted");
@@ -102,18 +111,20 @@ pub async fn serve(
             }
         };
         let (builder, router) = (Arc::clone(&builder), router.clone());
-        let (end, gone) = (end.clone(), gone.clone());
+        let (end, gone, trusted) = (end.clone(), gone.clone(), Arc::clone(&trusted));
         open.spawn(async move {
             let _place = place;
             tokio::select! {
                 // Whoever has said nothing yet has nothing to lose.
                 () = end.cancelled() => return,
-                spoke = speaks(&stream, settings.head_within) => if !spoke { return },
+                spoke = speaks(&stream, head_within) => if !spoke { return },
             }
             let _ = stream.set_nodelay(true);
             let (busy, idle) = watch::channel(0_usize);
             let busy = Arc::new(busy);
-            let service = tower::service_fn(move |request: Request<Incoming>| {
+            let service = tower::service_fn(move |mut request: Request<Incoming>| {
+                let source = source(&request, peer, &trusted);
+                request.extensions_mut().insert(source);
                 let busy = Busy::new(&busy);
                 let answer = router.clone().oneshot(request.map(Body::new));
                 async move { Ok::<_, Infallible>(answer.await?.map(|body| Guarded { body, _busy: busy })) }
@@ -123,7 +134,7 @@ pub async fn serve(
             let leave = async {
                 tokio::select! {
                     () = end.cancelled() => {}
-                    () = idles(idle, settings.idle_within) => {}
+                    () = idles(idle, idle_within) => {}
                 }
             };
             let ended = tokio::select! {
@@ -146,13 +157,13 @@ pub async fn serve(
     open.close();
     let drained = tokio::select! {
         () = open.wait() => Drained::Clean,
-        () = wait(settings.drain_within) => Drained::Cut(open.len()),
+        () = wait(drain_within) => Drained::Cut(open.len()),
     };
     gone.cancel();
     drained
 }
 
-fn builder(settings: Settings) -> auto::Builder<TokioExecutor> {
+fn builder(settings: &Settings) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(settings.head_within).max_headers(100);
     builder
@@ -164,6 +175,12 @@ fn builder(settings: Settings) -> auto::Builder<TokioExecutor> {
         .max_pending_accept_reset_streams(20)
         .max_header_list_size(HEAD_MAX);
     builder
+}
+
+/// Where a request comes from.
+fn source<T>(request: &Request<T>, peer: IpAddr, trusted: &[IpNet]) -> Source {
+    let lines = request.headers().get_all("x-forwarded-for").iter();
+    Source::of(peer, lines.filter_map(|line| line.to_str().ok()), trusted)
 }
 
 /// A request under way, until the last byte of its answer is written.
@@ -261,6 +278,7 @@ mod tests {
         ping_within: Duration::from_millis(200),
         streams: 10,
         drain_within: Duration::from_millis(300),
+        trusted_proxies: Vec::new(),
     };
 
     async fn started(
@@ -271,6 +289,7 @@ mod tests {
         let end = CancellationToken::new();
         let router = Router::new()
             .route("/", get(|| async { "ok" }))
+            .route("/from", get(|from: axum::Extension<Source>| async move { from.0.to_string() }))
             .route("/slow", get(|| async { wait(Duration::from_mins(1)).await }));
         (at, end.clone(), tokio::spawn(serve(listener, router, settings, end)))
     }
@@ -296,6 +315,20 @@ mod tests {
         assert!(idle.ends_with(b"ok"), "{}", String::from_utf8_lossy(&idle));
         end.cancel();
         assert_eq!(task.await.unwrap(), Drained::Clean);
+    }
+
+    #[tokio::test]
+    async fn a_request_knows_where_it_comes_from() {
+        let ours = vec!["127.0.0.0/8".parse().unwrap()];
+        let asks = b"GET /from HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 198.51.100.7\r\n\r\n";
+        for (trusted_proxies, expected) in [(Vec::new(), "127.0.0.1"), (ours, "198.51.100.7")] {
+            let (at, end, task) = started(Settings { trusted_proxies, ..QUICK }).await;
+            let told = said(at, asks).await;
+            let told = String::from_utf8_lossy(&told);
+            assert!(told.ends_with(&format!("\r\n\r\n{expected}")), "{told}");
+            end.cancel();
+            assert_eq!(task.await.unwrap(), Drained::Clean);
+        }
     }
 
     /// Speaks HTTP/2 by hand: answers pings, asks for nothing. True if it was told to go, and closed.
@@ -343,7 +376,7 @@ mod tests {
     #[tokio::test]
     async fn a_drain_waits_for_answers_but_not_for_the_idle_and_not_for_ever() {
         let patient = Settings { head_within: Duration::from_mins(1), ..QUICK };
-        let (at, end, task) = started(patient).await;
+        let (at, end, task) = started(patient.clone()).await;
         let mut idle = TcpStream::connect(at).await.unwrap();
         idle.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
         let mut some = [0; 64];

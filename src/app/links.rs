@@ -9,6 +9,7 @@ use crate::api::lab_desk::LabSeat;
 use crate::api::problem::{Code, Problem};
 use crate::domain::ids::LabId;
 use crate::domain::order::Stage;
+use crate::domain::source::Source;
 use crate::lab::link::desk::{Desk, LateAnswer, No, Refusal, Seat, StageReport, Standing, Taken, Word};
 use crate::lab::{Pending, Settings, link};
 
@@ -16,22 +17,28 @@ use crate::lab::{Pending, Settings, link};
 pub(super) struct Reception(pub(super) Api);
 
 impl Desk for Reception {
-    fn receive(&self, authorization: Option<&str>) -> Result<Arc<dyn Seat>, Refusal> {
-        let seat = LabSeat::receive(&self.0, authorization).map_err(refusal)?;
-        match seat.with_driver(|driver| driver.kind == link::DRIVER.kind) {
-            Some(true) => Ok(Arc::new(Place(seat))),
-            Some(false) => {
-                let text = format!(
-                    "the driver of lab {} is not \"link\": it is called, and need not dial",
-                    seat.lab()
-                );
-                Err(Refusal::new(No::NotLinked, "not_linked", text))
+    fn receive<'a>(
+        &'a self,
+        authorization: Option<&'a str>,
+        source: Option<Source>,
+    ) -> Pending<'a, Result<Arc<dyn Seat>, Refusal>> {
+        Box::pin(async move {
+            let seat = LabSeat::receive(&self.0, authorization, source).await.map_err(refusal)?;
+            match seat.with_driver(|driver| driver.kind == link::DRIVER.kind) {
+                Some(true) => Ok(Arc::new(Place(seat)) as Arc<dyn Seat>),
+                Some(false) => {
+                    let text = format!(
+                        "the driver of lab {} is not \"link\": it is called, and need not dial",
+                        seat.lab()
+                    );
+                    Err(Refusal::new(No::NotLinked, "not_linked", text))
+                }
+                None => {
+                    let text = format!("there is no lab {}", seat.lab());
+                    Err(Refusal::new(No::NotLinked, "not_linked", text))
+                }
             }
-            None => {
-                let text = format!("there is no lab {}", seat.lab());
-                Err(Refusal::new(No::NotLinked, "not_linked", text))
-            }
-        }
+        })
     }
 }
 

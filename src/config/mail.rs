@@ -1,5 +1,7 @@
 //! The table `[mail]`: the server through which the people of labs are written to.
 
+use std::path::PathBuf;
+
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -30,6 +32,8 @@ pub struct MailConfig {
     pub port: Option<u16>,
     /// How the connection is protected.
     pub tls: MailTls,
+    /// A file with more certificate authorities for the mail server, PEM.
+    pub ca: Option<PathBuf>,
     /// The user, if the server wants one.
     pub username: Option<String>,
     /// Where the user's password is kept.
@@ -59,6 +63,7 @@ impl Default for MailConfig {
             server: None,
             port: None,
             tls: MailTls::default(),
+            ca: None,
             username: None,
             password: None,
             from: None,
@@ -89,6 +94,7 @@ impl MailConfig {
         let Some(server) = &self.server else {
             let others = [
                 ("port", self.port.is_some()),
+                ("ca", self.ca.is_some()),
                 ("username", self.username.is_some()),
                 ("password", self.password.is_some()),
                 ("from", self.from.is_some()),
@@ -114,6 +120,12 @@ impl MailConfig {
             let allowed =
                 "\"starttls\" or \"implicit\": without TLS only a server on this host is written to";
             return Err(Fault::not(at("tls"), "none", allowed));
+        }
+        if self.tls == MailTls::None && self.ca.is_some() {
+            return Err(Fault::new(
+                at("ca"),
+                "must not be there with tls = \"none\": no certificate is shown",
+            ));
         }
         if self.username.is_some() != self.password.is_some() {
             let field = if self.username.is_some() { "password" } else { "username" };
@@ -182,6 +194,11 @@ mod tests {
             ("server = \"mail.example\"\nfrom = \"a@b.example\"", "mail.public_url: is missing"),
             ("server = \"smtp://mail.example\"", "mail.server: \"smtp://mail.example\" is not"),
             (&format!("{GOOD}tls = \"none\""), "mail.tls: \"none\" is not"),
+            ("ca = \"ca.pem\"", "mail.server: is missing"),
+            (
+                &format!("{}tls = \"none\"\nca = \"ca.pem\"", GOOD.replace("mail.example", "127.0.0.1")),
+                "mail.ca: must not be there",
+            ),
             (&format!("{GOOD}tls = \"maybe\""), "mail.tls: unknown variant"),
             (&format!("{GOOD}username = \"u\""), "mail.password: is missing"),
             (&format!("{GOOD}password = {{ env = \"P\" }}"), "mail.username: is missing"),

@@ -15,11 +15,10 @@ use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::Reply;
 use crate::domain::batch::later;
+use crate::domain::health::{Heard, LaneHealth};
 use crate::domain::lab::{Profile, Rate};
 use crate::domain::retry::{Breaker, Gate};
 
@@ -49,27 +48,6 @@ pub struct Taken {
     pub wait_until: Option<Timestamp>,
 }
 
-/// How a lane stands, for pages and the API.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct LaneStatus {
-    /// Calls under way.
-    pub in_flight: u32,
-    /// Calls that may be under way at a time: by the lab's profile, and by its own window if it dials out.
-    pub concurrency: u32,
-    /// Until when no call is made, because the lab did not speak several times in a row, or asked
-    /// to be left alone. One call then tries.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub closed_until: Option<Timestamp>,
-    /// The last answer: its word, see the closed list of answers.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_answer: Option<&'static str>,
-    /// When that was.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub last_answer_at: Option<Timestamp>,
-}
-
 /// The limiter's clock: it shows what the lane was told, as time since the lane was made.
 #[derive(Debug, Clone, Default)]
 struct Fed(Arc<AtomicU64>);
@@ -91,7 +69,10 @@ struct State {
     resting_until: Option<Timestamp>,
     /// Until when other work gives way, because a stop found no place.
     giving_way_until: Option<Timestamp>,
-    last: Option<(Timestamp, &'static str)>,
+    /// When the lane last closed or opened.
+    turned_at: Option<Timestamp>,
+    last_answer: Option<Heard>,
+    last_failure: Option<Heard>,
     /// How many calls at a time the lab itself allows now, if it says.
     window: Option<u32>,
     seen: Option<Timestamp>,
@@ -132,12 +113,18 @@ impl Permit {
     /// Tells how the call ended, and gives the place back.
     pub fn done(self, now: Timestamp, reply: &Reply) {
         let mut state = self.shared.state();
-        state.breaker.after(now, reply.answer.spoke());
-        state.last = Some((now, reply.answer.word()));
+        let (spoke, was) = (reply.answer.spoke(), state.is_closed(now));
+        state.breaker.after(now, spoke);
+        let heard = Some(Heard { answer: reply.answer.word(), at: now });
+        state.last_answer = heard;
+        if !spoke {
+            state.last_failure = heard;
+        }
         if let Some(rest) = reply.retry_after {
             let rest = SignedDuration::try_from(rest.min(REST_MAX)).unwrap_or_default();
             state.resting_until = state.resting_until.max(Some(later(now, rest)));
         }
+        state.turns(was, now);
     }
 }
 
@@ -167,7 +154,9 @@ impl Lane {
                 breaker: Breaker::default(),
                 resting_until: None,
                 giving_way_until: None,
-                last: None,
+                turned_at: None,
+                last_answer: None,
+                last_failure: None,
                 window: None,
                 seen: None,
             }),
@@ -227,21 +216,34 @@ impl Lane {
 
     /// The lab has come by itself: it is there again, whatever calls said before. If it asked to be left
     /// alone, that still holds.
-    pub fn is_back(&self) {
-        self.0.state().breaker = Breaker::default();
+    pub fn is_back(&self, now: Timestamp) {
+        let mut state = self.0.state();
+        let was = state.is_closed(now);
+        state.breaker = Breaker::default();
+        state.turns(was, now);
     }
 
     /// How the lane stands.
     #[must_use]
-    pub fn status(&self) -> LaneStatus {
+    pub fn health(&self, now: Timestamp) -> LaneHealth {
         let state = self.0.state();
-        LaneStatus {
+        let closed = state.is_closed(now);
+        // A rest ends by itself: nobody was there to note it.
+        let rested = state.resting_until.filter(|until| !closed && *until <= now);
+        LaneHealth {
             in_flight: state.in_flight,
             concurrency: self.0.places(&state),
-            closed_until: state.closed_until(),
-            last_answer: state.last.map(|(_, word)| word),
-            last_answer_at: state.last.map(|(at, _)| at),
+            since: state.turned_at.max(rested),
+            closed_until: state.closed_until().filter(|_| closed),
+            last_answer: state.last_answer,
+            last_failure: state.last_failure,
         }
+    }
+
+    /// Whether no call is made now, or only one that tries.
+    #[must_use]
+    pub fn is_closed(&self, now: Timestamp) -> bool {
+        self.0.state().is_closed(now)
     }
 
     /// How many of `room` calls the rate allows now, and when it allows the next.
@@ -282,6 +284,18 @@ impl Lane {
 impl State {
     fn closed_until(&self) -> Option<Timestamp> {
         self.breaker.open_until().max(self.resting_until)
+    }
+
+    /// Whether no call is made, or only one that tries.
+    fn is_closed(&self, now: Timestamp) -> bool {
+        self.breaker.open_until().is_some() || self.resting_until.is_some_and(|until| now < until)
+    }
+
+    /// Notes that the lane closed or opened, if it did.
+    fn turns(&mut self, was_closed: bool, now: Timestamp) {
+        if self.is_closed(now) != was_closed {
+            self.turned_at = Some(now);
+        }
     }
 }
 

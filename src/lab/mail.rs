@@ -11,6 +11,8 @@ use lettre::transport::smtp::Error;
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{Pending, words};
@@ -72,8 +74,8 @@ pub struct SmtpSettings {
     pub login: Option<(String, SecretString)>,
     /// The sender.
     pub from: String,
-    /// More certificate authorities, PEM.
-    pub extra_ca: Option<Vec<u8>>,
+    /// More certificate authorities, PEM, each with the key of the configuration that names it.
+    pub authorities: Vec<(&'static str, Vec<u8>)>,
     /// How long one sending may take.
     pub within: Duration,
 }
@@ -101,15 +103,16 @@ impl Smtp {
     /// # Errors
     /// If the sender or the certificates cannot be read; named from the root of the configuration.
     pub fn new(settings: SmtpSettings) -> Result<Self, Fault> {
-        let SmtpSettings { server, port, protection, login, from, extra_ca, within } = settings;
+        let SmtpSettings { server, port, protection, login, from, authorities, within } = settings;
         let mailbox: Mailbox = from.parse().map_err(|_| Fault::not("mail.from", &from, "an address"))?;
         let tls = match protection {
             Protection::None => None,
             Protection::Tls | Protection::StartTls => {
                 let mut builder = TlsParameters::builder(server.clone());
-                for pem in extra_ca.iter().flat_map(|all| certificates(all)) {
-                    let unreadable = |error: Error| Fault::new("outbound.extra_ca", error.to_string());
-                    builder = builder.add_root_certificate(Certificate::from_pem(&pem).map_err(unreadable)?);
+                for (field, all) in authorities {
+                    for certificate in certificates(field, &all)? {
+                        builder = builder.add_root_certificate(certificate);
+                    }
                 }
                 let unusable = |error: Error| Fault::new("mail.tls", error.to_string());
                 Some(builder.build_rustls().map_err(unusable)?)
@@ -133,17 +136,17 @@ impl Smtp {
     }
 
     /// A connection that only waits for the mail. Until here nothing was sent.
-    async fn connect(&self) -> Result<AsyncSmtpConnection, Error> {
+    async fn connect(&self) -> Result<AsyncSmtpConnection, (Step, Error)> {
         let hello = ClientId::default();
         let first = self.tls.clone().filter(|_| self.protection == Protection::Tls);
         let server = (self.server.as_str(), self.port);
-        let mut connection =
-            AsyncSmtpConnection::connect_tokio1(server, Some(self.within), &hello, first, None).await?;
+        let connection = AsyncSmtpConnection::connect_tokio1(server, Some(self.within), &hello, first, None);
+        let mut connection = connection.await.map_err(|error| (Step::Connect, error))?;
         if let Some(tls) = self.tls.clone().filter(|_| self.protection == Protection::StartTls) {
-            connection.starttls(tls, &hello).await?;
+            connection.starttls(tls, &hello).await.map_err(|error| (Step::StartTls, error))?;
         }
         if let Some(login) = &self.login {
-            connection.auth(DEFAULT_MECHANISMS, login).await?;
+            connection.auth(DEFAULT_MECHANISMS, login).await.map_err(|error| (Step::LogIn, error))?;
         }
         Ok(connection)
     }
@@ -155,7 +158,10 @@ impl Smtp {
         };
         let mut connection = match tokio::time::timeout(self.within, self.connect()).await {
             Ok(Ok(connection)) => connection,
-            Ok(Err(error)) => return answered(&error).unwrap_or(MailOutcome::Unreachable(shown(&error))),
+            Ok(Err((step, error))) => {
+                let cause = || shown(step, &error);
+                return answered(step, &error).unwrap_or_else(|| MailOutcome::Unreachable(cause()));
+            }
             Err(_) => return MailOutcome::Unreachable("no connection in time".to_owned()),
         };
         let bytes = message.formatted();
@@ -166,7 +172,10 @@ impl Smtp {
                 let _ = tokio::time::timeout(Duration::from_secs(1), connection.quit()).await;
                 MailOutcome::Sent
             }
-            Ok(Err(error)) => answered(&error).unwrap_or(MailOutcome::Unclear(shown(&error))),
+            Ok(Err(error)) => {
+                let cause = || shown(Step::Send, &error);
+                answered(Step::Send, &error).unwrap_or_else(|| MailOutcome::Unclear(cause()))
+            }
             Err(_) => MailOutcome::Unclear("the server did not answer in time".to_owned()),
         }
     }
@@ -178,38 +187,95 @@ impl Mailer for Smtp {
     }
 }
 
+/// Where a sending is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Connect,
+    StartTls,
+    LogIn,
+    Send,
+}
+
 /// What the server itself said: it did not take the mail, for now or for good.
-fn answered(error: &Error) -> Option<MailOutcome> {
+fn answered(step: Step, error: &Error) -> Option<MailOutcome> {
     if error.is_permanent() {
-        Some(MailOutcome::Refused(shown(error)))
+        Some(MailOutcome::Refused(shown(step, error)))
     } else if error.is_transient() {
-        Some(MailOutcome::Unreachable(shown(error)))
+        Some(MailOutcome::Unreachable(shown(step, error)))
     } else if error.is_client() {
         // Ours, before a byte of the mail: no TLS or no login offered, an address that does not fit.
-        Some(MailOutcome::Refused(shown(error)))
+        Some(MailOutcome::Refused(shown(step, error)))
     } else {
         None
     }
 }
 
-/// Kind and status only: servers repeat addresses in their texts.
-fn shown(error: &Error) -> String {
-    match error.status() {
-        Some(code) => format!("the mail server answered {code}"),
-        None if error.is_timeout() => "the mail server did not answer in time".to_owned(),
-        None if error.is_tls() => "the TLS connection to the mail server failed".to_owned(),
-        None => words(&error.to_string(), 100),
+/// What went wrong, for whoever runs the gateway: kind and status only, because servers repeat addresses in
+/// their texts, and a login that they did not take.
+fn shown(step: Step, error: &Error) -> String {
+    if let Some(cause) = distrust(error) {
+        return cause;
+    }
+    match (step, error.status()) {
+        (Step::LogIn, Some(code)) if error.is_permanent() => {
+            format!("the mail server answered {code}: it did not take mail.username with mail.password")
+        }
+        (Step::LogIn, Some(code)) => format!("the mail server answered {code} to the login"),
+        (Step::LogIn, None) if error.is_client() => {
+            "the mail server offers no login that is known here (mail.username)".to_owned()
+        }
+        (Step::StartTls, None) if error.is_client() => {
+            "the mail server offers no STARTTLS, and nothing is sent in the clear (mail.tls)".to_owned()
+        }
+        (_, Some(code)) => format!("the mail server answered {code}"),
+        (_, None) if error.is_timeout() => "the mail server did not answer in time".to_owned(),
+        (_, None) if error.is_tls() => "the TLS connection to the mail server failed".to_owned(),
+        (_, None) => words(&error.to_string(), 100),
     }
 }
 
-/// The certificates of a PEM file, one each.
-fn certificates(all: &[u8]) -> Vec<Vec<u8>> {
-    const END: &str = "-----END CERTIFICATE-----";
-    let text = String::from_utf8_lossy(all);
-    text.split_inclusive(END)
-        .filter(|one| one.contains(END))
-        .map(|one| one.trim().as_bytes().to_vec())
-        .collect()
+/// Why the server's certificate is not trusted, if it is not.
+fn distrust(error: &Error) -> Option<String> {
+    use rustls::CertificateError as Bad;
+    let mut cause = std::error::Error::source(error);
+    let bad = loop {
+        let inner = cause?;
+        // An error of the socket hides what it was made of.
+        let wrapped = inner.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let inner = wrapped.map_or(inner, |wrapped| wrapped);
+        match inner.downcast_ref::<rustls::Error>() {
+            Some(rustls::Error::InvalidCertificate(bad)) => break bad,
+            Some(_) => return None,
+            None => cause = inner.source(),
+        }
+    };
+    let why = match bad {
+        Bad::UnknownIssuer | Bad::BadSignature => "is not from an authority that is trusted here (mail.ca)",
+        Bad::Expired | Bad::ExpiredContext { .. } => "has expired",
+        Bad::NotValidYet | Bad::NotValidYetContext { .. } => "is not valid yet",
+        Bad::NotValidForName | Bad::NotValidForNameContext { .. } => "is for another name (mail.server)",
+        Bad::Revoked => "was revoked",
+        _ => "cannot be trusted",
+    };
+    Some(format!("the mail server's certificate {why}"))
+}
+
+/// The certificates of a PEM file, of which there must be one at least.
+fn certificates(field: &'static str, all: &[u8]) -> Result<Vec<Certificate>, Fault> {
+    let unreadable =
+        |why: String| Fault::new(field, format!("the file has a certificate that cannot be used: {why}"));
+    let mut found = Vec::new();
+    for one in CertificateDer::pem_slice_iter(all) {
+        let one = one.map_err(|error| unreadable(error.to_string()))?;
+        // Looked at now, so that the file is named, and not only TLS.
+        rustls::RootCertStore::empty().add(one.clone()).map_err(|error| unreadable(error.to_string()))?;
+        found.push(Certificate::from_der(one.to_vec()).map_err(|error| unreadable(error.to_string()))?);
+    }
+    if found.is_empty() {
+        Err(Fault::new(field, "the file has no certificate in PEM form"))
+    } else {
+        Ok(found)
+    }
 }
 
 /// A mailer that can be shared.

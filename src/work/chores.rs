@@ -49,9 +49,10 @@ pub async fn gauges(bench: &Bench) -> Result<()> {
     }
     metrics::gauge!("stoppress_stops_overdue").set(gauges.stops_overdue as f64);
     metrics::gauge!("stoppress_escalations_open").set(gauges.escalations as f64);
-    for (lab, status) in bench.labs.lanes() {
-        metrics::gauge!("stoppress_lab_calls", "lab" => lab.to_string()).set(f64::from(status.in_flight));
-        let open = status.closed_until.is_some_and(|until| until > bench.clock.now());
+    let now = bench.clock.now();
+    for (lab, lane) in bench.labs.lanes(now) {
+        metrics::gauge!("stoppress_lab_calls", "lab" => lab.to_string()).set(f64::from(lane.in_flight));
+        let open = lane.closed_until.is_some_and(|until| until > now);
         metrics::gauge!("stoppress_lab_resting", "lab" => lab.to_string()).set(f64::from(u8::from(open)));
     }
     Ok(())

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::domain::health::{LabHealth, LaneHealth, Reach};
 use crate::domain::ids::LabId;
 use crate::domain::lab::{LabSpec, Profile};
-use crate::lab::lane::{Lane, LaneStatus};
+use crate::lab::lane::Lane;
 use crate::lab::{Drivers, Lab, Tools};
 use crate::store::{LabRow, Result, Store};
 
@@ -150,7 +151,7 @@ impl Directory {
         if let Some(endpoint) = self.get(id)
             && endpoint.lab.as_ref().is_ok_and(|lab| lab.window() != Some(0))
         {
-            endpoint.lane.is_back();
+            endpoint.lane.is_back(self.tools.clock.now());
         }
     }
 
@@ -168,11 +169,34 @@ impl Directory {
         all
     }
 
+    /// How a lab stands, as this gateway sees it; `None` if no loop has looked at it yet.
+    #[must_use]
+    pub fn health(&self, id: &LabId, gateway: &str, now: Timestamp) -> Option<LabHealth> {
+        let endpoint = self.get(id)?;
+        let dials = endpoint.lab.as_ref().is_ok_and(|lab| lab.window().is_some());
+        let away = endpoint.is_away();
+        let lane = endpoint.lane.health(now);
+        let reach = match &endpoint.lab {
+            Err(_) => Reach::Unusable,
+            Ok(_) if endpoint.manual => Reach::ByHand,
+            Ok(_) if away => Reach::Away,
+            Ok(_) if lane.closed_until.is_some() => Reach::Closed,
+            Ok(_) => Reach::Open,
+        };
+        Some(LabHealth {
+            gateway: gateway.to_owned(),
+            reach,
+            cause: endpoint.lab.err(),
+            lane: (!endpoint.manual).then_some(lane),
+            links: dials.then(|| self.tools.links.health(id)),
+        })
+    }
+
     /// How the lanes stand.
     #[must_use]
-    pub fn lanes(&self) -> Vec<(LabId, LaneStatus)> {
+    pub fn lanes(&self, now: Timestamp) -> Vec<(LabId, LaneHealth)> {
         let mut all: Vec<_> =
-            self.locked().labs.values().map(|lab| (lab.id.clone(), lab.lane.status())).collect();
+            self.locked().labs.values().map(|lab| (lab.id.clone(), lab.lane.health(now))).collect();
         all.sort_by(|a, b| a.0.cmp(&b.0));
         all
     }

@@ -177,7 +177,12 @@ impl Remind {
         };
         let now = bench.clock.now();
         let (step, outcome_word) = (due.step.word(), outcome.word());
-        tracing::info!(stop = %due.stop, order = %due.order, step, attempt = due.attempt, outcome = outcome_word, "mail to a lab");
+        let cause = outcome.cause().unwrap_or_default();
+        if cause.is_empty() {
+            tracing::info!(stop = %due.stop, order = %due.order, step, attempt = due.attempt, outcome = outcome_word, "mail to a lab");
+        } else {
+            tracing::warn!(stop = %due.stop, order = %due.order, step, attempt = due.attempt, outcome = outcome_word, cause, "mail to a lab");
+        }
         metrics::counter!("stoppress_mails_total", "step" => step, "outcome" => outcome_word).increment(1);
         let settle = SettleMail {
             stop: due.stop.clone(),

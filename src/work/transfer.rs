@@ -85,8 +85,7 @@ impl Step for Transfer {
                     // The lab rests: deadlines keep running.
                     (Vec::new(), CLAIM_MAX, false)
                 } else {
-                    let steady =
-                        endpoint.profile.rate.is_none() && endpoint.lane.status().closed_until.is_none();
+                    let steady = endpoint.profile.rate.is_none() && !endpoint.lane.is_closed(now);
                     let ahead = if steady { endpoint.ahead(AHEAD) } else { 1 };
                     let limit = (taken.permits.len() * ahead).min(CLAIM_MAX.max(taken.permits.len()));
                     (taken.permits, limit, true)
@@ -256,7 +255,7 @@ impl Sender {
     /// places one by one, by the tick.
     fn steady(&self) -> bool {
         self.endpoint.profile.rate.is_none()
-            && self.endpoint.lane.status().closed_until.is_none()
+            && !self.endpoint.lane.is_closed(self.bench.clock.now())
             && !self.bench.end.is_cancelled()
             && self.lab.window() != Some(0)
     }

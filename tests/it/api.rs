@@ -140,6 +140,7 @@ impl Bench {
                 let known = driver.kind == "person";
                 if known { vec![] } else { vec![Fault::not("kind", &driver.kind, "a known driver")] }
             }),
+            health: Arc::new(|_| None),
             metrics: Arc::new(|| "up 1\n".to_owned()),
             budgets,
             links: Arc::new(LinkKey::parse(&"5a".repeat(32)).unwrap()),

@@ -142,7 +142,7 @@ async fn one_key_runs_once_at_a_time() {
 async fn budgets_hold_and_stops_have_their_own() {
     let tight = Budget { per_second: 1, burst: 2 };
     let writes = Budget { per_second: 1, burst: 3 };
-    let bench = Bench::with(Budgets { writes, stops: tight, reads: tight }).await;
+    let bench = Bench::with(Budgets { writes, stops: tight, reads: tight, ..Budgets::default() }).await;
     bench.admitted("L-0").await;
     bench.admitted("L-1").await;
     bench.admitted("L-2").await;

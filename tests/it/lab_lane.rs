@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
+use stoppress::domain::health::Heard;
 use stoppress::domain::lab::{Answer, Profile, Rate};
 use stoppress::domain::retry::FAILURES_MAX;
 use stoppress::lab::Reply;
@@ -40,9 +41,9 @@ fn one_place_of_two_is_kept_for_stops() {
     assert_eq!(lane.take(noon(), 1, Kind::LookUp).permits.len(), 0);
     let stops = lane.take(noon(), 5, Kind::Stop);
     assert_eq!(stops.permits.len(), 1);
-    assert_eq!(lane.status().in_flight, 4);
+    assert_eq!(lane.health(noon()).in_flight, 4);
     drop(uploads);
-    assert_eq!(lane.status().in_flight, 1);
+    assert_eq!(lane.health(noon()).in_flight, 1);
 }
 
 #[test]
@@ -51,7 +52,8 @@ fn a_dropped_permit_gives_its_place_back_and_says_nothing_about_the_lab() {
     for _ in 0..20 {
         drop(one(&lane, noon(), Kind::Upload));
     }
-    assert_eq!((lane.status().closed_until, lane.status().last_answer), (None, None));
+    let health = lane.health(noon());
+    assert_eq!((health.closed_until, health.last_answer, health.since), (None, None, None));
 }
 
 #[test]
@@ -84,8 +86,11 @@ fn a_lab_that_does_not_speak_is_left_alone_then_tried_once() {
     }
     let taken = lane.take(after(1), 3, Kind::Stop);
     assert_eq!((taken.permits.len(), taken.wait_until), (0, Some(after(30))));
-    assert_eq!(lane.status().closed_until, Some(after(30)));
-    assert_eq!(lane.status().last_answer, Some("unclear"));
+    let health = lane.health(after(1));
+    assert_eq!((health.closed_until, health.since), (Some(after(30)), Some(noon())));
+    let unclear = Some(Heard { answer: "unclear", at: noon() });
+    assert_eq!((health.last_answer, health.last_failure), (unclear, unclear));
+    assert_eq!(lane.health(after(30)).closed_until, Some(after(30)), "one call may try");
     let mut probe = lane.take(after(30), 3, Kind::Upload);
     assert_eq!(probe.permits.len(), 1);
     let second = lane.take(after(30), 3, Kind::Upload);
@@ -93,7 +98,9 @@ fn a_lab_that_does_not_speak_is_left_alone_then_tried_once() {
     assert!(second.wait_until.is_some());
     probe.permits.pop().unwrap().done(after(31), &accepted());
     assert_eq!(lane.take(after(31), 3, Kind::Upload).permits.len(), 3);
-    assert_eq!(lane.status().closed_until, None);
+    let health = lane.health(after(32));
+    assert_eq!((health.closed_until, health.since), (None, Some(after(31))));
+    assert_eq!((health.last_answer.unwrap().answer, health.last_failure), ("accepted", unclear));
 }
 
 #[test]
@@ -101,7 +108,7 @@ fn a_probe_that_the_rate_holds_back_is_not_lost() {
     let lane = lane(8, Some("5/h"));
     let mut now = noon();
     let mut failures = 0;
-    while lane.status().closed_until.is_none() {
+    while lane.health(now).closed_until.is_none() {
         let taken = lane.take(now, 1, Kind::Upload);
         match taken.permits.into_iter().next() {
             Some(permit) => {
@@ -112,7 +119,7 @@ fn a_probe_that_the_rate_holds_back_is_not_lost() {
         }
     }
     assert_eq!(failures, FAILURES_MAX);
-    let open = lane.status().closed_until.unwrap();
+    let open = lane.health(now).closed_until.unwrap();
     let held = lane.take(open, 1, Kind::Upload);
     assert!(held.permits.is_empty(), "the rate does not allow it yet");
     let probe = lane.take(held.wait_until.unwrap(), 1, Kind::Upload);
@@ -128,7 +135,10 @@ fn a_lab_that_asks_for_rest_gets_it() {
     assert_eq!(lane.take(after(20), 1, Kind::Stop).permits.len(), 1);
     let forever = Reply { retry_after: Some(Duration::MAX), ..accepted() };
     one(&lane, after(20), Kind::Upload).done(after(20), &forever);
-    assert_eq!(lane.status().closed_until, Some(after(20 + 3600)));
+    let rests = lane.health(after(21));
+    assert_eq!((rests.closed_until, rests.since), (Some(after(20 + 3600)), Some(after(20))));
+    let rested = lane.health(after(20 + 3600));
+    assert_eq!((rested.closed_until, rested.since), (None, Some(after(20 + 3600))), "it ends by itself");
 }
 
 #[test]
@@ -190,9 +200,9 @@ fn a_lab_that_comes_back_is_called_at_once_unless_it_asked_for_rest() {
         one(&lane, noon(), Kind::Stop).done(noon(), &unclear());
     }
     assert!(lane.take(noon(), 1, Kind::Stop).permits.is_empty());
-    lane.is_back();
+    lane.is_back(noon());
     let rest = Reply { answer: Answer::AnswerLater, retry_after: Some(Duration::from_mins(1)) };
     one(&lane, noon(), Kind::Stop).done(noon(), &rest);
-    lane.is_back();
+    lane.is_back(noon());
     assert_eq!(lane.take(noon(), 1, Kind::Stop).wait_until, Some(after(60)));
 }

@@ -162,6 +162,33 @@ async fn a_mail_goes_out_and_its_link_answers_the_stop() {
 }
 
 #[tokio::test]
+async fn whoever_answers_can_say_a_name_which_stays_with_the_answer() {
+    let sink = Sink::start().await;
+    let rig = rig(&sink, both()).await;
+    let (order, _) = asked(&rig, "A-1").await;
+    let token = sink.mails().remove(0).token();
+    let named = |answer, name: &str| {
+        let name: String = url::form_urlencoded::byte_serialize(name.as_bytes()).collect();
+        format!("{}&name={name}", form(&token, answer, ""))
+    };
+    for bad in ["x".repeat(101), "a\nb".to_owned(), "\u{7}".to_owned()] {
+        assert_eq!(rig.browse(Method::POST, "/a", Some(&named("stopped", &bad))).await.0, 400, "{bad:?}");
+    }
+    let (status, _, page) =
+        rig.browse(Method::POST, "/a", Some(&named("stopped", " Maija \"M\" \u{202e}Ö "))).await;
+    assert_eq!(status, 200, "{page}");
+    let by = "lab:nordprint by link, mailed to m…@lab.example, as \"Maija 'M' Ö\"";
+    assert_eq!(events(&rig, &order, "stop.stopped").await[0]["actor"], by);
+    // What contradicts it later is shown beside it, each with who said so.
+    rig.browse(Method::POST, "/a", Some(&named("too_late", "Pekka"))).await;
+    let evidence = escalations(&rig).await[0]["evidence"].clone();
+    let actors: Vec<_> =
+        evidence.as_array().unwrap().iter().map(|piece| piece["actor"].as_str().unwrap()).collect();
+    let other = "lab:nordprint by link, mailed to m…@lab.example, as \"Pekka\"";
+    assert!(actors.contains(&by) && actors.contains(&other), "{actors:?}");
+}
+
+#[tokio::test]
 async fn links_that_are_wrong_old_or_taken_back_open_nothing() {
     let sink = Sink::start().await;
     let rig = rig(&sink, both()).await;

@@ -15,7 +15,7 @@ fn settings(port: u16, protection: Protection) -> SmtpSettings {
         protection,
         login: None,
         from: "Stoppress <stops@gateway.example>".to_owned(),
-        extra_ca: None,
+        authorities: Vec::new(),
         within: Duration::from_millis(500),
     }
 }

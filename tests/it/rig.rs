@@ -11,7 +11,7 @@ use stoppress::app::{self, Ambient, Running};
 use stoppress::cli::simulate::behaviour::Behaviour;
 use stoppress::cli::simulate::{Gateway, Simulator, SimulatorSettings};
 use stoppress::clock::{Clock as _, ManualClock, SeededRandom};
-use stoppress::config::{Config, MailConfig};
+use stoppress::config::{Config, LimitsConfig, MailConfig};
 use stoppress::domain::ids::LabId;
 use stoppress::lab::Drivers;
 use stoppress::lab::outbound::{Outbound, Request};
@@ -31,7 +31,8 @@ pub struct Rig {
     pub ops: String,
     pub platform: String,
     _folder: tempfile::TempDir,
-    config: Config,
+    /// What a gateway is started with from now on.
+    pub config: Config,
     client: Outbound,
 }
 
@@ -83,6 +84,8 @@ impl Rig {
                 extra_ca: None,
             },
             mail,
+            // Tests come from one address, and look at many pages while the clock stands still.
+            limits: LimitsConfig { link_pages_per_minute: 0, ..LimitsConfig::default() },
             ..Config::default()
         };
         let mut rig = Self {

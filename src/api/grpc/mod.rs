@@ -37,7 +37,7 @@ use tower::Service;
 use self::ending::Ending;
 use super::Api;
 use super::auth::Role::{self, Lab, Ops, Platform};
-use super::gate::{Rule, admitted, arrive, whole};
+use super::gate::{Rule, admitted, arrive, who, whole};
 use super::idempotency;
 use super::limits::BODY_MAX;
 use super::problem::{Answer, Code, Problem};
@@ -167,14 +167,23 @@ async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Re
     };
     let name = format!("{}/{name}", gate.service);
     let arrival = arrive(&gate.api, *rule);
-    let response = match enter(&gate.api, *rule, request, next, arrival.at).await {
+    let at = arrival.at;
+    let mut arrival = Some(arrival);
+    let response = match enter(&gate.api, *rule, request, next, at).await {
         Ok(response) => response,
-        Err(problem) => refuse(problem),
+        Err(problem) => {
+            if problem.is_held_back() {
+                // Who is kept waiting keeps nobody's hand-over back.
+                drop(arrival.take());
+                gate.api.sources.hold(&problem).await;
+            }
+            refuse(problem)
+        }
     };
     let code = response.headers().get(Status::GRPC_STATUS);
     let code = code.map_or(tonic::Code::Ok, |code| tonic::Code::from_bytes(code.as_bytes()));
     metrics::counter!(CALLS, "method" => name, "code" => format!("{code:?}")).increment(1);
-    took.record((gate.api.clock.now().duration_since(arrival.at)).as_secs_f64());
+    took.record((gate.api.clock.now().duration_since(at)).as_secs_f64());
     // The answer is there: a stop is decided.
     drop(arrival);
     response
@@ -192,7 +201,7 @@ async fn enter(
     at: jiff::Timestamp,
 ) -> Answer<Response> {
     // No method is open to everybody: without a caller nothing is served.
-    let caller = admitted(api, rule, request.headers(), at)?.ok_or_else(super::auth::unauthenticated)?;
+    let caller = admitted(api, rule, who(&request), at)?.ok_or_else(super::auth::unauthenticated)?;
     if rule.remembers()
         && let Some(key) = idempotency::key_of(request.headers())?
     {

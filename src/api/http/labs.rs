@@ -15,6 +15,7 @@ use crate::api::problem::{Answer, Code, Document, Problem};
 use crate::api::registry::LabEntry;
 use crate::domain::batch::later;
 use crate::domain::calendar::{Calendar, Cutoff};
+use crate::domain::health::LabHealth;
 use crate::domain::ids::{LabId, RegionId};
 use crate::domain::lab::{DriverSpec, Lab, LabPolicy, LabSpec, Profile, RegionSpec, StopsVia};
 use crate::domain::{Fault, ics};
@@ -41,6 +42,9 @@ pub(super) struct LabAnswer {
     regions: Vec<RegionSpec>,
     /// Counts the changes of its definition; also the `ETag`.
     version: i64,
+    /// How it stands, as the gateway that answers sees it; ops and the lab itself only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<LabHealth>,
     /// Since when nothing new is handed over.
     #[schema(value_type = Option<String>, format = DateTime)]
     paused_at: Option<Timestamp>,
@@ -72,11 +76,26 @@ impl LabAnswer {
             policy,
             regions: spec.regions,
             version: entry.version,
+            health: None,
             paused_at,
             pause_reason: pause_reason.filter(|_| ops),
             updated_at: entry.updated_at,
             kept_promises: Vec::new(),
         }
+    }
+
+    /// The same, with how it stands, for whom that is.
+    fn standing(entry: &LabEntry, api: &Api, scope: &Scope) -> Self {
+        let mut shown = Self::of(entry, scope);
+        let own = matches!(scope, Scope::Lab(own) if *own == shown.id);
+        if own || *scope == Scope::Ops {
+            shown.health = (api.health)(&shown.id);
+        }
+        if let Some(health) = shown.health.as_mut().filter(|_| own) {
+            // It may name what only ops see of the definition.
+            health.cause = None;
+        }
+        shown
     }
 }
 
@@ -120,7 +139,7 @@ pub(super) async fn list(api: State<Api>, caller: Caller, query: Query<PageQuery
     let labs: Vec<LabAnswer> = seen
         .filter(|(id, _)| page.from.as_ref().is_none_or(|after| *id > after))
         .take(usize::try_from(page.limit).unwrap_or(0))
-        .map(|(_, entry)| LabAnswer::of(entry, &caller.scope))
+        .map(|(_, entry)| LabAnswer::standing(entry, &api, &caller.scope))
         .collect();
     let next = page.next(&labs, |lab| &lab.id);
     Ok(answer(StatusCode::OK, &Labs { labs, next }))
@@ -134,7 +153,7 @@ pub(super) async fn list(api: State<Api>, caller: Caller, query: Query<PageQuery
     ))]
 pub(super) async fn get(api: State<Api>, caller: Caller, lab: Id<LabId>) -> Answer<Response> {
     let entry = entry(&api, &caller, &lab.0)?;
-    Ok(tagged(answer(StatusCode::OK, &LabAnswer::of(&entry, &caller.scope)), entry.version))
+    Ok(tagged(answer(StatusCode::OK, &LabAnswer::standing(&entry, &api, &caller.scope)), entry.version))
 }
 
 /// Creates or replaces a lab.

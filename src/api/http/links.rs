@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Extension, Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::Response;
 use http_body_util::{BodyExt as _, Limited};
@@ -24,6 +24,7 @@ use crate::domain::lab;
 use crate::domain::link::Link;
 use crate::domain::mail::{Audience, masked, readable};
 use crate::domain::order::{OrderFacts, Stage};
+use crate::domain::source::Source;
 use crate::domain::stop::{Evidence, StopFacts, StopState};
 use crate::store::{self, OrderRef, Scope, SettleStop, StopFilter, StopRow, StopSettled, Write, Written};
 
@@ -45,6 +46,8 @@ enum Shut {
     NoLink,
     /// Its time is over.
     Over,
+    /// Too many came from the same address; come again in so many seconds.
+    Busy(u64),
     Problem(Problem),
 }
 
@@ -56,6 +59,7 @@ impl<E: Into<Problem>> From<E> for Shut {
 
 impl Shut {
     fn response(self, now: Timestamp) -> Answer<Response> {
+        let wait = if let Self::Busy(seconds) = self { Some(seconds) } else { None };
         let (status, head, text) = match self {
             Self::NoLink => (
                 StatusCode::NOT_FOUND,
@@ -67,9 +71,18 @@ impl Shut {
                 "This link has ended",
                 "It can no longer be answered here. If there is news, please reply to whoever sent you the mail.",
             ),
+            Self::Busy(_) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "Please wait a moment",
+                "Many pages were opened from your network just now. Please wait a minute, and load this one again.",
+            ),
             Self::Problem(problem) => return Err(problem),
         };
-        Ok(html(status, &PlainPage::new(now, head, text)))
+        let mut response = html(status, &PlainPage::new(now, head, text));
+        if let Some(seconds) = wait {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        Ok(response)
     }
 }
 
@@ -145,12 +158,17 @@ fn shown(task: &Task, token: &str, said: Option<&'static str>, now: Timestamp) -
         (status = 404, description = "Not a link of this gateway, or one that was replaced.", body = String,
             content_type = "text/html"),
         (status = 410, description = "The link has ended.", body = String, content_type = "text/html"),
+        (status = 429, description = "Too many from the same address.", body = String, content_type = "text/html"),
     ))]
 pub(super) async fn page(
     api: State<Api>,
+    source: Option<Extension<Source>>,
     token: Result<Path<String>, axum::extract::rejection::PathRejection>,
 ) -> Answer<Response> {
     let now = api.clock.now();
+    if let Some(seconds) = api.sources.link_page(source.map(|source| source.0)) {
+        return Shut::Busy(seconds).response(now);
+    }
     let Ok(Path(token)) = token else { return Shut::NoLink.response(now) };
     match open(&api, &token, now).await {
         Ok(task) => Ok(shown(&task, &token, None, now)),
@@ -180,6 +198,10 @@ pub(super) struct LinkAnswer {
     #[serde(default)]
     #[schema(max_length = 500)]
     reason: String,
+    /// The name of whoever answers, as typed, at most 100 characters.
+    #[serde(default)]
+    #[schema(max_length = 100)]
+    name: String,
 }
 
 /// Takes the answer of a lab's people.
@@ -193,10 +215,18 @@ pub(super) struct LinkAnswer {
         (status = 404, description = "Not a link of this gateway, or one that was replaced.", body = String,
             content_type = "text/html"),
         (status = 410, description = "The link has ended.", body = String, content_type = "text/html"),
+        (status = 429, description = "Too many from the same address.", body = String, content_type = "text/html"),
     ))]
 pub(super) async fn answer(api: State<Api>, request: Request) -> Answer<Response> {
     let now = api.clock.now();
-    let Some(form) = form(request).await else {
+    let source = request.extensions().get::<Source>().copied();
+    let form = form(request).await;
+    // An answer by a good link is heard whoever else is behind the same address; its own limit holds.
+    let good = form.as_ref().is_some_and(|form| api.links.read(&form.token).is_some());
+    if !good && let Some(seconds) = api.sources.link_page(source) {
+        return Shut::Busy(seconds).response(now);
+    }
+    let Some(form) = form else {
         let text =
             "Please go back to the page, choose one of the two answers, and write at most 500 characters.";
         let page = PlainPage::new(now, "This answer was not understood", text);
@@ -221,11 +251,31 @@ async fn form(request: Request) -> Option<LinkAnswer> {
     // Browsers send line ends as two characters.
     let reason = form.reason.replace("\r\n", "\n").trim().to_owned();
     super::extract::text("reason", &reason, 500).ok()?;
-    Some(LinkAnswer { reason, ..form })
+    let name = form.name.trim().to_owned();
+    super::extract::text("name", &name, 100).ok()?;
+    if name.chars().any(|c| c == '\n' || c == '\t') {
+        return None;
+    }
+    Some(LinkAnswer { reason, name, ..form })
+}
+
+/// Who answers: to whom the link was mailed, and how that person is called, if that was told. Nobody proves
+/// the name; it stands in quotes.
+fn answering(task: &Task, name: &str) -> Actor {
+    let by = format!("lab:{} by link, mailed to {}", task.row.lab, masked(&task.address));
+    if name.is_empty() { Actor(by) } else { Actor(format!("{by}, as {}", quoted(name))) }
+}
+
+/// A name in quotes, which it cannot end, without marks that turn the text around it.
+fn quoted(name: &str) -> String {
+    let turns =
+        |c: &char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let plain = name.chars().filter(|c| !turns(c)).map(|c| if c == '"' { '\'' } else { c });
+    format!("\"{}\"", plain.collect::<String>())
 }
 
 async fn answered(api: &Api, form: LinkAnswer, now: Timestamp) -> Result<Response, Shut> {
-    let LinkAnswer { token, answer, reason } = form;
+    let LinkAnswer { token, answer, reason, name } = form;
     let mut task = open(api, &token, now).await?;
     let reason = Some(reason).filter(|reason| !reason.is_empty());
     let said = match answer {
@@ -250,7 +300,7 @@ async fn answered(api: &Api, form: LinkAnswer, now: Timestamp) -> Result<Respons
         asked: None,
         at: now,
         next_at: now,
-        actor: Actor(format!("lab:{} by link, mailed to {}", task.row.lab, masked(&task.address))),
+        actor: answering(&task, &name),
         escalation: EscalationId::new(now, &*api.random),
     };
     let Written::StopSettled(settled) = store::one(&*api.store, Write::SettleStop(Box::new(settle))).await?

@@ -3,17 +3,18 @@
 //! A link does nothing when it is looked at, since programs look at links; its button signs in.
 
 use askama::Template;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Extension, Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use http_body_util::{BodyExt as _, Limited};
 use serde::Deserialize;
 
 use super::{PlainPage, Shell, Shown, page, secret_page, see};
-use crate::api::auth::Caller;
+use crate::api::auth::{Caller, unauthenticated};
 use crate::api::limits::{STOP_MAX, STOP_WITHIN};
 use crate::api::problem::{Answer, Code, Problem};
 use crate::api::{Api, sessions, within};
+use crate::domain::source::Source;
 use crate::store::Proof;
 
 /// The page on which people sign in.
@@ -96,9 +97,21 @@ fn begun(cookie: HeaderValue, next: &str) -> Response {
     response
 }
 
+/// Where a request comes from.
+fn source_of(request: &Request) -> Option<Source> {
+    request.extensions().get::<Source>().copied()
+}
+
+/// Counts whoever did not get in; who comes again and again waits for the answer.
+async fn stranger(api: &Api, source: Option<Source>) {
+    let problem = api.sources.failed(source, unauthenticated());
+    api.sources.hold(&problem).await;
+}
+
 /// Signs in by a key.
 pub(in crate::api) async fn sign_in(api: State<Api>, request: Request) -> Shown {
     let now = api.clock.now();
+    let source = source_of(&request);
     let (headers, bytes) = form(request).await?;
     sessions::own_pages(&headers)?;
     let form: SignInForm = super::read_form(&bytes)?;
@@ -112,6 +125,7 @@ pub(in crate::api) async fn sign_in(api: State<Api>, request: Request) -> Shown 
         return Ok(again(StatusCode::BAD_REQUEST, text));
     }
     let Ok(who) = api.keys.of(form.key.trim(), now) else {
+        stranger(&api, source).await;
         let text = "This key is unknown, expired or revoked.";
         return Ok(again(StatusCode::FORBIDDEN, text));
     };
@@ -132,10 +146,17 @@ fn no_link(api: &Api) -> Response {
 }
 
 /// Shows who a link signs in; it signs nobody in.
-pub(in crate::api) async fn open(api: State<Api>, token: Path<String>) -> Shown {
+pub(in crate::api) async fn open(
+    api: State<Api>,
+    source: Option<Extension<Source>>,
+    token: Path<String>,
+) -> Shown {
     let now = api.clock.now();
     let key = api.store.sign_in_key(&sessions::known_as(&token.0), now).await?;
-    let Some(who) = key.and_then(|key| api.keys.owner(&key, now)) else { return Ok(no_link(&api)) };
+    let Some(who) = key.and_then(|key| api.keys.owner(&key, now)) else {
+        stranger(&api, source.map(|source| source.0)).await;
+        return Ok(no_link(&api));
+    };
     let scope = match &who.scope {
         crate::store::Scope::Ops => "ops".to_owned(),
         crate::store::Scope::Platform(platform) => format!("the platform {platform}"),
@@ -154,6 +175,7 @@ struct Pressed {
 
 /// Signs in by a link, once.
 pub(in crate::api) async fn press(api: State<Api>, request: Request) -> Shown {
+    let source = source_of(&request);
     let (headers, bytes) = form(request).await?;
     let Pressed { token } = super::read_form(&bytes)?;
     if !keeps_cookies(&headers) {
@@ -163,6 +185,7 @@ pub(in crate::api) async fn press(api: State<Api>, request: Request) -> Shown {
     }
     let link = sessions::known_as(&token);
     let Some(cookie) = sessions::begin(&api, Proof::Link(link), api.clock.now()).await? else {
+        stranger(&api, source).await;
         return Ok(no_link(&api));
     };
     tracing::info!("signed in by a link");

@@ -1,4 +1,4 @@
-//! The labs of the demo: six regions on five clocks, each with a manner of its own.
+//! The labs of the demo: seven regions on six clocks, each with a manner of its own.
 
 use std::path::Path;
 
@@ -27,13 +27,13 @@ pub struct Role {
     pub driver: &'static str,
     /// Whether calls to it are signed.
     pub signed: bool,
-    /// Whether it reports what it has printed.
+    /// Whether it reports what it has printed, by calls to the API. A lab that dials out reports by itself.
     pub reports: bool,
     countries: &'static [&'static str],
 }
 
 /// All labs. The last one prints for whatever country no other does.
-pub(super) const ROLES: [Role; 6] = [
+pub(super) const ROLES: [Role; 7] = [
     Role {
         id: "nordprint",
         region: "fi",
@@ -85,6 +85,16 @@ pub(super) const ROLES: [Role; 6] = [
         countries: &["AU", "NZ", "JP", "SG", "HK"],
     },
     Role {
+        id: "levante",
+        region: "es",
+        zone: "Europe/Madrid",
+        manner: "dials out (LabLink); stops answered 10 min later; reports all that it makes",
+        driver: "link",
+        signed: false,
+        reports: false,
+        countries: &["ES", "PT", "IT", "GR", "MT", "CY"],
+    },
+    Role {
         id: "atlantico",
         region: "rest",
         zone: "Atlantic/Azores",
@@ -118,6 +128,12 @@ fn at(date: Date, time: &str, zone: &str, zones: &Zones) -> Result<Timestamp, Fa
 }
 
 impl Role {
+    /// Whether it dials the gateway, instead of being called.
+    #[must_use]
+    pub fn dials(&self) -> bool {
+        self.driver == "link"
+    }
+
     /// How it behaves in a play that begins on `first`.
     ///
     /// # Errors
@@ -155,6 +171,13 @@ impl Role {
                 duplicates: true,
                 ..usual
             },
+            "levante" => Behaviour {
+                answers_late: Some(Lasting::seconds(10 * 60)),
+                prints_after: hours(7),
+                in_production_for: Some(hours(1)),
+                ships_after: Some(hours(5)),
+                ..usual
+            },
             "atlantico" => Behaviour {
                 refuses: share(0.2),
                 fails: share(0.1),
@@ -173,8 +196,10 @@ impl Role {
     pub fn spec(&self, address: std::net::SocketAddr, secret: Option<&Path>) -> Result<LabSpec, Fault> {
         let mut driver = Map::new();
         driver.insert("kind".to_owned(), self.driver.into());
-        let field = if self.driver == "grpc" { "endpoint" } else { "base_url" };
-        driver.insert(field.to_owned(), format!("http://{address}").into());
+        if !self.dials() {
+            let field = if self.driver == "grpc" { "endpoint" } else { "base_url" };
+            driver.insert(field.to_owned(), format!("http://{address}").into());
+        }
         if let Some(file) = secret {
             driver.insert("secret".to_owned(), json!({ "file": file }));
         }
@@ -213,6 +238,10 @@ impl Role {
             "harbour" => (
                 json!({ "dedupes": "no", "lookup": true, "stops": "yes", "orders_per_call": 5 }),
                 json!({ "time_zone": self.zone, "cutoffs": ["18:00"] }),
+            ),
+            "levante" => (
+                json!({ "dedupes": "forever", "lookup": true, "stops": "yes", "orders_per_call": 20 }),
+                json!({ "time_zone": self.zone, "cutoffs": ["20:00"] }),
             ),
             _ => (
                 json!({ "dedupes": "forever", "stops": "final_on_receipt", "orders_per_call": 1 }),

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::cli::simulate::ledger;
-use crate::domain::order::OrderState;
+use crate::domain::order::{OrderState, Stage};
 use crate::domain::stop::{Evidence, StopState};
 
 /// An answer about a stop, as it was told.
@@ -139,6 +139,25 @@ pub fn check(accounts: &[Account], ledgers: &BTreeMap<String, Vec<ledger::Verdic
     }
     found.violations.sort_by_key(|violation| violation.kind);
     found
+}
+
+/// Compares how far a lab that reports by itself says that orders are with what the gateway shows at the end.
+#[must_use]
+pub fn heard(accounts: &[Account], reached: &BTreeMap<String, Stage>) -> Vec<Violation> {
+    let told = accounts.iter().filter_map(|account| {
+        let stage = *reached.get(&account.id)?;
+        let expected = match stage {
+            Stage::Received => return None,
+            Stage::InProduction => OrderState::InProduction,
+            Stage::Printed => OrderState::Printed,
+            Stage::Shipped => OrderState::Shipped,
+        };
+        let state = account.state.filter(|state| *state != expected)?;
+        let (reference, lab) = (&account.reference, &account.lab);
+        let text = format!("{reference} ({lab}): the lab reported {stage:?}, and it is shown as {state:?}");
+        Some(Violation { kind: Kind::Fault, order: Some(account.id.clone()), text })
+    });
+    told.collect()
 }
 
 fn one(found: &mut Findings, account: &Account, truth: &[(&str, &ledger::Verdict)]) {

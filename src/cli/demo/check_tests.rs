@@ -139,3 +139,20 @@ fn prints_that_are_still_to_come_are_a_fault_of_the_play() {
     early.waiting = 1;
     assert!(kinds(account(OrderState::AtLab, &[]), Some(early)).contains(&Kind::Fault));
 }
+
+#[test]
+fn what_a_lab_reported_must_be_shown() {
+    let reached = |stage| BTreeMap::from([("ord_1".to_owned(), stage)]);
+    let cases = [
+        (OrderState::Shipped, Stage::Shipped, 0),
+        (OrderState::AtLab, Stage::Shipped, 1),
+        (OrderState::Shipped, Stage::Printed, 1),
+        (OrderState::InProduction, Stage::InProduction, 0),
+        (OrderState::AtLab, Stage::Received, 0),
+    ];
+    for (state, stage, faults) in cases {
+        let found = heard(&[account(state, &[])], &reached(stage));
+        assert_eq!(found.len(), faults, "{state:?} {stage:?}");
+    }
+    assert!(heard(&[account(OrderState::AtLab, &[])], &BTreeMap::new()).is_empty());
+}

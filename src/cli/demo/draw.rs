@@ -51,11 +51,12 @@ const CANCELLED: (u64, u64) = (43, 438);
 const DELAYS: [f64; 9] = [5.0, 7.0, 9.0, 1394.0, 1658.0, 1804.0, 1839.0, 2862.0, 5627.0];
 
 /// Shops with the habits of the measured one, each at home elsewhere.
-const SHOPS: [(&str, &str, &str, &str); 5] = [
+const SHOPS: [(&str, &str, &str, &str); 6] = [
     ("oxbow", "Oxbow Gifts, London", "GB", "Europe/London"),
     ("kuvala", "Kuvala, Helsinki", "FI", "Europe/Helsinki"),
     ("rheinufer", "Rheinufer, Cologne", "DE", "Europe/Berlin"),
     ("brightbox", "Brightbox, New York", "US", "America/New_York"),
+    ("azulejo", "Azulejo, Valencia", "ES", "Europe/Madrid"),
     ("southframe", "Southframe, Sydney", "AU", "Australia/Sydney"),
 ];
 const ARTICLES: [&str; 8] = [

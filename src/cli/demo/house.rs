@@ -20,10 +20,12 @@ use super::script::Shop;
 use super::wire::{Caller, Odd};
 use crate::app::{self, Ambient, Running};
 use crate::cli::simulate::{Gateway, Simulator, SimulatorSettings};
-use crate::clock::{Clock, HostRandom, ManualClock, Random, SeededRandom};
+use crate::clock::{Clock, HostClock, HostRandom, ManualClock, Random, SeededRandom};
 use crate::config::{self, Config, LimitsConfig, OutboundConfig};
 use crate::domain::Fault;
+use crate::domain::batch::later;
 use crate::domain::event::hex;
+use crate::domain::ids::LabId;
 use crate::domain::zones::Zones;
 use crate::lab::outbound::Outbound;
 
@@ -35,6 +37,12 @@ pub(super) const NOTHING_DUE: SignedDuration = SignedDuration::from_hours(200 * 
 /// The longest that anything may take in the host's time: above every time-out of a call.
 const PATIENCE: Duration = Duration::from_mins(2);
 
+/// How long a lab may take to connect, and how often that is looked at.
+const CONNECTS_WITHIN: SignedDuration = SignedDuration::from_secs(20);
+const LOOKS_EVERY: SignedDuration = SignedDuration::from_millis(5);
+/// Calls at a time that a lab takes that dials out.
+const LINK_WINDOW: u32 = 8;
+
 /// A lab with those who work there.
 #[derive(Debug)]
 pub struct Staff {
@@ -44,7 +52,7 @@ pub struct Staff {
     pub lab: Simulator,
     /// Its key to the gateway.
     pub caller: Caller,
-    /// When it prints next, as of the last step.
+    /// When it prints next, as of the last step; of one that dials out: when it has something to report.
     pub prints: Option<Timestamp>,
     /// Lines of its ledger that were reported.
     pub reported: usize,
@@ -145,6 +153,19 @@ async fn lab(
     Ok((lab, secret_file))
 }
 
+/// Waits until a lab that dials out is connected.
+async fn connected(gateway: &Running, id: &str) -> Result<(), Error> {
+    let lab = LabId::parse(id)?;
+    let until = later(HostClock.now(), CONNECTS_WITHIN);
+    while gateway.bench.labs.connections(&lab) == 0 {
+        if HostClock.now() > until {
+            return Err(Error::Failed(format!("{id} did not connect to the gateway in {CONNECTS_WITHIN:#}")));
+        }
+        HostClock.sleep_until(later(HostClock.now(), LOOKS_EVERY)).await;
+    }
+    Ok(())
+}
+
 async fn key(ops: &Caller, scope: &str, owner: &str) -> Result<Caller, Odd> {
     let body = json!({ "scope": scope, "owner": owner, "name": "demo" });
     let made: Value = ops.post(&["keys"], &body).await?.read("POST keys")?;
@@ -197,7 +218,13 @@ impl House {
             ops.put(&["labs", role.id], &spec).await?;
             let caller = key(&ops, "lab", role.id).await?;
             let answers = Gateway { url: base.clone(), key: SecretString::from(caller.key().to_owned()) };
-            lab.answers_to(answers)?;
+            if role.dials() {
+                lab.dial(&answers, LINK_WINDOW)?;
+                lab.reports();
+                connected(&gateway, role.id).await?;
+            } else {
+                lab.answers_to(answers)?;
+            }
             labs.push(Staff { role, lab, caller, prints: None, reported: 0 });
         }
         Ok(Self { clock, gateway, ops, shops, labs })
@@ -209,7 +236,7 @@ impl House {
         self.clock.now()
     }
 
-    /// Waits until nobody is at work as of now: no loop, no call, no lab that owes an answer. Gives
+    /// Waits until nobody is at work as of now: no loop, no call, no lab that owes an answer or a report. Gives
     /// the next instant at which somebody wants to wake.
     ///
     /// # Errors
@@ -223,9 +250,11 @@ impl House {
     async fn settling(&self) -> Option<Timestamp> {
         let now = self.now();
         loop {
+            // Looked at first: a report that was heard may give the loops something to do.
+            let owes = self.labs.iter().any(|staff| staff.lab.owes_reports());
             let wake = self.gateway.bench.bells.settled(now).await;
             let answer = self.labs.iter().filter_map(|staff| staff.lab.next_answer()).min();
-            if answer.is_none_or(|at| at > now) {
+            if !owes && answer.is_none_or(|at| at > now) {
                 let wake = wake.filter(|at| at.duration_since(now) < NOTHING_DUE);
                 return wake.into_iter().chain(answer).min();
             }

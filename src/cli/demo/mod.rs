@@ -1,6 +1,6 @@
 //! `stoppress demo`: the main job on real input, in one process, checked against the labs' ledgers.
 //!
-//! A gateway, six labs and their shops run on a clock that moves from event to event and stands still
+//! A gateway, seven labs and their shops run on a clock that moves from event to event and stands still
 //! while anybody is at work, so that no time-out and no deadline is distorted by the speed of the
 //! play. Orders and stops go through the public HTTP API. At the end every answer that was given is
 //! compared with what the labs did; a broken promise, a loss or a double print ends it with 1.
@@ -47,9 +47,9 @@ const BEFORE: SignedDuration = SignedDuration::from_hours(1);
 /// How often a kept clock moves.
 const BEAT: SignedDuration = SignedDuration::from_millis(100);
 
-/// See it work: five days of orders and cancellations, six labs, every answer checked
+/// See it work: five days of orders and cancellations, seven labs, every answer checked
 ///
-/// Starts a gateway on a temporary database with six simulated labs, plays orders and stops through
+/// Starts a gateway on a temporary database with seven simulated labs, one of which dials out,, plays orders and stops through
 /// its HTTP API on a clock of its own, and compares every answer with what the labs did.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
@@ -234,6 +234,9 @@ async fn examine(
     let mut check = check::check(&book.accounts, &ledgers);
     let verified = house.gateway.bench.store.verify_events().await?;
     let faults = book.odd.iter().chain(&verified.breaks);
+    for staff in house.labs.iter().filter(|staff| staff.role.dials()) {
+        check.violations.extend(check::heard(&book.accounts, &staff.lab.ledger().reached()));
+    }
     check.violations.extend(faults.map(|text| Violation {
         kind: Kind::Fault,
         order: None,

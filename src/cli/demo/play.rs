@@ -111,7 +111,8 @@ impl<'a> Play<'a> {
             self.look().await?;
             wake = self.house.settled().await?;
             for staff in &mut self.house.labs {
-                staff.prints = staff.lab.prints_between().map(|(next, _)| next);
+                let prints = || staff.lab.prints_between().map(|(next, _)| next);
+                staff.prints = if staff.role.dials() { staff.lab.moves_at() } else { prints() };
             }
             self.screen.at(self.house.now(), &self.book);
         }
@@ -133,7 +134,7 @@ impl<'a> Play<'a> {
     fn next(&self, wake: Option<Timestamp>) -> Option<Timestamp> {
         let now = self.house.now();
         let labs = self.house.labs.iter().flat_map(|staff| {
-            let prints = staff.prints.filter(|_| staff.role.reports);
+            let prints = staff.prints.filter(|_| staff.role.reports || staff.role.dials());
             [prints, staff.lab.behaviour().next_edge(now)]
         });
         let again = self.book.asked_again.filter(|_| !self.book.open.is_empty());

@@ -222,6 +222,13 @@ pub struct Down {
 pub struct Behaviour {
     /// How long after receipt an order is printed.
     pub prints_after: Lasting,
+    /// How long before it is printed an order is in production: from then on it is not taken out any more.
+    /// Unless told it is taken out until it is printed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_production_for: Option<Lasting>,
+    /// How long after it is printed an order leaves the lab; never, unless told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ships_after: Option<Lasting>,
     /// Every answer takes so long, in real time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slow: Option<Delay>,
@@ -269,6 +276,8 @@ impl Default for Behaviour {
     fn default() -> Self {
         Self {
             prints_after: Lasting::seconds(2 * 3600),
+            in_production_for: None,
+            ships_after: None,
             slow: None,
             refuses: Share::default(),
             fails: Share::default(),
@@ -347,6 +356,12 @@ pub struct BehaviourArgs {
     /// Print so long after receipt [default: 2h]
     #[arg(long, value_name = "DURATION", value_parser = lasting)]
     prints_after: Option<Lasting>,
+    /// Have orders in production so long before they are printed: they are not taken out any more
+    #[arg(long, value_name = "DURATION", value_parser = lasting)]
+    in_production_for: Option<Lasting>,
+    /// Ship so long after printing
+    #[arg(long, value_name = "DURATION", value_parser = lasting)]
+    ships_after: Option<Lasting>,
     /// Answer slowly: a duration, or a range such as 0s..2s
     #[arg(long, value_name = "RANGE")]
     slow: Option<Delay>,
@@ -424,6 +439,8 @@ impl BehaviourArgs {
             }
         };
         to.prints_after = self.prints_after.unwrap_or(to.prints_after);
+        to.in_production_for = self.in_production_for.or(to.in_production_for);
+        to.ships_after = self.ships_after.or(to.ships_after);
         to.slow = self.slow.or(to.slow);
         to.refuses = self.refuses.unwrap_or(to.refuses);
         to.fails = self.fails.unwrap_or(to.fails);

@@ -11,74 +11,12 @@ use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use super::behaviour::{Behaviour, Forgets, Stops};
+pub use super::entry::{Entry, Job, Said, What};
 pub use super::verdict::{Seen, Submitted, Taken, Verdict};
 use crate::domain::batch::later;
 use crate::domain::order::Stage;
-
-/// One line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
-    /// When.
-    pub at: Timestamp,
-    /// What.
-    #[serde(flatten)]
-    pub what: What,
-}
-
-/// An order in an upload.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Job {
-    /// The order.
-    pub order: String,
-    /// Pieces to print, over all its items; 0 where nothing is printed.
-    pub copies: u64,
-}
-
-/// What happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "entry", rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the fields are those of the calls")]
-pub enum What {
-    /// Orders were taken; each will be printed at `prints_at` unless it is taken out before.
-    Received { transfer: String, key: String, sha256: String, orders: Vec<Job>, prints_at: Timestamp },
-    /// An order was sent ahead: it is held, and printed only when an upload carries it.
-    Held { order: String },
-    /// An order that was sent ahead is not coming.
-    Discarded { order: String },
-    /// The same upload came again, and was taken as the same.
-    Repeated { transfer: String, key: String },
-    /// An upload was refused.
-    Refused { transfer: String, key: String, reason: String },
-    /// An order was printed once more: physically.
-    Printed { order: String, copies: u64 },
-    /// An order was taken out before it was printed.
-    Removed { order: String, stop: String },
-    /// A stop was asked.
-    StopAsked { order: String, stop: String },
-    /// A stop was answered, or is going to be: `answer_later`.
-    StopAnswered { order: String, stop: String, answer: Said },
-    /// A call was done, and its answer lost on the way.
-    AnswerLost { call: String },
-}
-
-/// What the lab says to a stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Said {
-    /// It will not be printed.
-    Removed,
-    /// It is or will be printed.
-    WillPrint,
-    /// Wait for it.
-    AnswerLater,
-    /// There is no such order.
-    NotFound,
-    /// The lab has no such operation.
-    NotTaken,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum At {
@@ -87,9 +25,18 @@ enum At {
     Removed,
 }
 
+/// What happens to a job by itself, beside that it is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    Begins,
+    Ships,
+}
+
 #[derive(Debug, Clone, Default)]
 struct OrderState {
     jobs: Vec<(u64, Timestamp, At)>,
+    /// The furthest that any of its jobs came.
+    reached: Stage,
     stops: BTreeMap<String, Vec<Said>>,
 }
 
@@ -113,6 +60,7 @@ pub struct Ledger {
     refused: HashSet<String>,
     held: BTreeSet<String>,
     due: BTreeSet<(Timestamp, String, usize)>,
+    steps: BTreeSet<(Timestamp, Step, String, usize)>,
 }
 
 impl Ledger {
@@ -157,6 +105,7 @@ impl Ledger {
             refused: self.refused.clone(),
             held: self.held.clone(),
             due: self.due.clone(),
+            steps: self.steps.clone(),
         }
     }
 
@@ -215,15 +164,36 @@ impl Ledger {
         self.due.last().map(|(at, ..)| *at)
     }
 
-    /// Prints what is due.
+    /// When the ledger moves next by itself: an order is begun, printed or shipped.
+    #[must_use]
+    pub fn moves_at(&self) -> Option<Timestamp> {
+        self.steps.first().map(|(at, ..)| *at).into_iter().chain(self.next_due()).min()
+    }
+
+    /// The orders of which something was begun, and how far they are.
+    #[must_use]
+    pub fn reached(&self) -> BTreeMap<String, Stage> {
+        let begun = self.orders.iter().filter(|(_, state)| state.reached > Stage::Received);
+        begun.map(|(order, state)| (order.clone(), state.reached)).collect()
+    }
+
+    /// Begins, prints and ships what is due.
     pub fn catch_up(&mut self, now: Timestamp) -> io::Result<()> {
         let due = self.due.iter().take_while(|(at, ..)| *at <= now);
-        let lines = due
-            .filter_map(|(at, order, job)| {
-                let copies = self.orders.get(order)?.jobs.get(*job)?.0;
-                Some(Entry { at: *at, what: What::Printed { order: order.clone(), copies } })
-            })
-            .collect();
+        let printed = due.filter_map(|(at, order, job)| {
+            let copies = self.orders.get(order)?.jobs.get(*job)?.0;
+            Some(Entry { at: *at, what: What::Printed { order: order.clone(), copies } })
+        });
+        let steps = self.steps.iter().take_while(|(at, ..)| *at <= now).map(|(at, step, order, _)| {
+            let order = order.clone();
+            let what = match step {
+                Step::Begins => What::Began { order },
+                Step::Ships => What::Shipped { order },
+            };
+            Entry { at: *at, what }
+        });
+        let mut lines: Vec<_> = printed.chain(steps).collect();
+        lines.sort_by_key(|line| (line.at, line.stage().map(|(_, stage)| stage)));
         self.append(lines)
     }
 
@@ -271,7 +241,13 @@ impl Ledger {
             _ => {
                 orders.truncate(most);
                 let prints_at = later(now, behaviour.prints_after.0);
-                self.line(now, What::Received { transfer, key: key.clone(), sha256, orders, prints_at })?;
+                let begins_at =
+                    behaviour.in_production_for.map(|lasting| later(prints_at, -lasting.0).max(now));
+                let ships_at = behaviour.ships_after.map(|lasting| later(prints_at, lasting.0));
+                let key_now = key.clone();
+                let what =
+                    What::Received { transfer, key: key_now, sha256, orders, prints_at, begins_at, ships_at };
+                self.line(now, what)?;
                 Ok(Taken::Accepted(reference_of(self.keys.get(&key))))
             }
         }
@@ -316,7 +292,7 @@ impl Ledger {
             _ if behaviour.stops == Stops::No => (Said::NotTaken, Stage::Received),
             _ if behaviour.stops == Stops::Lies => (Said::Removed, Stage::Received),
             None => (Said::NotFound, Stage::Received),
-            Some(state) if count(state, At::Printed) > 0 => (Said::WillPrint, Stage::Printed),
+            Some(state) if state.reached > Stage::Received => (Said::WillPrint, state.reached),
             Some(_) if behaviour.stops == Stops::TooLate => (Said::WillPrint, Stage::Received),
             Some(state) => {
                 let waiting = usize::try_from(count(state, At::Waiting)).unwrap_or_default();
@@ -337,8 +313,7 @@ impl Ledger {
             let (printed, waiting) = (count(state, At::Printed), count(state, At::Waiting));
             let stage = match (printed, waiting) {
                 (0, 0) => None,
-                (0, _) => Some(Stage::Received),
-                _ => Some(Stage::Printed),
+                _ => Some(state.reached),
             };
             Seen { stage, prints: printed + waiting }
         }))
@@ -400,12 +375,16 @@ impl Ledger {
             What::Discarded { order } => {
                 self.held.remove(order);
             }
-            What::Received { key, sha256, orders, prints_at, .. } => {
+            What::Received { key, sha256, orders, prints_at, begins_at, ships_at, .. } => {
                 for job in orders {
                     self.held.remove(&job.order);
                     let state = self.orders.entry(job.order.clone()).or_default();
                     if job.copies > 0 {
                         self.due.insert((*prints_at, job.order.clone(), state.jobs.len()));
+                        let steps = [(begins_at, Step::Begins), (ships_at, Step::Ships)];
+                        let steps = steps.into_iter().filter_map(|(at, step)| Some(((*at)?, step)));
+                        let step = |(at, step)| (at, step, job.order.clone(), state.jobs.len());
+                        self.steps.extend(steps.map(step));
                     }
                     state.jobs.push((job.copies, *prints_at, At::Waiting));
                 }
@@ -418,6 +397,8 @@ impl Ledger {
                 self.refused.insert(key.clone());
             }
             What::Printed { order, .. } => self.finish(order, At::Printed),
+            What::Began { order } => self.step(order, Step::Begins, Stage::InProduction),
+            What::Shipped { order } => self.step(order, Step::Ships, Stage::Shipped),
             What::Removed { order, .. } => self.finish(order, At::Removed),
             What::StopAnswered { order, stop, answer } => {
                 // Only of orders that are or were here.
@@ -437,6 +418,22 @@ impl Ledger {
         if let Some((nth, job)) = waiting.min_by_key(|(nth, job)| (job.1, *nth)) {
             job.2 = end;
             self.due.remove(&(job.1, order.to_owned(), nth));
+            if end == At::Printed {
+                state.reached = state.reached.max(Stage::Printed);
+            } else {
+                self.steps.retain(|(_, _, of, job)| (of.as_str(), *job) != (order, nth));
+            }
+        }
+    }
+
+    /// Takes the first such step of an order as done.
+    fn step(&mut self, order: &str, step: Step, stage: Stage) {
+        let done = self.steps.iter().find(|(_, what, of, _)| (*what, of.as_str()) == (step, order)).cloned();
+        if let Some(done) = done {
+            self.steps.remove(&done);
+        }
+        if let Some(state) = self.orders.get_mut(order) {
+            state.reached = state.reached.max(stage);
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use secrecy::ExposeSecret as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -27,7 +27,9 @@ use crate::clock::{Clock as _, HostClock, Random};
 use crate::domain::Fault;
 use crate::domain::batch::later;
 use crate::domain::order::Stage;
-use crate::proto::connect_request::{Heartbeat, Hello, Kind, Refusal, Reply, StopAnswer, reply};
+use crate::proto::connect_request::{
+    Heartbeat, Hello, Kind, Refusal, Reply, StatusReport, StopAnswer, reply,
+};
 use crate::proto::connect_response::call::Ask;
 use crate::proto::connect_response::receipt::Outcome;
 use crate::proto::connect_response::{Call, Kind as Told, Receipt, Welcome};
@@ -64,33 +66,54 @@ impl Lines {
 
     /// Tells the gateway the answer to a stop; false if it is worth trying again.
     pub(super) async fn tell(&self, stop: &str, said: Said, stage: Stage) -> bool {
-        let report = self.reports.fetch_add(1, Ordering::Relaxed) + 1;
         let answer = match said {
             Said::Removed => Answer::Removed,
             Said::WillPrint => Answer::WillPrint,
             // Nothing that could be told.
             Said::AnswerLater | Said::NotFound | Said::NotTaken => return true,
         };
-        let stage = match stage {
-            Stage::Received => LabStage::Received,
-            Stage::InProduction => LabStage::InProduction,
-            Stage::Printed => LabStage::Printed,
-            Stage::Shipped => LabStage::Shipped,
-        };
-        let (tell, told) = oneshot::channel();
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(report, tell);
-        let line = self.open.lock().unwrap_or_else(PoisonError::into_inner).first().cloned();
-        let answer = StopAnswer {
+        let told = |report| StopAnswer {
             report,
             stop: stop.to_owned(),
             answer: answer.into(),
             reason: String::new(),
-            stage: stage.into(),
+            stage: lab_stage(stage).into(),
         };
-        let sent = line.is_some_and(|line| line.try_send(request(Kind::StopAnswer(answer))).is_ok());
+        self.say(|report| Kind::StopAnswer(told(report))).await
+    }
+
+    /// Tells the gateway how far an order is; false if it is worth trying again.
+    pub(super) async fn report(&self, order: &str, stage: Stage, at: Timestamp) -> bool {
+        let tracking = || format!("SIM-{}", &order[order.len().saturating_sub(8)..]);
+        let told = |report| StatusReport {
+            report,
+            order: order.to_owned(),
+            stage: lab_stage(stage).into(),
+            at: Some(prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }),
+            reference: if stage == Stage::Shipped { tracking() } else { String::new() },
+        };
+        self.say(|report| Kind::StatusReport(told(report))).await
+    }
+
+    /// Says something on a connection, and waits for its receipt; false if it is worth trying again.
+    async fn say(&self, kind: impl FnOnce(u64) -> Kind) -> bool {
+        let report = self.reports.fetch_add(1, Ordering::Relaxed) + 1;
+        let (tell, told) = oneshot::channel();
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(report, tell);
+        let line = self.open.lock().unwrap_or_else(PoisonError::into_inner).first().cloned();
+        let sent = line.is_some_and(|line| line.try_send(request(kind(report))).is_ok());
         let receipt = if sent { tokio::time::timeout(WITHIN, told).await.ok() } else { None };
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&report);
-        receipt.and_then(Result::ok).is_some_and(|receipt| receipt.outcome() != Outcome::TryAgain)
+        let Some(receipt) = receipt.and_then(Result::ok) else { return false };
+        let outcome = receipt.outcome();
+        if outcome == Outcome::Refused {
+            tracing::warn!(
+                code = receipt.code,
+                reason = receipt.reason,
+                "the gateway refused what it was told"
+            );
+        }
+        outcome != Outcome::TryAgain
     }
 
     fn receive(&self, receipt: Receipt) {
@@ -115,6 +138,15 @@ impl Drop for Listed<'_> {
     fn drop(&mut self) {
         let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|other| !other.same_channel(&self.1));
+    }
+}
+
+fn lab_stage(stage: Stage) -> LabStage {
+    match stage {
+        Stage::Received => LabStage::Received,
+        Stage::InProduction => LabStage::InProduction,
+        Stage::Printed => LabStage::Printed,
+        Stage::Shipped => LabStage::Shipped,
     }
 }
 

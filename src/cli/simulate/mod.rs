@@ -4,12 +4,15 @@
 //! first phase. What it does to paper
 //! is written to an honest [`Ledger`], so that promises can be checked against it.
 
+mod args;
 pub mod behaviour;
+mod entry;
 mod grpc;
 mod http;
 pub mod ledger;
 mod link;
 mod port;
+mod report;
 mod tell;
 mod verdict;
 
@@ -27,8 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
-use super::input::secret;
-use crate::clock::{Clock, HostClock, HostRandom, Random};
+use crate::clock::{Clock, HostClock, Random};
 use crate::domain::Fault;
 use crate::domain::batch::later;
 use crate::domain::lab::Lasting;
@@ -36,7 +38,8 @@ use crate::domain::order::Stage;
 use crate::domain::retry;
 use crate::lab::outbound::Outbound;
 use crate::lab::sign::Signer;
-use behaviour::{Behaviour, BehaviourArgs, DownBy, LooksUp};
+pub use args::{SimulateArgs, run};
+use behaviour::{Behaviour, DownBy, LooksUp};
 use ledger::{Ledger, Said, Seen, Submitted, Taken, What};
 use tell::tell;
 
@@ -105,6 +108,8 @@ struct House {
     gateway: OnceLock<(Gateway, Outbound)>,
     /// The connections that the lab has dialled.
     lines: link::Lines,
+    /// How many lines of the ledger the gateway was told of, once the lab reports; rings when it moves.
+    reported: report::Reported,
     /// When late answers are due that the gateway has not heard.
     untold: Mutex<BTreeMap<Timestamp, usize>>,
     tasks: TaskTracker,
@@ -149,6 +154,7 @@ impl Simulator {
             secret: settings.secret,
             gateway,
             lines: link::Lines::default(),
+            reported: report::Reported::default(),
             untold: Mutex::default(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -235,6 +241,26 @@ impl Simulator {
         self.house.lines.opened();
         self.house.tasks.spawn(line.keep(Arc::clone(&self.house)));
         Ok(())
+    }
+
+    /// From now on what the ledger shows of orders is reported over the lab's connections: in production,
+    /// printed, shipped. What was there before is reported as well.
+    pub fn reports(&self) {
+        if self.house.reported.begins() {
+            self.house.tasks.spawn(report::keep(Arc::clone(&self.house)));
+        }
+    }
+
+    /// Whether the lab reports, and the gateway has not heard yet of something that is so by now.
+    #[must_use]
+    pub fn owes_reports(&self) -> bool {
+        self.house.reported.owes(&mut lock(&self.house.ledger), self.house.clock.now())
+    }
+
+    /// When the ledger moves next by itself.
+    #[must_use]
+    pub fn moves_at(&self) -> Option<Timestamp> {
+        lock(&self.house.ledger).moves_at()
     }
 
     /// When the next late answer is due. One that is due and that the gateway has not heard yet counts.
@@ -360,12 +386,13 @@ impl House {
     }
 }
 
-/// The printer: writes each print down when it is due.
+/// The printer: writes down what is begun, printed and shipped when it is due.
 async fn print(house: Arc<House>) {
     let mut taken = house.taken.subscribe();
     loop {
         taken.mark_unchanged();
-        let due = house.on_ledger(|ledger, _, _| Ok(ledger.next_due())).await.ok().flatten();
+        let due = house.on_ledger(|ledger, _, _| Ok(ledger.moves_at())).await.ok().flatten();
+        house.reported.ring();
         let next = async {
             match due {
                 Some(at) => house.clock.sleep_until(at).await,
@@ -411,83 +438,4 @@ async fn answer_late(house: Arc<House>, order: String, stop: String, due: Timest
             untold.remove(&due);
         }
     }
-}
-
-const EXAMPLES: &str = "\
-Examples:
-  An honest lab that prints two minutes after receipt and remembers across restarts:
-    stoppress lab simulate --prints-after 2m --ledger lab.ndjson
-  A lab that loses every fifth answer and is slow:
-    stoppress lab simulate --loses-answers 0.2 --slow 0s..2s
-  A lab that is away for an hour, on a port that refuses connections:
-    stoppress lab simulate --down-by refuse --down-from 2026-12-01T23:00:00Z --down-until 2026-12-02T00:00:00Z
-  A lab behind a firewall, which dials the gateway itself:
-    stoppress lab simulate --link http://127.0.0.1:8080 --gateway-key-file lab.key
-  While it runs, see what it really did, and make it forget keys:
-    curl http://127.0.0.1:9100/_simulate/ledger
-    curl http://127.0.0.1:9100/_simulate -d '{\"forgets_keys\": \"after_removal\"}'
-
-Whoever reaches the port can change how the lab behaves: keep it on a private address.";
-
-/// Run a lab that behaves, or misbehaves, as told: HTTP and gRPC on one port
-#[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
-pub struct SimulateArgs {
-    /// Where to listen, for HTTP and gRPC
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9100")]
-    listen: SocketAddr,
-    /// A second port, if gRPC is to have one
-    #[arg(long, value_name = "ADDRESS")]
-    grpc_listen: Option<SocketAddr>,
-    /// Keep the ledger in this file, one JSON object a line
-    #[arg(long, value_name = "FILE")]
-    ledger: Option<PathBuf>,
-    /// Refuse calls that are not signed with the secret in this file (`whsec_…`)
-    #[arg(long, value_name = "FILE")]
-    secret_file: Option<PathBuf>,
-    /// Post late answers to this gateway
-    #[arg(long, value_name = "URL", requires = "gateway_key_file")]
-    gateway: Option<Url>,
-    /// Dial this gateway, and take orders and stops over the link (driver `link`)
-    #[arg(long, value_name = "URL", requires = "gateway_key_file")]
-    link: Option<Url>,
-    /// How many calls to take at a time over the link
-    #[arg(long, value_name = "CALLS", default_value_t = 8, requires = "link",
-        value_parser = clap::value_parser!(u32).range(0..=256))]
-    link_window: u32,
-    /// The file with the API key for the gateway, of the scope of this lab
-    #[arg(long, value_name = "FILE")]
-    gateway_key_file: Option<PathBuf>,
-    #[command(flatten)]
-    behaviour: BehaviourArgs,
-}
-
-/// Runs the command until it is interrupted.
-///
-/// # Errors
-/// If the lab cannot be started.
-pub async fn run(args: SimulateArgs) -> Result<(), Fault> {
-    let known = |url: Option<Url>| -> Result<Option<Gateway>, Fault> {
-        let (Some(url), Some(file)) = (url, &args.gateway_key_file) else { return Ok(None) };
-        Ok(Some(Gateway { url, key: secret("--gateway-key-file", file)? }))
-    };
-    let (gateway, link) = (known(args.gateway)?, known(args.link)?);
-    let settings = SimulatorSettings {
-        listen: args.listen,
-        grpc_listen: args.grpc_listen,
-        ledger: args.ledger,
-        secret: args.secret_file.map(|file| secret("--secret-file", &file)).transpose()?,
-        gateway,
-        behaviour: args.behaviour.behaviour()?,
-    };
-    let lab = Simulator::start(settings, Arc::new(HostClock), Arc::new(HostRandom)).await?;
-    if let Some(gateway) = link {
-        lab.dial(&gateway, args.link_window)?;
-    }
-    tracing::info!(http = %lab.http_addr, grpc = %lab.grpc_addr, "the simulated lab is open");
-    tokio::signal::ctrl_c()
-        .await
-        .map_err(|error| Fault::new("", format!("cannot wait for signals: {error}")))?;
-    lab.shutdown().await;
-    Ok(())
 }

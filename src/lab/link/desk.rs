@@ -10,15 +10,18 @@ use jiff::Timestamp;
 
 use crate::domain::ids::{LabId, OrderId, StopId};
 use crate::domain::order::Stage;
+use crate::domain::source::Source;
 use crate::lab::{Pending, Settings};
 
 /// Receives labs.
 pub trait Desk: Send + Sync {
-    /// Recognises a lab by the text of its `authorization`.
-    ///
-    /// # Errors
-    /// If it may not connect.
-    fn receive(&self, authorization: Option<&str>) -> Result<Arc<dyn Seat>, Refusal>;
+    /// Recognises a lab by the text of its `authorization`. The answer to one that may not connect can take
+    /// a while: whoever comes with wrong keys again and again is to wait.
+    fn receive<'a>(
+        &'a self,
+        authorization: Option<&'a str>,
+        source: Option<Source>,
+    ) -> Pending<'a, Result<Arc<dyn Seat>, Refusal>>;
 }
 
 /// The place of one connection at the desk.

@@ -5,11 +5,14 @@
 //! nobody knows, until the answer comes.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::domain::health::LinksHealth;
 use crate::domain::ids::LabId;
 use crate::proto::ConnectResponse;
 use crate::proto::connect_request::reply::Said;
@@ -30,12 +33,28 @@ pub(super) type Frame = Result<Box<ConnectResponse>, Box<tonic::Status>>;
 /// Told that a lab came, went, or takes more calls.
 type Changed = Box<dyn Fn(&LabId) + Send + Sync>;
 
+/// What is known of a lab that has dialled; kept when it is gone.
+#[derive(Default)]
+struct Known {
+    links: Vec<Arc<Link>>,
+    /// Since when there is a connection, or none.
+    since: Option<Timestamp>,
+    /// When it was last heard on a connection that is gone.
+    heard_at: Option<Timestamp>,
+}
+
 #[derive(Default)]
 struct Inner {
-    labs: Mutex<HashMap<LabId, Vec<Arc<Link>>>>,
+    labs: Mutex<HashMap<LabId, Known>>,
     changed: OnceLock<Changed>,
     /// Rings when there may be room.
     room: Notify,
+}
+
+impl Known {
+    fn window(&self) -> u32 {
+        self.links.iter().map(|link| link.window()).sum()
+    }
 }
 
 /// All connections of labs to this gateway. Clones share them.
@@ -57,23 +76,35 @@ impl Hub {
     /// How many calls a lab takes at a time, over all its connections to this gateway.
     #[must_use]
     pub fn window(&self, lab: &LabId) -> u32 {
-        let windows = |links: &Vec<Arc<Link>>| links.iter().map(|link| link.window()).sum();
-        self.labs().get(lab).map_or(0, windows)
+        self.labs().get(lab).map_or(0, Known::window)
     }
 
     /// How many connections a lab has to this gateway.
     #[must_use]
     pub fn connections(&self, lab: &LabId) -> usize {
-        self.labs().get(lab).map_or(0, Vec::len)
+        self.labs().get(lab).map_or(0, |known| known.links.len())
+    }
+
+    /// How the connections of a lab to this gateway stand.
+    #[must_use]
+    pub fn health(&self, lab: &LabId) -> LinksHealth {
+        let labs = self.labs();
+        let Some(known) = labs.get(lab) else { return LinksHealth::default() };
+        LinksHealth {
+            connections: u32::try_from(known.links.len()).unwrap_or(u32::MAX),
+            window: known.window(),
+            since: known.since,
+            last_heard_at: known.links.iter().map(|link| link.heard_at()).max().max(known.heard_at),
+        }
     }
 
     /// Whether no lab is connected.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.labs().is_empty()
+        self.labs().values().all(|known| known.links.is_empty())
     }
 
-    fn labs(&self) -> MutexGuard<'_, HashMap<LabId, Vec<Arc<Link>>>> {
+    fn labs(&self) -> MutexGuard<'_, HashMap<LabId, Known>> {
         // A list of connections stays whole whatever a panicking holder did.
         self.0.labs.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -82,12 +113,15 @@ impl Hub {
     pub(super) fn add(&self, link: &Arc<Link>) -> bool {
         let count = {
             let mut labs = self.labs();
-            let links = labs.entry(link.lab.clone()).or_default();
-            if links.len() >= LINKS_MAX {
+            let known = labs.entry(link.lab.clone()).or_default();
+            if known.links.len() >= LINKS_MAX {
                 return false;
             }
-            links.push(Arc::clone(link));
-            links.len()
+            if known.links.is_empty() {
+                known.since = Some(link.heard_at());
+            }
+            known.links.push(Arc::clone(link));
+            known.links.len()
         };
         gauge(&link.lab, count);
         self.changed(&link.lab);
@@ -95,17 +129,17 @@ impl Hub {
     }
 
     /// Takes a connection away. The calls that are out on it will have no answer.
-    pub(super) fn remove(&self, link: &Arc<Link>) {
+    pub(super) fn remove(&self, link: &Arc<Link>, now: Timestamp) {
         link.close();
         let count = {
             let mut labs = self.labs();
-            let Some(links) = labs.get_mut(&link.lab) else { return };
-            links.retain(|other| !Arc::ptr_eq(other, link));
-            let count = links.len();
-            if count == 0 {
-                labs.remove(&link.lab);
+            let Some(known) = labs.get_mut(&link.lab) else { return };
+            known.links.retain(|other| !Arc::ptr_eq(other, link));
+            known.heard_at = known.heard_at.max(Some(link.heard_at()));
+            if known.links.is_empty() {
+                known.since = Some(now);
             }
-            count
+            known.links.len()
         };
         gauge(&link.lab, count);
         self.changed(&link.lab);
@@ -139,7 +173,7 @@ impl Hub {
     /// A place that is free now; else whether there is a connection at all.
     fn free(&self, lab: &LabId) -> Result<Place, bool> {
         let labs = self.labs();
-        let links = labs.get(lab).map(Vec::as_slice).unwrap_or_default();
+        let links = labs.get(lab).map(|known| known.links.as_slice()).unwrap_or_default();
         let mut by_load: Vec<_> = links.iter().filter_map(|link| Some((link.load()?, link))).collect();
         by_load.sort_by_key(|(load, _)| *load);
         let taken = by_load.into_iter().find_map(|(_, link)| Some((link.take()?, link)));
@@ -167,12 +201,23 @@ pub(super) struct Link {
     lab: LabId,
     outbox: mpsc::Sender<Frame>,
     state: Mutex<State>,
+    /// When the lab was last heard on it, in microseconds.
+    heard_at: AtomicI64,
 }
 
 impl Link {
-    pub(super) fn new(lab: LabId, outbox: mpsc::Sender<Frame>, window: u32) -> Arc<Self> {
+    pub(super) fn new(lab: LabId, outbox: mpsc::Sender<Frame>, window: u32, now: Timestamp) -> Arc<Self> {
         let state = State { window: window.min(WINDOW_MAX), ..State::default() };
-        Arc::new(Self { lab, outbox, state: Mutex::new(state) })
+        Arc::new(Self { lab, outbox, state: Mutex::new(state), heard_at: now.as_microsecond().into() })
+    }
+
+    /// The lab said something.
+    pub(super) fn heard(&self, now: Timestamp) {
+        self.heard_at.store(now.as_microsecond(), Ordering::Relaxed);
+    }
+
+    fn heard_at(&self) -> Timestamp {
+        Timestamp::from_microsecond(self.heard_at.load(Ordering::Relaxed)).unwrap_or_default()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -295,9 +340,13 @@ mod tests {
         LabId::parse("nord").unwrap()
     }
 
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
     fn linked(window: u32) -> (Hub, Arc<Link>, mpsc::Receiver<Frame>) {
         let (hub, (outbox, inbox)) = (Hub::default(), mpsc::channel(OUTBOX));
-        let link = Link::new(lab(), outbox, window);
+        let link = Link::new(lab(), outbox, window, at(0));
         assert!(hub.add(&link));
         (hub, link, inbox)
     }
@@ -328,7 +377,7 @@ mod tests {
             if leaves {
                 link.leave();
             } else {
-                hub.remove(&link);
+                hub.remove(&link, at(9));
             }
             assert!(matches!(place.ask(ask(), SOON).await, Err(Silence::NotSaid(_))));
             assert!(inbox.try_recv().is_err(), "nothing is in the outbox");
@@ -347,7 +396,7 @@ mod tests {
         let (heard, ()) = tokio::join!(place.ask(ask(), Duration::from_secs(20)), async {
             tokio::task::yield_now().await;
             assert_eq!(call(&mut inbox), 1);
-            hub.remove(&link);
+            hub.remove(&link, at(9));
         });
         assert!(matches!(heard, Err(Silence::Unclear(_))), "the connection ended");
         let (hub, link, mut inbox) = linked(1);
@@ -380,7 +429,7 @@ mod tests {
     async fn calls_go_to_the_connection_with_the_fewest() {
         let (hub, first, _inbox) = linked(2);
         let (outbox, _other) = mpsc::channel(OUTBOX);
-        let second = Link::new(lab(), outbox, 5);
+        let second = Link::new(lab(), outbox, 5, at(1));
         assert!(hub.add(&second));
         assert_eq!((hub.window(&lab()), hub.connections(&lab())), (7, 2));
         let mut places = Vec::new();
@@ -394,8 +443,29 @@ mod tests {
         first.leave();
         assert_eq!(hub.window(&lab()), 5);
         drop(places);
-        hub.remove(&first);
-        hub.remove(&second);
+        hub.remove(&first, at(9));
+        hub.remove(&second, at(9));
+        assert!(hub.is_empty());
+    }
+
+    #[tokio::test]
+    async fn how_the_connections_stand_is_known_also_when_they_are_gone() {
+        assert_eq!(Hub::default().health(&lab()), LinksHealth::default());
+        let told = |hub: &Hub| {
+            let LinksHealth { connections, window, since, last_heard_at } = hub.health(&lab());
+            (connections, window, since, last_heard_at)
+        };
+        let (hub, first, _inbox) = linked(2);
+        assert_eq!(told(&hub), (1, 2, Some(at(0)), Some(at(0))));
+        let (outbox, _other) = mpsc::channel(OUTBOX);
+        let second = Link::new(lab(), outbox, 5, at(1));
+        assert!(hub.add(&second));
+        first.heard(at(3));
+        assert_eq!(told(&hub), (2, 7, Some(at(0)), Some(at(3))));
+        hub.remove(&first, at(4));
+        assert_eq!(told(&hub), (1, 5, Some(at(0)), Some(at(3))), "there was one all the time");
+        hub.remove(&second, at(5));
+        assert_eq!(told(&hub), (0, 0, Some(at(5)), Some(at(3))), "and now there is none, since");
         assert!(hub.is_empty());
     }
 }

@@ -17,11 +17,12 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::desk::{Desk, LateAnswer, No, Refusal, Seat, StageReport, Standing, Taken, Word};
 use super::hub::{Frame, Hub, Link, OUTBOX};
-use crate::clock::{Random, whole_micros};
+use crate::clock::{Clock, Random, whole_micros};
 use crate::domain::Fault;
 use crate::domain::event::hex;
 use crate::domain::ids::{OrderId, StopId};
 use crate::domain::order::Stage;
+use crate::domain::source::Source;
 use crate::lab::outbound::LAB_BODY_MAX;
 use crate::lab::{some_words, words};
 use crate::proto::connect_request::{self, Kind as Heard};
@@ -49,6 +50,7 @@ const REPORTS_MAX: usize = 32;
 pub struct Server {
     hub: Hub,
     desk: Arc<dyn Desk>,
+    clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     end: CancellationToken,
 }
@@ -56,8 +58,14 @@ pub struct Server {
 impl Server {
     /// A server whose connections end when `end` is cancelled.
     #[must_use]
-    pub fn new(hub: Hub, desk: Arc<dyn Desk>, random: Arc<dyn Random>, end: CancellationToken) -> Self {
-        Self { hub, desk, random, end }
+    pub fn new(
+        hub: Hub,
+        desk: Arc<dyn Desk>,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        end: CancellationToken,
+    ) -> Self {
+        Self { hub, desk, clock, random, end }
     }
 }
 
@@ -92,7 +100,9 @@ impl LabLinkService for Server {
             return Err(Status::unavailable("this gateway is shutting down"));
         }
         let authorization = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
-        let seat = self.desk.receive(authorization).map_err(|refusal| status(&refusal))?;
+        let source = request.extensions().get::<Source>().copied();
+        let received = self.desk.receive(authorization, source).await;
+        let seat = received.map_err(|refusal| status(&refusal))?;
         let mut id = [0; 6];
         self.random.fill(&mut id);
         let (outbox, inbox) = mpsc::channel(OUTBOX);
@@ -100,6 +110,7 @@ impl LabLinkService for Server {
             id: format!("lnk-{}", hex(&id)),
             beat: super::beat(&seat.settings()),
             hub: self.hub.clone(),
+            clock: Arc::clone(&self.clock),
             end: self.end.clone(),
             outbox,
             seat,
@@ -136,6 +147,7 @@ struct Line {
     id: String,
     beat: Duration,
     hub: Hub,
+    clock: Arc<dyn Clock>,
     end: CancellationToken,
     outbox: mpsc::Sender<Frame>,
     seat: Arc<dyn Seat>,
@@ -158,7 +170,7 @@ impl Line {
             return self.refuse(Status::invalid_argument(text));
         }
         let lab = self.seat.lab().clone();
-        let link = Link::new(lab.clone(), self.outbox.clone(), hello.window);
+        let link = Link::new(lab.clone(), self.outbox.clone(), hello.window, self.clock.now());
         self.say(Kind::Welcome(Welcome {
             lab: lab.to_string(),
             connection: self.id.clone(),
@@ -168,7 +180,7 @@ impl Line {
         if !self.hub.add(&link) {
             return self.refuse(Status::resource_exhausted("the lab has too many connections"));
         }
-        let gone = Gone(&self.hub, &link);
+        let gone = Gone(&self, &link);
         tracing::info!(%lab, link = self.id, name = words(&hello.name, 200), version = words(&hello.version, 100), window = hello.window, "a lab connected");
         drop(hello);
         let ended = self.attend(&link, &mut said).await;
@@ -217,6 +229,7 @@ impl Line {
             tokio::select! {
                 message = said.message(), if reports.len() < REPORTS_MAX => {
                     silent = 0;
+                    link.heard(self.clock.now());
                     match message {
                         Ok(None) => return End::Closed,
                         Err(status) => return End::Broken(words(status.message(), 200)),
@@ -312,11 +325,11 @@ impl Line {
 }
 
 /// Takes a connection off the list, also when its task ends early.
-struct Gone<'a>(&'a Hub, &'a Arc<Link>);
+struct Gone<'a>(&'a Line, &'a Arc<Link>);
 
 impl Drop for Gone<'_> {
     fn drop(&mut self) {
-        self.0.remove(self.1);
+        self.0.hub.remove(self.1, self.0.clock.now());
     }
 }
 
