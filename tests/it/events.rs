@@ -154,7 +154,7 @@ impl Stream {
                         other => panic!("{other:?}"),
                     }
                 }
-                self.text = rest.to_owned();
+                self.text = String::from(rest);
                 return Some(read);
             }
             let chunk = tokio::time::timeout(Duration::from_secs(20), self.body.next());
