@@ -15,7 +15,7 @@ use crate::domain::lab::Lab;
 use crate::domain::order::{Handing, Held, OrderFacts, Payment, Stage, Submission};
 use crate::domain::verdict::{CanStop, Verdict, verdict, wants_odds};
 use crate::domain::{Fault, nearest};
-use crate::store::{Admission, Admitted, OrderRef, Scope, Write, Written};
+use crate::store::{Admission, Admitted, OrderRef, ReportRow, Scope, Write, Written};
 
 /// The platform that a caller submits for.
 pub(super) fn platform_of(api: &Api, caller: &Caller, named: Option<PlatformId>) -> Answer<PlatformId> {
@@ -226,6 +226,14 @@ pub(super) async fn find(api: &Api, scope: &Scope, which: OrderRef) -> Answer<Or
     }
     let mut found = api.store.orders(scope, std::slice::from_ref(&which)).await?;
     found.pop().flatten().ok_or_else(Problem::not_found)
+}
+
+/// What the lab reported of an order, as it came.
+pub(super) async fn reports(api: &Api, facts: &OrderFacts) -> Answer<Vec<ReportRow>> {
+    if facts.stage == Stage::Received {
+        return Ok(Vec::new());
+    }
+    Ok(api.store.reports(&facts.id).await?)
 }
 
 /// Reads how a caller names an order: its id, or `@` and the platform's reference.

@@ -63,6 +63,7 @@ codes! {
     NoSuchRoute "no_such_route" NOT_FOUND "There is no such route" "See /openapi.json for all of them.";
     MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED "The route does not take this method" "The `Allow` header lists those that it takes.";
     TooSlow "too_slow" REQUEST_TIMEOUT "The body did not come in time" "Send it again, in one go.";
+    DeadlinePassed "deadline_passed" REQUEST_TIMEOUT "The time that the caller gave is over" "What was asked may be done or not: repeat the same request to learn which; it is done once.";
     TooLarge "too_large" PAYLOAD_TOO_LARGE "The body is too large" "Send less at once; many orders go to /v1/orders/bulk.";
     MediaType "media_type" UNSUPPORTED_MEDIA_TYPE "The body is not of a type that is taken" "Send `Content-Type: application/json`, or `application/x-ndjson` to /v1/orders/bulk.";
     ReferenceTaken "reference_taken" CONFLICT "The reference names an order with other content" "`order` is the order that has the reference; give a new order a new reference.";

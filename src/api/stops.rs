@@ -11,7 +11,7 @@ use crate::domain::order::OrderFacts;
 use crate::domain::platform::CustomerStops;
 use crate::domain::stop::{AskedBy, StopFacts, StopState};
 use crate::domain::verdict::Verdict;
-use crate::store::{self, OrderRef, Scope, StopAsk, StopOutcome, Write, Written};
+use crate::store::{self, EscalationRow, OrderRef, Scope, StopAsk, StopOutcome, Write, Written};
 
 /// A stop that is asked for, as it came.
 pub(super) struct Ask {
@@ -35,6 +35,24 @@ pub(super) struct Asked {
     pub(super) facts: Box<OrderFacts>,
     /// Whether it was there before.
     pub(super) again: bool,
+}
+
+impl Asked {
+    /// What the lab said or did against what was told of the order, oldest first; nothing of a stop that was
+    /// asked just now.
+    pub(super) async fn contradictions(&self, api: &Api) -> Answer<Vec<EscalationRow>> {
+        if !self.again {
+            return Ok(Vec::new());
+        }
+        let transfer = self.facts.transfer.as_ref().map(|transfer| transfer.id.to_string());
+        let subjects: Vec<String> = std::iter::once(self.facts.id.to_string()).chain(transfer).collect();
+        let mut rows = api.store.contradictions(&subjects).await?;
+        for row in rows.iter_mut().filter(|row| row.order.is_none()) {
+            // A transfer carries orders of others: what was told of them is theirs.
+            row.evidence.retain(|piece| !piece.kind.starts_with("stop."));
+        }
+        Ok(rows)
+    }
 }
 
 /// Whether a stop is not decided yet: its answer will be another one later.

@@ -318,7 +318,18 @@ pub(super) fn answered(said: &proto::StopOrderResponse) -> Answer {
     let reason = some_words(&said.reason, 300);
     match LabAnswer::try_from(said.answer) {
         Ok(LabAnswer::Removed) => Answer::Removed { reason },
-        Ok(LabAnswer::WillPrint) => Answer::WillPrint { reason, stage: Stage::Received },
+        Ok(LabAnswer::WillPrint) => {
+            // It prints the order, how far it may be: only what is known counts.
+            let stage = match LabStage::try_from(said.stage) {
+                Ok(LabStage::InProduction) => Stage::InProduction,
+                Ok(LabStage::Printed) => Stage::Printed,
+                Ok(LabStage::Shipped) => Stage::Shipped,
+                Ok(LabStage::Unspecified | LabStage::Received | LabStage::Removed) | Err(_) => {
+                    Stage::Received
+                }
+            };
+            Answer::WillPrint { reason, stage }
+        }
         Ok(LabAnswer::NotFound) => Answer::NotFound,
         // Delivered; an answer that is not known is no answer.
         Ok(LabAnswer::Later | LabAnswer::Unspecified) | Err(_) => Answer::AnswerLater,

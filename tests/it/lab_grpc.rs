@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use axum::Router;
 use axum::http::HeaderMap;
 use serde_json::json;
+use stoppress::domain::lab::Answer;
+use stoppress::domain::order::Stage;
 use stoppress::lab::grpc::message;
 
 use crate::lab_support::{Step, clock, closed_port, eventually, lab, scripted, stop_call, tools, upload};
@@ -131,20 +133,45 @@ async fn a_busy_lab_is_unclear_is_not_asked_again_and_says_when() {
     eventually("one call", || seen.load(Ordering::SeqCst) == 1).await;
 }
 
-#[tokio::test]
-async fn an_answer_that_is_not_known_is_never_ok() {
-    // A StopOrderResponse { answer: 77 } in one gRPC frame.
-    let router = Router::new().fallback(|| async {
+/// Where a lab listens that answers whatever it is asked with this message.
+async fn saying(message: &'static [u8]) -> std::net::SocketAddr {
+    let router = Router::new().fallback(async move || {
         let mut headers = HeaderMap::new();
         headers.insert("content-type", "application/grpc".parse().unwrap());
         // Trailers-only would have no message: the status goes in the head, the message in the body.
         headers.insert("grpc-status", "0".parse().unwrap());
-        (headers, vec![0_u8, 0, 0, 0, 2, 8, 77])
+        let head = [0_u8, 0, 0, 0, u8::try_from(message.len()).unwrap()];
+        (headers, [&head, message].concat())
     });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });
-    let lab = lab("grpc", addr, json!({}), &tools(&clock()));
+    addr
+}
+
+#[tokio::test]
+async fn a_lab_that_prints_says_how_far_it_is() {
+    // StopOrderResponse { answer: ANSWER_WILL_PRINT, stage }.
+    for (message, stage) in [
+        (&[8_u8, 2][..], Stage::Received),
+        (&[8, 2, 24, 1], Stage::Received),
+        (&[8, 2, 24, 2], Stage::InProduction),
+        (&[8, 2, 24, 3], Stage::Printed),
+        (&[8, 2, 24, 4], Stage::Shipped),
+        // What cannot be, or is not known, is not believed.
+        (&[8, 2, 24, 5], Stage::Received),
+        (&[8, 2, 24, 99], Stage::Received),
+    ] {
+        let lab = lab("grpc", saying(message).await, json!({}), &tools(&clock()));
+        let said = lab.stop(&stop_call(&upload(1).1)).await.answer;
+        assert_eq!(said, Answer::WillPrint { reason: None, stage }, "{message:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_known_is_never_ok() {
+    // StopOrderResponse { answer: 77 }.
+    let lab = lab("grpc", saying(&[8, 77]).await, json!({}), &tools(&clock()));
     let (_, order) = upload(1);
     let stop = lab.stop(&stop_call(&order)).await.answer;
     assert!(matches!(stop.word(), "answer_later" | "unclear"), "{stop:?}");

@@ -4,8 +4,10 @@ use hyper::http::Method;
 use serde_json::{Value, json};
 use stoppress::cli::simulate::behaviour::Behaviour;
 use stoppress::cli::simulate::ledger::What;
+use stoppress::proto;
 
-use crate::rig::Rig;
+use crate::grpc_support::{client, stop, with};
+use crate::rig::{Rig, at};
 
 const EVENING: &str = "2026-11-21T20:00:00Z";
 const CUTOFF: &str = "2026-11-21T22:00:00Z";
@@ -97,6 +99,34 @@ async fn removed_and_then_printed_shows_both() {
     // A repeat of the stop shows it too.
     let (_, again) = rig.call(&rig.platform, Method::POST, &path, json!({"reason": "again"})).await;
     assert_eq!(again["contradictions"], after["contradictions"]);
+    over_grpc(&rig, &order, shown).await;
+}
+
+/// The same is told over gRPC.
+async fn over_grpc(rig: &Rig, order: &str, shown: &Value) {
+    let mut client = client(rig).await;
+    let ask = proto::GatewayServiceGetStopRequest { order: order.to_owned() };
+    let told = client.get_stop(with(&rig.platform, ask)).await.unwrap().into_inner();
+    let [contradiction] = told.contradictions.as_slice() else { panic!("{told:?}") };
+    assert_eq!(shown["escalation"], contradiction.escalation);
+    assert_eq!((contradiction.kind.as_str(), &contradiction.resolved_at), ("shipped_anyway", &None));
+    assert_eq!(contradiction.opened_at.as_ref().unwrap().seconds, at("2026-11-21T22:30:00Z").as_second());
+    assert_eq!(shown["cause"], contradiction.cause);
+    let pieces = shown["evidence"].as_array().unwrap();
+    assert_eq!(contradiction.evidence.len(), pieces.len());
+    for (piece, shown) in contradiction.evidence.iter().zip(pieces) {
+        assert_eq!((&shown["kind"], &shown["actor"]), (&json!(piece.kind), &json!(piece.actor)));
+        assert_eq!(shown["detail"], serde_json::from_str::<Value>(&piece.detail).unwrap());
+    }
+    let again = client.request_stop(with(&rig.platform, stop(order))).await.unwrap().into_inner();
+    assert_eq!(again.contradictions, told.contradictions);
+    let ask = proto::GatewayServiceGetOrderRequest { order: order.to_owned() };
+    let read = client.get_order(with(&rig.platform, ask)).await.unwrap().into_inner().order.unwrap();
+    let [report] = read.reports.as_slice() else { panic!("{read:?}") };
+    assert_eq!((report.stage(), report.contradicts), (proto::Stage::Printed, true));
+    assert_eq!(report.reference, "press 3");
+    let seconds = |at: &Option<prost_types::Timestamp>| at.as_ref().unwrap().seconds;
+    assert_eq!(seconds(&report.received_at) - seconds(&report.reported_at), 600);
 }
 
 #[tokio::test]

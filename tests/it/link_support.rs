@@ -154,7 +154,7 @@ impl Link {
 
     /// The lab answers a stop.
     pub(crate) async fn answer(&self, call: u64, answer: Answer) {
-        let said = StopOrderResponse { answer: answer.into(), reason: String::new() };
+        let said = StopOrderResponse { answer: answer.into(), ..StopOrderResponse::default() };
         self.reply(call, reply::Said::StopOrder(said)).await;
     }
 }

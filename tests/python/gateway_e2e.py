@@ -144,7 +144,9 @@ def main(program):
     answer = stub.RequestStop(stop, metadata=shop, timeout=20)
     assert (answer.stop.state, answer.stop.evidence) == (pb.STOP_STATE_STOPPED, pb.EVIDENCE_NEVER_HANDED)
     read = stub.GetOrder(pb.GatewayServiceGetOrderRequest(order=first.order.id), metadata=shop, timeout=20).order
-    assert read.state == pb.ORDER_STATE_STOPPED and read.stop == answer.stop
+    assert read.state == pb.ORDER_STATE_STOPPED and read.stop == answer.stop and not read.reports
+    stood = stub.GetStop(pb.GatewayServiceGetStopRequest(order="@P-1"), metadata=shop, timeout=20)
+    assert stood.stop == answer.stop and not stood.contradictions
     assert dict(read.submission.metadata) == {"a": "1", "b": "2"}
 
     # Events: resumed without gap or doubling.
@@ -183,6 +185,17 @@ def main(program):
     reader.join(20)
     watch.cancel()
     assert news and news[0].next != told.next and news[0].resume != told.resume
+
+    # A window that ops postpone is told as one that was moved.
+    window = first.order.window
+    until = window.closes_at.ToDatetime() + datetime.timedelta(hours=1)
+    watch = stub.WatchCutoffs(pb.GatewayServiceWatchCutoffsRequest(labs=["nordprint"]), metadata=shop, timeout=60)
+    next(watch)
+    gateway.http("POST", f"/v1/batches/{window.batch}/postpone",
+                 {"until": until.isoformat() + "Z", "reason": "the press is down"})
+    told = (moved for message in watch for moved in message.moved if moved.batch == window.batch)
+    assert next(moved for moved in told if moved.closes_at != window.closes_at).closes_at.ToDatetime() == until
+    watch.cancel()
 
     # Refusals, with details.
     get = pb.GatewayServiceGetOrderRequest(order=first.order.id)

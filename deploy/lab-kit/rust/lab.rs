@@ -103,7 +103,7 @@ impl LabService for Lab {
             if answer == Answer::Removed {
                 order.0 = Stage::Removed;
             }
-            Ok(StopOrderResponse { answer: answer.into(), reason: String::new() })
+            Ok(StopOrderResponse { answer: answer.into(), ..StopOrderResponse::default() })
         })
     }
 

@@ -19,7 +19,7 @@ use crate::api::auth::{Caller, unauthenticated};
 use crate::api::bulk::{self, Done, Source};
 use crate::api::idempotency::{self, Led};
 use crate::api::limits::{BODY_WITHIN, BULK_MAX};
-use crate::api::orders::{self, Submitted, find, judge, named, platform_of};
+use crate::api::orders::{self, Submitted, find, judge, named, platform_of, reports};
 use crate::api::problem::{Answer, Code, Problem};
 use crate::api::stops::{self, Ask, Asked};
 use crate::api::watches::Place;
@@ -109,7 +109,7 @@ async fn submit(
     let order = submission::submission(message.order).map_err(placed)?;
     let submitted = orders::submit(api, platform, &order, &caller.actor).await.map_err(placed)?;
     let Submitted { facts, verdict, new } = submitted;
-    let order = Some(shapes::order(&facts, &verdict)?);
+    let order = Some(shapes::order(&facts, &verdict, &[])?);
     Ok((proto::GatewayServiceSubmitOrderResponse { order, created: new }, true))
 }
 
@@ -124,18 +124,19 @@ async fn ask(
         comment: given(message.comment),
         asked_by: submission::asked_by(message.asked_by)?,
     };
-    let Asked { stop, verdict, .. } = stops::ask(api, caller, ask).await?;
+    let asked = stops::ask(api, caller, ask).await?;
     let answer = proto::GatewayServiceRequestStopResponse {
-        stop: Some(shapes::stop(&stop)),
-        verdict: Some(shapes::verdict(&verdict)),
+        stop: Some(shapes::stop(&asked.stop)),
+        verdict: Some(shapes::verdict(&asked.verdict)),
+        contradictions: contradictions(api, &asked).await?,
     };
-    Ok((answer, !stops::is_open(&stop)))
+    Ok((answer, !stops::is_open(&asked.stop)))
 }
 
 async fn order(api: &Api, caller: &Caller, order: &str) -> Answer<proto::Order> {
     let facts = find(api, &caller.scope, named(order)?).await?;
     let verdict = judge(api, &facts, true, api.clock.now()).await?;
-    shapes::order(&facts, &verdict)
+    shapes::order(&facts, &verdict, &reports(api, &facts).await?)
 }
 
 async fn verdict(api: &Api, caller: &Caller, order: &str) -> Answer<proto::Verdict> {
@@ -144,9 +145,14 @@ async fn verdict(api: &Api, caller: &Caller, order: &str) -> Answer<proto::Verdi
 }
 
 async fn standing(api: &Api, caller: &Caller, order: &str) -> Answer<proto::GatewayServiceGetStopResponse> {
-    let Asked { stop, verdict, .. } = stops::standing(api, caller, named(order)?).await?;
-    let (stop, verdict) = (Some(shapes::stop(&stop)), Some(shapes::verdict(&verdict)));
-    Ok(proto::GatewayServiceGetStopResponse { stop, verdict })
+    let asked = stops::standing(api, caller, named(order)?).await?;
+    let contradictions = contradictions(api, &asked).await?;
+    let (stop, verdict) = (Some(shapes::stop(&asked.stop)), Some(shapes::verdict(&asked.verdict)));
+    Ok(proto::GatewayServiceGetStopResponse { stop, verdict, contradictions })
+}
+
+async fn contradictions(api: &Api, asked: &Asked) -> Answer<Vec<proto::Contradiction>> {
+    Ok(asked.contradictions(api).await?.into_iter().map(shapes::contradiction).collect())
 }
 
 #[tonic::async_trait]

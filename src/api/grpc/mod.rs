@@ -5,13 +5,14 @@
 //! caller, draws on the budget and reads the message within its limits, all with the gate's own functions. Then
 //! [`gateway`] reads the message, lets the code that both faces share do the work, and writes the answer;
 //! [`watch`] and [`cutoffs`] are the streams that never end by themselves. Only health and reflection
-//! need no key.
+//! need no key. [`shield`] is around all of them: it keeps the time that a caller gives a call.
 
 mod cutoffs;
 mod ending;
 mod gateway;
 mod health;
 mod shapes;
+mod shield;
 mod status;
 mod submission;
 #[cfg(test)]
@@ -93,7 +94,7 @@ pub(super) fn routes(api: &Api) -> axum::Router<Api> {
     let gateway = GatewayServiceServer::new(gateway::Gateway::new(api.clone()))
         .max_decoding_message_size(BODY_MAX)
         .max_encoding_message_size(ANSWER_MAX);
-    guarded(api, METHODS, gateway).merge(open(api))
+    shield::shield(guarded(api, METHODS, gateway).merge(open(api)))
 }
 
 /// A service behind its gate: a method without a rule is not there.

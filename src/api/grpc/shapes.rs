@@ -7,12 +7,12 @@ use crate::api::problem::{Answer, Problem};
 use crate::domain::batch::BatchFacts;
 use crate::domain::calendar;
 use crate::domain::lab::Contact;
-use crate::domain::order::{self, Handing, ItemKind, OrderFacts, OrderState, Payment};
+use crate::domain::order::{self, Handing, ItemKind, OrderFacts, OrderState, Payment, Stage};
 use crate::domain::platform::{Refund, ServiceFee};
 use crate::domain::stop::{AskedBy, Evidence, StopFacts, StopState};
 use crate::domain::verdict::{self, CanStop, Changeable, Channel, DecidedBy, Reason};
 use crate::proto;
-use crate::store::Sighting;
+use crate::store::{EscalationRow, Piece, ReportRow, Sighting};
 
 /// An instant.
 pub(super) fn at(at: Timestamp) -> prost_types::Timestamp {
@@ -59,10 +59,15 @@ same! {
     fn refund(Refund -> Refund) { Automatic ByMerchant Outside }
     fn service_fee(ServiceFee -> ServiceFee) { Kept Waived }
     fn changeable(Changeable -> Changeable) { ShippingAddress BillingAddress Items }
+    fn stage(Stage -> Stage) { Received InProduction Printed Shipped }
 }
 
-/// An order with the verdict on it.
-pub(super) fn order(facts: &OrderFacts, verdict: &verdict::Verdict) -> Answer<proto::Order> {
+/// An order with the verdict on it, and what its lab reported where that is wanted.
+pub(super) fn order(
+    facts: &OrderFacts,
+    verdict: &verdict::Verdict,
+    reports: &[ReportRow],
+) -> Answer<proto::Order> {
     let stored: order::Submission = serde_json::from_str(&facts.document)
         .map_err(|_| Problem::unexpected("a stored document is no order"))?;
     let submission = proto::Submission { region: facts.region.to_string(), ..submission(&stored) };
@@ -76,7 +81,36 @@ pub(super) fn order(facts: &OrderFacts, verdict: &verdict::Verdict) -> Answer<pr
         verdict: Some(self::verdict(verdict)),
         stop: facts.stop.as_ref().map(stop),
         submission: Some(submission),
+        reports: reports.iter().map(report).collect(),
     })
+}
+
+fn report(report: &ReportRow) -> proto::Report {
+    proto::Report {
+        stage: stage(report.stage).into(),
+        reported_at: report.reported_at.map(at),
+        received_at: Some(at(report.received_at)),
+        reference: report.reference.clone(),
+        contradicts: report.contrary,
+    }
+}
+
+/// What contradicts what was told.
+pub(super) fn contradiction(row: EscalationRow) -> proto::Contradiction {
+    let piece = |piece: Piece| proto::Piece {
+        at: Some(at(piece.at)),
+        kind: piece.kind,
+        actor: piece.actor,
+        detail: piece.detail.to_string(),
+    };
+    proto::Contradiction {
+        escalation: row.id.to_string(),
+        kind: row.kind,
+        cause: row.cause,
+        opened_at: Some(at(row.opened_at)),
+        resolved_at: row.resolved_at.map(at),
+        evidence: row.evidence.into_iter().map(piece).collect(),
+    }
 }
 
 /// A submission.
@@ -141,6 +175,8 @@ fn window(batch: &BatchFacts) -> proto::Window {
 
 /// How a stop stands.
 pub(super) fn stop(stop: &StopFacts) -> proto::Stop {
+    let open = crate::api::stops::is_open(stop);
+    let (answer_due_local, answer_due_rule) = stop.deadline_why.clone().filter(|_| open).unwrap_or_default();
     proto::Stop {
         id: stop.id.to_string(),
         order: stop.order.to_string(),
@@ -150,7 +186,9 @@ pub(super) fn stop(stop: &StopFacts) -> proto::Stop {
         comment: text(stop.comment.as_ref()),
         asked_by: asked_by(stop.asked_by).into(),
         asked_at: Some(at(stop.asked_at)),
-        answer_due_at: crate::api::stops::is_open(stop).then(|| at(stop.deadline_at)),
+        answer_due_at: open.then(|| at(stop.deadline_at)),
+        answer_due_local,
+        answer_due_rule,
         decided_at: stop.decided_at.map(at),
         delivered_at: stop.delivered_at.map(at),
         answer: text(stop.answer.as_ref()),
@@ -163,6 +201,7 @@ pub(super) fn verdict(verdict: &verdict::Verdict) -> proto::Verdict {
         email: text(contact.email.as_ref()),
         phone: text(contact.phone.as_ref()),
         hours: text(contact.hours.as_ref()),
+        second_email: text(contact.second_email.as_ref()),
     };
     proto::Verdict {
         order: verdict.order.to_string(),
@@ -176,6 +215,8 @@ pub(super) fn verdict(verdict: &verdict::Verdict) -> proto::Verdict {
             channel: channel(next.channel).into(),
             contact: next.contact.as_ref().map(contact),
             answer_due_at: Some(at(next.answer_due_at)),
+            answer_due_local: text(next.answer_due_local.as_ref()),
+            answer_due_rule: text(next.answer_due_rule.as_ref()),
         }),
         odds: verdict.odds.map(|odds| proto::Odds {
             asked: odds.asked,

@@ -27,7 +27,7 @@ pub(super) fn code(code: Code) -> tonic::Code {
         Code::Forbidden | Code::CustomerStopsOff | Code::MerchantDecides => tonic::Code::PermissionDenied,
         Code::NotFound => tonic::Code::NotFound,
         Code::NoSuchRoute | Code::MethodNotAllowed => tonic::Code::Unimplemented,
-        Code::TooSlow => tonic::Code::DeadlineExceeded,
+        Code::TooSlow | Code::DeadlinePassed => tonic::Code::DeadlineExceeded,
         Code::TooLarge | Code::RateLimited => tonic::Code::ResourceExhausted,
         Code::ReferenceTaken => tonic::Code::AlreadyExists,
         Code::VersionMismatch | Code::IdempotencyKeyInUse => tonic::Code::Aborted,

@@ -5,14 +5,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::api::Api;
 use crate::api::problem::{Answer, Problem};
 use crate::domain::batch::BatchFacts;
 use crate::domain::ids::{BatchId, EscalationId, OrderId, PlatformId, StopId};
 use crate::domain::order::{OrderFacts, OrderState, Stage, Submission};
 use crate::domain::stop::{AskedBy, Evidence, StopFacts, StopState};
 use crate::domain::verdict::Verdict;
-use crate::store::{Piece, ReportRow};
+use crate::store::{EscalationRow, Piece, ReportRow};
 
 /// The window that an order joined.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -98,12 +97,6 @@ pub(super) struct StopAnswer {
     answer: Option<String>,
 }
 
-impl StopAnswer {
-    pub(super) fn open(&self) -> bool {
-        matches!(self.state, StopState::Pending | StopState::WithAPerson)
-    }
-}
-
 impl From<&StopFacts> for StopAnswer {
     fn from(stop: &StopFacts) -> Self {
         let open = !stop.state.is_decided();
@@ -175,25 +168,17 @@ pub(super) struct Contradiction {
     evidence: Vec<Piece>,
 }
 
-/// What contradicts what was told of an order.
-pub(super) async fn contradictions(api: &Api, facts: &OrderFacts) -> Answer<Vec<Contradiction>> {
-    let transfer = facts.transfer.as_ref().map(|transfer| transfer.id.to_string());
-    let subjects: Vec<String> = std::iter::once(facts.id.to_string()).chain(transfer).collect();
-    let rows = api.store.contradictions(&subjects).await?;
-    let shown = rows.into_iter().map(|row| Contradiction {
-        escalation: row.id,
-        kind: row.kind,
-        cause: row.cause,
-        opened_at: row.opened_at,
-        resolved_at: row.resolved_at,
-        // A transfer carries orders of others: what was told of them is theirs.
-        evidence: row
-            .evidence
-            .into_iter()
-            .filter(|piece| !piece.kind.starts_with("stop.") || row.order.is_some())
-            .collect(),
-    });
-    Ok(shown.collect())
+impl From<EscalationRow> for Contradiction {
+    fn from(row: EscalationRow) -> Self {
+        Self {
+            escalation: row.id,
+            kind: row.kind,
+            cause: row.cause,
+            opened_at: row.opened_at,
+            resolved_at: row.resolved_at,
+            evidence: row.evidence,
+        }
+    }
 }
 
 /// What the gateway adds to a submission.

@@ -12,12 +12,12 @@ use super::extract::{self, Json, Order, Query, answer, raw, tagged};
 use crate::api::Api;
 use crate::api::auth::Caller;
 use crate::api::orders::{self, Submitted, may_name};
-pub(super) use crate::api::orders::{Outcome, find, join, judge, platform_of};
+pub(super) use crate::api::orders::{Outcome, find, join, judge, platform_of, reports};
 use crate::api::problem::{Answer, Code, Document, Problem};
 use crate::domain::Fault;
 use crate::domain::event::Event;
 use crate::domain::ids::{self, LabId, OrderId, PlatformId, RegionId};
-use crate::domain::order::{OrderFacts, OrderState, Stage, Submission};
+use crate::domain::order::{OrderFacts, OrderState, Submission};
 use crate::domain::verdict::Verdict;
 use crate::store::{OrderFilter, OrderRef};
 
@@ -66,7 +66,7 @@ pub(super) async fn shown(
     history: bool,
 ) -> Answer<Response> {
     let verdict = judge(api, facts, history, api.clock.now()).await?;
-    let reports = if facts.stage == Stage::Received { vec![] } else { api.store.reports(&facts.id).await? };
+    let reports = reports(api, facts).await?;
     Ok(tagged(raw(status, answers::order_with(facts, &verdict, &reports)?), facts.version))
 }
 

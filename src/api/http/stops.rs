@@ -6,7 +6,7 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::answers::{Contradiction, StopAnswer, contradictions};
+use super::answers::{Contradiction, StopAnswer};
 use super::extract::{Maybe, Order, Page, Query, answer};
 use crate::api::Api;
 use crate::api::auth::Caller;
@@ -65,11 +65,9 @@ pub(super) async fn ask(
 ) -> Answer<Response> {
     let StopRequest { reason, comment, asked_by } = body.0;
     let ask = Ask { order: order.0, reason, comment, asked_by };
-    let Asked { stop, verdict, facts, again } = stops::ask(&api, &caller, ask).await?;
-    let contradictions = if again { contradictions(&api, &facts).await? } else { Vec::new() };
-    let shown = StopAnswer::from(&stop);
-    let status = if shown.open() { StatusCode::ACCEPTED } else { StatusCode::OK };
-    Ok(answer(status, &StopWithVerdict { stop: shown, verdict, contradictions }))
+    let asked = stops::ask(&api, &caller, ask).await?;
+    let status = if stops::is_open(&asked.stop) { StatusCode::ACCEPTED } else { StatusCode::OK };
+    shown(&api, status, asked).await
 }
 
 /// Reads the stop of an order.
@@ -81,9 +79,14 @@ pub(super) async fn ask(
             content_type = "application/problem+json"),
     ))]
 pub(super) async fn get(api: State<Api>, caller: Caller, order: Order) -> Answer<Response> {
-    let Asked { stop, verdict, facts, .. } = stops::standing(&api, &caller, order.0).await?;
-    let contradictions = contradictions(&api, &facts).await?;
-    Ok(answer(StatusCode::OK, &StopWithVerdict { stop: StopAnswer::from(&stop), verdict, contradictions }))
+    let asked = stops::standing(&api, &caller, order.0).await?;
+    shown(&api, StatusCode::OK, asked).await
+}
+
+async fn shown(api: &Api, status: StatusCode, asked: Asked) -> Answer<Response> {
+    let contradictions = asked.contradictions(api).await?.into_iter().map(Contradiction::from).collect();
+    let Asked { stop, verdict, .. } = asked;
+    Ok(answer(status, &StopWithVerdict { stop: StopAnswer::from(&stop), verdict, contradictions }))
 }
 
 /// Which stops to list.

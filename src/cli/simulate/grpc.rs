@@ -118,7 +118,11 @@ impl LabService for Front {
             Said::NotTaken => return Err(Status::unimplemented("this lab takes no stops")),
         };
         let reason = if stage == Stage::Printed { "it was printed".to_owned() } else { String::new() };
-        Ok(Response::new(proto::StopOrderResponse { answer: answer.into(), reason }))
+        let stage = match answer {
+            Answer::WillPrint => wire(stage),
+            _ => LabStage::Unspecified,
+        };
+        Ok(Response::new(proto::StopOrderResponse { answer: answer.into(), reason, stage: stage.into() }))
     }
 
     async fn get_order(
@@ -133,13 +137,19 @@ impl LabService for Front {
         let Some(seen) = seen else { return Err(Status::not_found("there is no such order")) };
         let stage = match seen.stage {
             None => LabStage::Removed,
-            Some(Stage::Received) => LabStage::Received,
-            Some(Stage::InProduction) => LabStage::InProduction,
-            Some(Stage::Printed) => LabStage::Printed,
-            Some(Stage::Shipped) => LabStage::Shipped,
+            Some(stage) => wire(stage),
         };
         let prints = u32::try_from(seen.prints).ok();
         Ok(Response::new(proto::GetOrderResponse { stage: stage.into(), prints }))
+    }
+}
+
+fn wire(stage: Stage) -> LabStage {
+    match stage {
+        Stage::Received => LabStage::Received,
+        Stage::InProduction => LabStage::InProduction,
+        Stage::Printed => LabStage::Printed,
+        Stage::Shipped => LabStage::Shipped,
     }
 }
 
