@@ -302,6 +302,9 @@ statements! {
     /// What became of orders that were sent ahead.
     import_state = "update imports as i set state = cast(r.value ->> 1 as bigint)
         from {rows} where i.order_id = r.value ->> 0 and i.state in (0, 1)";
+    /// What was heard of orders that were sent ahead, and whether they were taken back since.
+    import_told = "select e.subject, e.kind, e.detail from {rows} join events e on e.subject = r.value ->> 0
+        where e.kind in ('order.ahead', 'order.taken_back') order by e.seq";
     /// Forgets them.
     import_forget = "delete from imports where closes_at < $1";
     /// Only continues the log of orders.

@@ -58,7 +58,7 @@ impl Lab {
 impl LabService for Lab {
     async fn describe(&self, ask: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {
         let (name, contract) = ("Rust lab".to_owned(), "stoppress/1".to_owned());
-        self.call(ask, |_, _| Ok(DescribeResponse { name, contract }))
+        self.call(ask, |_, _| Ok(DescribeResponse { name, contract, two_phase: false }))
     }
 
     async fn submit_orders(

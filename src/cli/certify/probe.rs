@@ -269,6 +269,7 @@ impl<'a> Probe<'a> {
             reference: test.reference.clone(),
             region: target.region.clone(),
             document: document.to_string(),
+            import_reference: None,
         }
     }
 

@@ -35,6 +35,9 @@ pub struct Job {
     pub order: String,
     /// Pieces to print, over all its items; 0 where nothing is printed.
     pub copies: u64,
+    /// What the lab called it when it was sent ahead, as the upload says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import_reference: Option<String>,
 }
 
 /// What happened.
@@ -342,6 +345,12 @@ impl Ledger {
             };
             Seen { stage, prints: printed + waiting }
         }))
+    }
+
+    /// Whether the lab has or had an order.
+    #[must_use]
+    pub fn has(&self, order: &str) -> bool {
+        self.orders.contains_key(order)
     }
 
     /// Whether an upload came under this key.

@@ -7,6 +7,7 @@
 pub mod behaviour;
 mod grpc;
 mod http;
+pub mod imports;
 pub mod ledger;
 mod link;
 mod port;
@@ -37,7 +38,7 @@ use crate::domain::retry;
 use crate::lab::outbound::Outbound;
 use crate::lab::sign::Signer;
 use behaviour::{Behaviour, BehaviourArgs, DownBy, LooksUp};
-use ledger::{Ledger, Said, Seen, Submitted, Taken, What};
+use ledger::{Ledger, Said, Seen, Submitted, Taken};
 use tell::tell;
 
 /// How long a lab that races takes between looking and taking.
@@ -302,7 +303,7 @@ impl House {
         working.await.map_err(io::Error::other)?
     }
 
-    async fn submit(&self, upload: Submitted, refuse: bool) -> io::Result<Taken> {
+    async fn submit(&self, mut upload: Submitted, refuse: bool) -> io::Result<Taken> {
         let mut new = false;
         if self.behaviour().races {
             let key = upload.key.clone();
@@ -312,6 +313,8 @@ impl House {
         let taken = self
             .on_ledger(move |ledger, now, how| {
                 let how = Behaviour { duplicates: how.duplicates || new, ..how.clone() };
+                let refuse = refuse || imports::unwanted(ledger, &upload, how.imports);
+                upload.orders.extend(imports::copies(ledger, &upload, how.imports));
                 ledger.submit(now, upload, &how, refuse)
             })
             .await;
@@ -343,14 +346,6 @@ impl House {
 
     fn untold(&self) -> MutexGuard<'_, BTreeMap<Timestamp, usize>> {
         self.untold.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn hold(&self, order: String) -> io::Result<()> {
-        self.on_ledger(move |ledger, now, _| ledger.line(now, What::Held { order })).await
-    }
-
-    async fn discard(&self, order: String) -> io::Result<()> {
-        self.on_ledger(move |ledger, now, _| ledger.line(now, What::Discarded { order })).await
     }
 
     async fn look_up(&self, order: String) -> io::Result<Option<Seen>> {
