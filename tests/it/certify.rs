@@ -16,7 +16,6 @@ use stoppress::clock::{Clock, HostClock, HostRandom, Random};
 use stoppress::domain::lab::{Dedupes, Lasting, Profile, TakesStops};
 
 use crate::cli::alone;
-use crate::lab_simulator::KINDS;
 use crate::lab_support::SECRET;
 
 /// A lab in real time.

@@ -173,7 +173,7 @@ fn frames(of_calls: &[(String, Vec<u8>)]) {
     };
     let taken = proto::SubmitOrdersResponse { lab_reference: "L-1".to_owned() };
     let refusal =
-        connect_request::Refusal { code: 9, message: "it came too late".to_owned(), retry_after: None };
+        connect_request::Refusal { code: 5, message: "there is no such order".to_owned(), retry_after: None };
     let upload = stoppress::lab::grpc::message(&upload(1).0).unwrap();
     let files = [
         says(
@@ -313,7 +313,7 @@ async fn the_walks_of_the_guide_run_as_written() {
                 text.replace("rust/target/debug/lab", &lab).replace(" 20 2>", " 8 2>")
             })
         };
-        let within = tokio::time::timeout(Duration::from_secs(300), tokio::task::spawn_blocking(run));
+        let within = tokio::time::timeout(Duration::from_mins(5), tokio::task::spawn_blocking(run));
         let out = within.await.expect("the walk ends").unwrap();
         assert!(out.contains(verdict), "{out}");
         assert!(out.contains("[labs.profile]\ndedupes = \"forever\""), "{out}");

@@ -81,12 +81,7 @@ pub(super) async fn malformed(p: &Probe<'_>, facts: &mut Facts) -> Made {
         return Ok(Finding::not_seen(NO_ORDER));
     }
     let mut tried = Vec::new();
-    if !matches!(p.target.to, To::Http(_)) {
-        let parcel = p.parcel_under("", 1)?;
-        let answer = p.submit(&parcel).await;
-        put_away_if_taken(p, &parcel, &answer).await;
-        tried.push(Tried { what: "an upload without a key", answer, must_refuse: true });
-    } else {
+    if matches!(p.target.to, To::Http(_)) {
         let bodies: [(&'static str, &[u8]); 3] = [
             ("half a body", b"{\"transfer\": \"trf_0\", \"orders\": [{\"id\": "),
             ("a body that is no upload", b"{\"hello\": \"lab\"}"),
@@ -109,6 +104,11 @@ pub(super) async fn malformed(p: &Probe<'_>, facts: &mut Facts) -> Made {
         let answer = p.submit_by(&*p.doors.right, ", with the hash of another body", &parcel).await;
         put_away_if_taken(p, &parcel, &answer).await;
         tried.push(Tried { what: "a body that does not have its hash", answer, must_refuse: false });
+    } else {
+        let parcel = p.parcel_under("", 1)?;
+        let answer = p.submit(&parcel).await;
+        put_away_if_taken(p, &parcel, &answer).await;
+        tried.push(Tried { what: "an upload without a key", answer, must_refuse: true });
     }
     Ok(judge(&tried, "each was refused"))
 }
