@@ -87,9 +87,9 @@ pub mod work;
     reason = "generated; documented in the proto files"
 )]
 pub mod proto {
-    tonic::include_proto!("stoppress.v1");
+    tonic::include_proto!("own/stoppress.v1");
     /// The descriptors of all protocol files, for reflection.
-    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/stoppress.v1.bin"));
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/own/stoppress.v1.bin"));
 }
 
 /// How messages are read and written over gRPC: in buffers that begin small and grow with what goes through

@@ -311,6 +311,8 @@ pub struct Entry {
     pub region: String,
     /// The stored submission.
     pub document: String,
+    /// What the lab called it when it was sent ahead, if it holds it.
+    pub import_reference: Option<String>,
 }
 
 /// The bytes that a transfer carries, frozen.
@@ -337,6 +339,8 @@ struct LabOrder<'a> {
     reference: &'a str,
     region: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    import_reference: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     ship_to: Option<&'a RawValue>,
     items: &'a RawValue,
 }
@@ -349,6 +353,7 @@ impl<'a> LabOrder<'a> {
             platform: &entry.platform,
             reference: &entry.reference,
             region: &entry.region,
+            import_reference: entry.import_reference.as_deref(),
             ship_to: printed.ship_to,
             items: printed.items,
         })

@@ -217,6 +217,11 @@ impl GrpcLab {
         }
     }
 
+    async fn described(&self) -> Result<proto::DescribeResponse, Trouble> {
+        let (budget, ask) = (Timeouts::of(self.timeouts.look_up), proto::DescribeRequest {});
+        self.call(budget, ask, |mut lab, request| async move { lab.describe(request).await }).await
+    }
+
     fn trouble(trouble: Trouble, about: About) -> Reply {
         match trouble {
             Trouble::Silent(cause) => Answer::Unclear { cause: cause.to_owned() }.into(),
@@ -243,6 +248,8 @@ struct BodyOrder {
     platform: String,
     reference: String,
     region: String,
+    #[serde(default)]
+    import_reference: Option<String>,
     #[serde(default)]
     ship_to: Option<order::Address>,
     items: Vec<order::Item>,
@@ -281,6 +288,7 @@ fn order(order: BodyOrder) -> proto::LabOrder {
             phone: to.phone.unwrap_or_default(),
         }),
         items: order.items.into_iter().map(item).collect(),
+        import_reference: order.import_reference.unwrap_or_default(),
     }
 }
 
@@ -306,6 +314,27 @@ pub(super) fn stop_message(call: &StopCall) -> proto::StopOrderRequest {
         asked_at: Some(timestamp(call.asked_at)),
         answer_by: Some(timestamp(call.answer_by)),
     }
+}
+
+/// The message of an order that is sent ahead, read from its bytes.
+pub(super) fn import_message(import: &Import) -> Result<proto::ImportOrderRequest, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Body {
+        order: BodyOrder,
+    }
+    let body: Body = serde_json::from_slice(&import.body)?;
+    let hold_until = Some(timestamp(import.hold_until));
+    Ok(proto::ImportOrderRequest { order: Some(order(body.order)), hold_until })
+}
+
+/// What a lab says that holds an order.
+pub(super) fn held(said: &proto::ImportOrderResponse) -> Answer {
+    Answer::Accepted { lab_reference: some_words(&said.lab_reference, 200) }
+}
+
+/// What a lab says about itself.
+pub(super) fn described(who: &proto::DescribeResponse) -> Answer {
+    Answer::Accepted { lab_reference: super::who(&who.name, &who.contract) }
 }
 
 /// What a lab says that took a transfer.
@@ -400,22 +429,16 @@ impl Lab for GrpcLab {
     }
 
     fn import<'a>(&'a self, import: &'a Import) -> Pending<'a, Reply> {
-        #[derive(Deserialize)]
-        struct Body {
-            order: BodyOrder,
-        }
         Box::pin(async move {
-            let body: Body = match serde_json::from_slice(&import.body) {
-                Ok(body) => body,
+            let message = match import_message(import) {
+                Ok(message) => message,
                 Err(error) => return Answer::Unreachable { cause: error.to_string() }.into(),
             };
-            let hold_until = Some(timestamp(import.hold_until));
-            let message = proto::ImportOrderRequest { order: Some(order(body.order)), hold_until };
             let call = self.over(Timeouts::of(self.timeouts.stop), message, |channel, request| async move {
                 LabImportServiceClient::new(channel).import_order(request).await
             });
             match call.await {
-                Ok(held) => Answer::Accepted { lab_reference: some_words(&held.lab_reference, 200) }.into(),
+                Ok(said) => held(&said).into(),
                 Err(trouble) => Self::trouble(trouble, About::Submit),
             }
         })
@@ -446,13 +469,14 @@ impl Lab for GrpcLab {
 
     fn describe(&self) -> Pending<'_, Reply> {
         Box::pin(async move {
-            let budget = Timeouts::of(self.timeouts.look_up);
-            let ask = proto::DescribeRequest {};
-            let call = self.call(budget, ask, |mut lab, request| async move { lab.describe(request).await });
-            match call.await {
-                Ok(who) => Answer::Accepted { lab_reference: super::who(&who.name, &who.contract) }.into(),
+            match self.described().await {
+                Ok(who) => described(&who).into(),
                 Err(trouble) => Self::trouble(trouble, About::LookUp),
             }
         })
+    }
+
+    fn has_first_phase(&self) -> Pending<'_, bool> {
+        Box::pin(async move { self.described().await.is_ok_and(|who| who.two_phase) })
     }
 }

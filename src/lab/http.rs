@@ -5,12 +5,13 @@
 //! | `POST {base}/orders` | 2xx: the lab has them; 4xx: it never will under this key |
 //! | `POST {base}/orders/{id}/stop` | 2xx with `{"answer": "removed" \| "will_print" \| "answer_later" \| "not_found"}`; 404: not found |
 //! | `GET {base}/orders/{id}` | 2xx with `{"stage": …}`, perhaps `"prints"`; 404: not found |
-//! | `GET {base}/` | 2xx: somebody is there; perhaps with `{"name": …, "contract": "stoppress/1"}` |
+//! | `GET {base}/` | 2xx: somebody is there; perhaps with `{"name": …, "contract": "stoppress/1", "two_phase": …}` |
 //! | `PUT {base}/imports/{id}` | only to labs with `two_phase`: 2xx: the lab holds the order, and prints nothing |
 //! | `DELETE {base}/imports/{id}` | it is not coming; nothing depends on the answer |
 //!
 //! An order that was sent ahead is released by the upload that carries it, and by nothing else. The upload is
-//! whole: its content counts, also for a lab that holds another one, or none.
+//! whole: its content counts, also for a lab that holds another one, or none. What the lab called the order then
+//! (`lab_reference`) is in the upload as `import_reference`.
 //!
 //! Every call is signed by the Standard Webhooks scheme if a secret is set.
 
@@ -174,6 +175,18 @@ impl HttpLab {
         .await
     }
 
+    async fn described(&self) -> Result<Response, Failure> {
+        self.call(Call {
+            method: Method::GET,
+            path: &[""],
+            key: None,
+            headers: Vec::new(),
+            body: Vec::new(),
+            timeout: Timeouts::of(self.timeouts.look_up),
+        })
+        .await
+    }
+
     fn reply(&self, outcome: Result<Response, Failure>, classify: fn(&Response) -> Answer) -> Reply {
         match outcome {
             Ok(response) => Reply {
@@ -284,16 +297,18 @@ impl Lab for HttpLab {
     }
 
     fn describe(&self) -> Pending<'_, Reply> {
+        Box::pin(async move { self.reply(self.described().await, classify_describe) })
+    }
+
+    fn has_first_phase(&self) -> Pending<'_, bool> {
+        #[derive(Deserialize)]
+        struct Who {
+            #[serde(default)]
+            two_phase: bool,
+        }
         Box::pin(async move {
-            let outcome = self.call(Call {
-                method: Method::GET,
-                path: &[""],
-                key: None,
-                headers: Vec::new(),
-                body: Vec::new(),
-                timeout: Timeouts::of(self.timeouts.look_up),
-            });
-            self.reply(outcome.await, classify_describe)
+            let who = self.described().await.ok().filter(|who| (200..=299).contains(&who.status));
+            who.and_then(|who| who.json::<Who>()).is_some_and(|who| who.two_phase)
         })
     }
 }

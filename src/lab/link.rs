@@ -26,7 +26,7 @@ pub use hub::Hub;
 pub use serve::{Server, routes};
 
 use super::grpc::{self, About};
-use super::{Built, Driver, Lab, Pending, Reply, Settings, StopCall, Timeouts, Tools, Upload, words};
+use super::{Built, Driver, Import, Lab, Pending, Reply, Settings, StopCall, Timeouts, Tools, Upload, words};
 use crate::clock::Clock;
 use crate::domain::Fault;
 use crate::domain::ids::{LabId, OrderId};
@@ -113,6 +113,14 @@ impl LinkLab {
         within: impl FnOnce() -> Option<Duration>,
     ) -> Result<Said, Reply> {
         let began = self.clock.now();
+        let call = match &ask {
+            Ask::SubmitOrders(_) => "submit",
+            Ask::StopOrder(_) => "stop",
+            Ask::GetOrder(_) => "look_up",
+            Ask::Describe(_) => "describe",
+            Ask::ImportOrder(_) => "import",
+            Ask::DiscardImport(_) => "discard",
+        };
         let said = self.said(ask, within).await;
         let took = self.clock.now().duration_since(began).as_secs_f64();
         let reply = match said {
@@ -120,15 +128,32 @@ impl LinkLab {
             other => other,
         };
         let word = reply.as_ref().map_or_else(|reply| reply.answer.word(), |_| "answered");
-        let call = match about {
-            About::Submit => "submit",
-            About::Stop => "stop",
-            About::LookUp => "look_up",
-        };
         metrics::counter!("stoppress_link_calls_total", "lab" => self.lab.to_string(), "call" => call, "answer" => word)
             .increment(1);
         metrics::histogram!("stoppress_link_call_seconds", "call" => call, "answer" => word).record(took);
         reply
+    }
+
+    /// Asks whether the lab has an order.
+    async fn seen(&self, order: &OrderId) -> Result<proto::GetOrderResponse, Reply> {
+        let message = proto::GetOrderRequest { order: order.to_string() };
+        let within = || Some(Timeouts::of(self.timeouts.look_up));
+        match self.ask(About::LookUp, Ask::GetOrder(message), within).await {
+            Ok(Said::GetOrder(said)) => Ok(said),
+            Ok(_) => Err(unfit()),
+            Err(reply) => Err(reply),
+        }
+    }
+
+    /// Asks the lab who it is; `None` if it does not know the question.
+    async fn described(&self) -> Result<Option<proto::DescribeResponse>, Reply> {
+        let within = || Some(Timeouts::of(self.timeouts.look_up));
+        match self.said(Ask::Describe(proto::DescribeRequest {}), within).await? {
+            Said::Describe(who) => Ok(Some(who)),
+            Said::Refusal(refusal) if refusal.code == i32::from(Code::Unimplemented) => Ok(None),
+            Said::Refusal(refusal) => Err(refused(&refusal, About::LookUp)),
+            _ => Err(unfit()),
+        }
     }
 
     async fn said(&self, ask: Ask, within: impl FnOnce() -> Option<Duration>) -> Result<Said, Reply> {
@@ -187,11 +212,36 @@ impl Lab for LinkLab {
     }
 
     fn look_up<'a>(&'a self, order: &'a OrderId) -> Pending<'a, Reply> {
+        Box::pin(
+            async move { self.seen(order).await.map_or_else(|reply| reply, |said| grpc::seen(said).into()) },
+        )
+    }
+
+    fn prints<'a>(&'a self, order: &'a OrderId) -> Pending<'a, Option<u64>> {
+        Box::pin(async move { self.seen(order).await.ok()?.prints.map(u64::from) })
+    }
+
+    fn import<'a>(&'a self, import: &'a Import) -> Pending<'a, Reply> {
         Box::pin(async move {
-            let message = proto::GetOrderRequest { order: order.to_string() };
-            let within = || Some(Timeouts::of(self.timeouts.look_up));
-            match self.ask(About::LookUp, Ask::GetOrder(message), within).await {
-                Ok(Said::GetOrder(said)) => grpc::seen(said).into(),
+            let message = match grpc::import_message(import) {
+                Ok(message) => message,
+                Err(error) => return Answer::Unreachable { cause: error.to_string() }.into(),
+            };
+            let within = || Some(Timeouts::of(self.timeouts.stop));
+            match self.ask(About::Submit, Ask::ImportOrder(message), within).await {
+                Ok(Said::ImportOrder(said)) => grpc::held(&said).into(),
+                Ok(_) => unfit(),
+                Err(reply) => reply,
+            }
+        })
+    }
+
+    fn discard<'a>(&'a self, order: &'a OrderId) -> Pending<'a, Reply> {
+        Box::pin(async move {
+            let message = proto::DiscardImportRequest { order: order.to_string() };
+            let within = || Some(Timeouts::of(self.timeouts.stop));
+            match self.ask(About::Submit, Ask::DiscardImport(message), within).await {
+                Ok(Said::DiscardImport(_)) => Answer::Accepted { lab_reference: None }.into(),
                 Ok(_) => unfit(),
                 Err(reply) => reply,
             }
@@ -199,11 +249,21 @@ impl Lab for LinkLab {
     }
 
     fn describe(&self) -> Pending<'_, Reply> {
-        let answer = match self.hub.connections(&self.lab) {
-            0 => Answer::Unreachable { cause: "the lab is not connected to this gateway".to_owned() },
-            count => Answer::Accepted { lab_reference: Some(format!("connections: {count}")) },
-        };
-        Box::pin(std::future::ready(answer.into()))
+        Box::pin(async move {
+            match self.described().await {
+                Ok(Some(who)) => grpc::described(&who).into(),
+                // One that was there before the question was.
+                Ok(None) => {
+                    let count = self.hub.connections(&self.lab);
+                    Answer::Accepted { lab_reference: Some(format!("connections: {count}")) }.into()
+                }
+                Err(reply) => reply,
+            }
+        })
+    }
+
+    fn has_first_phase(&self) -> Pending<'_, bool> {
+        Box::pin(async move { matches!(self.described().await, Ok(Some(who)) if who.two_phase) })
     }
 
     fn window(&self) -> Option<u32> {

@@ -86,6 +86,7 @@ pub mod outbound;
 pub mod person;
 pub mod sign;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -113,12 +114,34 @@ pub struct Upload {
     pub transfer: TransferId,
     /// The idempotency key. The same key always carries the same bytes.
     pub key: String,
-    /// The bytes: `{"transfer": …, "orders": […]}`.
+    /// The bytes: `{"transfer": …, "orders": […]}`. An order that a lab of two phases holds has the reference
+    /// that the lab gave it then, as `import_reference`: see [`Upload::import_references`].
     pub body: Vec<u8>,
     /// SHA-256 of the bytes.
     pub sha256: [u8; 32],
     /// After this instant the lab must refuse the call, and the driver must not start it.
     pub not_after: Timestamp,
+}
+
+impl Upload {
+    /// What the lab called the orders that it holds, when they were sent ahead to it: for drivers of labs whose
+    /// second phase names what is to be released. An order that was not sent ahead, or of which the lab's answer
+    /// was lost, is not in here.
+    #[must_use]
+    pub fn import_references(&self) -> BTreeMap<String, String> {
+        #[derive(Deserialize)]
+        struct Body {
+            orders: Vec<Held>,
+        }
+        #[derive(Deserialize)]
+        struct Held {
+            id: String,
+            import_reference: Option<String>,
+        }
+        let body = serde_json::from_slice::<Body>(&self.body);
+        let orders = body.map(|body| body.orders).unwrap_or_default();
+        orders.into_iter().filter_map(|order| Some((order.id, order.import_reference?))).collect()
+    }
 }
 
 /// An order that is sent ahead to a lab of two phases.
@@ -190,6 +213,10 @@ pub trait Lab: Send + Sync + std::fmt::Debug {
     /// Asks the lab who it is, for checks and pages: [`Answer::Accepted`] if it speaks the protocol.
     fn describe(&self) -> Pending<'_, Reply> {
         Box::pin(std::future::ready(Answer::Unclear { cause: "this lab cannot be asked".to_owned() }.into()))
+    }
+    /// Whether the lab says that it has a first phase ([`Lab::import`]). Nothing but a check of the lab needs it.
+    fn has_first_phase(&self) -> Pending<'_, bool> {
+        Box::pin(std::future::ready(false))
     }
     /// How many calls the lab itself allows at a time from this gateway now; `None` where only its profile
     /// says. 0: from here it cannot be reached, and its work is left to other gateways.

@@ -296,12 +296,13 @@ statements! {
         order by i.closes_at, i.order_id limit $3";
     /// Records the intent to send orders ahead; what was sent before is not sent again.
     import_insert = "insert into imports (order_id, lab, state, closes_at, asked_at)
-        select r.value ->> 'order', r.value ->> 'lab', 0, cast(r.value ->> 'closes_at' as bigint),
-            cast(r.value ->> 'at' as bigint)
+        select r.value ->> 'order', r.value ->> 'lab', 0, cast(r.value ->> 'closes_at' as bigint), cast(r.value ->> 'at' as bigint)
         from {rows} where true on conflict do nothing returning order_id";
     /// What became of orders that were sent ahead.
-    import_state = "update imports as i set state = cast(r.value ->> 1 as bigint)
-        from {rows} where i.order_id = r.value ->> 0 and i.state in (0, 1)";
+    import_state = "update imports as i set state = cast(r.value ->> 1 as bigint) from {rows} where i.order_id = r.value ->> 0 and i.state in (0, 1)";
+    /// What was heard of orders that were sent ahead, and whether they were taken back since.
+    import_told = "select e.subject, e.kind, e.detail from {rows} join events e on e.subject = r.value ->> 0
+        where e.kind in ('order.ahead', 'order.taken_back') order by e.seq";
     /// Forgets them.
     import_forget = "delete from imports where closes_at < $1";
     /// Only continues the log of orders.

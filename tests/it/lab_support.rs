@@ -8,11 +8,11 @@ use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use stoppress::clock::{Clock, HostClock, ManualClock, SeededRandom};
-use stoppress::domain::batch::{Entry, Manifest};
+use stoppress::domain::batch::{Entry, Manifest, ahead};
 use stoppress::domain::ids::{OrderId, StopId, TransferId};
 use stoppress::domain::lab::{LabSpec, SecretRef};
 use stoppress::lab::outbound::{Outbound, OutboundSettings};
-use stoppress::lab::{Lab, StopCall, Tools, Upload, connect};
+use stoppress::lab::{Import, Lab, StopCall, Tools, Upload, connect};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -62,11 +62,10 @@ pub(crate) fn lab(kind: &str, at: SocketAddr, more: Value, tools: &Tools) -> Arc
     connect(&spec(driver), tools).unwrap()
 }
 
-/// An upload of one order with two prints and one download; the number gives it its ids.
-pub(crate) fn upload(number: u64) -> (Upload, OrderId) {
+/// One order with two prints and one download; the number gives it its id.
+fn entry(number: u64) -> (TransferId, Entry) {
     let random = SeededRandom::new(number);
     let transfer = TransferId::new(noon(), &random);
-    let order = OrderId::new(noon(), &random);
     let document = json!({
         "reference": "A-1", "lab": "sim",
         "ship_to": { "name": "Åsa", "line1": "Street 1", "city": "Helsinki", "country": "FI" },
@@ -76,21 +75,45 @@ pub(crate) fn upload(number: u64) -> (Upload, OrderId) {
         ],
     });
     let entry = Entry {
-        id: order.clone(),
+        id: OrderId::new(noon(), &random),
+        import_reference: None,
         platform: "shop".to_owned(),
         reference: "A-1".to_owned(),
         region: "fi".to_owned(),
         document: document.to_string(),
     };
+    (transfer, entry)
+}
+
+fn packed(transfer: TransferId, entry: Entry) -> Upload {
     let manifest = Manifest::build(&transfer, &[entry]).unwrap();
-    let upload = Upload {
+    Upload {
         key: format!("{transfer}-1"),
         transfer,
         body: manifest.body,
         sha256: manifest.sha256,
         not_after: noon() + SignedDuration::from_secs(30),
-    };
-    (upload, order)
+    }
+}
+
+/// An upload of that order.
+pub(crate) fn upload(number: u64) -> (Upload, OrderId) {
+    let (transfer, entry) = entry(number);
+    let order = entry.id.clone();
+    (packed(transfer, entry), order)
+}
+
+/// An upload of that order, which the lab holds under this reference.
+pub(crate) fn held(number: u64, reference: &str) -> Upload {
+    let (transfer, entry) = entry(number);
+    packed(transfer, Entry { import_reference: Some(reference.to_owned()), ..entry })
+}
+
+/// That order, sent ahead.
+pub(crate) fn sent_ahead(number: u64) -> Import {
+    let (_, entry) = entry(number);
+    let hold_until = noon() + SignedDuration::from_mins(10);
+    Import { body: ahead(&entry, hold_until).unwrap(), order: entry.id, hold_until }
 }
 
 pub(crate) fn stop_call(order: &OrderId) -> StopCall {

@@ -1,6 +1,8 @@
 //! Labs of two phases, through the whole gateway: they hold what they are sent ahead, print only what is
 //! handed over, and nothing depends on the first phase.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use stoppress::cli::simulate::behaviour::Behaviour;
 use stoppress::cli::simulate::ledger::What;
@@ -16,6 +18,15 @@ fn two_phase() -> Value {
 
 fn held(rig: &Rig) -> Vec<String> {
     rig.lab.ledger().held().iter().cloned().collect()
+}
+
+/// The orders that were handed over, and what each was called when it was sent ahead.
+fn uploaded(rig: &Rig) -> impl Iterator<Item = (String, Option<String>)> {
+    let jobs = rig.lab.ledger().entries().to_vec().into_iter().filter_map(|entry| match entry.what {
+        What::Received { orders, .. } => Some(orders),
+        _ => None,
+    });
+    jobs.flatten().map(|job| (job.order, job.import_reference))
 }
 
 #[tokio::test]
@@ -60,6 +71,13 @@ async fn orders_are_held_until_the_cutoff_and_then_printed() {
         for order in orders[2..].iter().chain([&late, &last]) {
             assert_eq!((&rig.read(order).await["state"], rig.prints(order)), (&json!("at_lab"), 1));
         }
+        // The hand-over names what the lab called the orders that it holds.
+        let told: BTreeMap<_, _> = uploaded(&rig).collect();
+        let named = |order: &String| told[order].clone();
+        for order in orders[2..].iter().chain([&late]) {
+            assert_eq!(named(order), Some(format!("HELD-{}", &order[order.len() - 8..])), "{driver}");
+        }
+        assert_eq!(named(&last), None, "it was not sent ahead");
         for order in &orders[..2] {
             assert_eq!((&rig.read(order).await["state"], rig.prints(order)), (&json!("stopped"), 0));
         }
@@ -92,6 +110,7 @@ async fn a_first_phase_that_fails_harms_nothing() {
         rig.go_to("2026-11-22T03:00:00Z").await;
         assert_eq!(rig.read(&made).await["state"], "at_lab", "{behaviour}");
         assert_eq!((rig.prints(&made), rig.prints(&stopped)), (1, 0), "{behaviour}");
+        assert_eq!(uploaded(&rig).collect::<Vec<_>>(), [(made, None)], "what was not heard is not guessed");
     }
 }
 

@@ -10,6 +10,7 @@ use secrecy::SecretString;
 use super::probe::{Parcel, Place, Probe, told};
 use super::report::Basis::Proved;
 use super::report::Finding;
+use super::way::To;
 use super::{Facts, Made, NO_ORDER};
 use crate::domain::Fault;
 use crate::domain::batch::later;
@@ -27,7 +28,9 @@ pub(super) async fn describes(p: &Probe<'_>, facts: &mut Facts) -> Made {
     Ok(match &answer {
         Answer::Accepted { lab_reference: Some(who) } if who.ends_with(CONTRACT) => {
             facts.who = Some(who.clone());
-            Finding::passed(Proved, who)
+            facts.two_phase = p.doors.right.has_first_phase().await;
+            let phases = if facts.two_phase { "; in two phases" } else { "" };
+            Finding::passed(Proved, format!("{who}{phases}"))
         }
         Answer::Accepted { lab_reference } => {
             facts.who.clone_from(lab_reference);
@@ -78,12 +81,7 @@ pub(super) async fn malformed(p: &Probe<'_>, facts: &mut Facts) -> Made {
         return Ok(Finding::not_seen(NO_ORDER));
     }
     let mut tried = Vec::new();
-    if p.target.grpc {
-        let parcel = p.parcel_under("", 1)?;
-        let answer = p.submit(&parcel).await;
-        put_away_if_taken(p, &parcel, &answer).await;
-        tried.push(Tried { what: "an upload without a key", answer, must_refuse: true });
-    } else {
+    if matches!(p.target.to, To::Http(_)) {
         let bodies: [(&'static str, &[u8]); 3] = [
             ("half a body", b"{\"transfer\": \"trf_0\", \"orders\": [{\"id\": "),
             ("a body that is no upload", b"{\"hello\": \"lab\"}"),
@@ -106,6 +104,11 @@ pub(super) async fn malformed(p: &Probe<'_>, facts: &mut Facts) -> Made {
         let answer = p.submit_by(&*p.doors.right, ", with the hash of another body", &parcel).await;
         put_away_if_taken(p, &parcel, &answer).await;
         tried.push(Tried { what: "a body that does not have its hash", answer, must_refuse: false });
+    } else {
+        let parcel = p.parcel_under("", 1)?;
+        let answer = p.submit(&parcel).await;
+        put_away_if_taken(p, &parcel, &answer).await;
+        tried.push(Tried { what: "an upload without a key", answer, must_refuse: true });
     }
     Ok(judge(&tried, "each was refused"))
 }
@@ -141,6 +144,15 @@ fn judge(tried: &[Tried], good: &str) -> Finding {
 }
 
 pub(super) async fn signature(p: &Probe<'_>, facts: &mut Facts) -> Made {
+    let http = match &p.target.to {
+        To::Http(_) => true,
+        To::Grpc(_) => false,
+        To::Link(_) => {
+            return Ok(Finding::not_applicable(
+                "the lab calls, and showed its key when it connected; what comes over a link is not signed",
+            ));
+        }
+    };
     if p.target.secret.is_none() {
         return Ok(Finding::not_seen(
             "no secret was given: --secret-env NAME or --secret-file FILE. A lab without one takes orders from \
@@ -156,7 +168,7 @@ pub(super) async fn signature(p: &Probe<'_>, facts: &mut Facts) -> Made {
         (" without a signature", &p.doors.unsigned),
         (" signed with another secret", &p.doors.other_secret),
     ];
-    if !p.target.grpc {
+    if http {
         uploads.push((" signed ten minutes ago", &p.doors.stale));
         uploads.push((" signed in ten minutes", &p.doors.ahead));
     }
@@ -168,7 +180,7 @@ pub(super) async fn signature(p: &Probe<'_>, facts: &mut Facts) -> Made {
         put_away_if_taken(p, &parcel, &answer).await;
         sort(&answer, format!("an upload{how}"), &mut let_in, &mut odd);
     }
-    if !p.target.grpc {
+    if http {
         let parcel = p.parcel(1)?;
         let key = parcel.upload.key.clone();
         let answer = raw(p, "signed for another body", &parcel, Some(&key), &key, b"{}").await?;
@@ -219,7 +231,8 @@ async fn raw(
     signed: &[u8],
 ) -> Result<Answer, Fault> {
     let upload = &parcel.upload;
-    let mut url = p.target.url.clone();
+    let To::Http(base) = &p.target.to else { return Err(Fault::new("", "it is not called over HTTP")) };
+    let mut url = base.clone();
     if let Ok(mut path) = url.path_segments_mut() {
         path.pop_if_empty().push("orders");
     }

@@ -1,9 +1,12 @@
-//! `stoppress lab certify URL`: does a lab's own endpoint keep the protocol?
+//! `stoppress lab certify URL`: does a lab's own endpoint keep the protocol? With `--link ADDRESS` the lab dials
+//! out, as it dials a gateway, and the same checks run over its connection.
 //!
 //! ```text
 //!  rules    what is checked, what the contract says, how to mend it
+//!  way      where the lab is, and the ways in
+//!  line     the end that a lab dials
 //!  probe    test orders; calls through the gateway's own drivers
-//!  doors uploads stops end    the checks
+//!  doors uploads stops imports links end    the checks
 //!  profile  what follows for the lab's definition
 //!  report   for people, and as JSON
 //! ```
@@ -12,14 +15,19 @@
 
 mod doors;
 mod end;
+mod imports;
+mod line;
+mod links;
 mod probe;
 mod profile;
 pub mod report;
 pub mod rules;
 mod stops;
 mod uploads;
+mod way;
 
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +45,8 @@ use crate::domain::lab::{Dedupes, Lasting, SecretRef};
 use crate::lab::outbound::{Outbound, OutboundSettings};
 use probe::{Parcel, Probe};
 use report::{Check, Finding, Report, Status};
-use rules::{Name, RULES};
+use rules::{Group, Name, RULES};
+pub use way::To;
 
 const NO_ORDER: &str = "the lab took no order, so there was nothing to check it with";
 
@@ -72,16 +81,20 @@ struct Facts {
     kept_for: Option<Duration>,
     /// The order that was printed as asked.
     printed: Option<OrderId>,
+    /// It says that it has a first phase.
+    two_phase: bool,
+    /// It holds what is sent ahead.
+    imports: bool,
+    /// An order that was sent ahead and nothing else, and since when.
+    ahead: Option<(probe::Test, Timestamp)>,
 }
 
 /// What to certify, and how.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// The lab's base URL (HTTP) or its endpoint (gRPC), with the scheme `http` or `https`.
-    pub url: Url,
-    /// Over gRPC.
-    pub grpc: bool,
-    /// The secret that signs, or the token.
+    /// Where the lab is.
+    pub to: To,
+    /// The secret that signs, the token, or the key that the lab shows when it connects.
     pub secret: Option<SecretString>,
     /// Addresses that are not public may be called, too.
     pub allow_private: bool,
@@ -109,6 +122,10 @@ pub struct Target {
     pub slow_after: Lasting,
     /// How long one call may take; the driver's own times if unset.
     pub timeout: Option<Lasting>,
+    /// How long a lab that dials out is waited for at first.
+    pub connect_within: Lasting,
+    /// How often both sides of a link say something.
+    pub beat: Lasting,
     /// Only these checks, and those that they rest on; all if empty.
     pub only: Vec<Name>,
 }
@@ -116,10 +133,9 @@ pub struct Target {
 impl Target {
     /// A target with the settings that the command line has if nothing is said.
     #[must_use]
-    pub fn new(url: Url, grpc: bool) -> Self {
+    pub fn new(to: To) -> Self {
         Self {
-            url,
-            grpc,
+            to,
             secret: None,
             allow_private: false,
             keeps_keys: Dedupes::No,
@@ -134,8 +150,23 @@ impl Target {
             again_after: Lasting::seconds(2),
             slow_after: Lasting::seconds(1),
             timeout: None,
+            connect_within: Lasting::seconds(60),
+            beat: Lasting::seconds(1),
             only: Vec::new(),
         }
+    }
+
+    /// Whether a check is made, as far as is known.
+    fn makes(&self, name: Name, two_phase: bool) -> bool {
+        let only = &self.only;
+        let rests = name == Name::Import && only.iter().any(|name| name.group() == Group::TwoPhase);
+        let named = rests || only.contains(&name);
+        let fits = match name.group() {
+            Group::All => true,
+            Group::TwoPhase => two_phase || named,
+            Group::Link => matches!(self.to, To::Link(_)) || named,
+        };
+        fits && (only.is_empty() || named || GROUND.contains(&name))
     }
 
     fn outbound(&self) -> Result<Outbound, Fault> {
@@ -155,6 +186,8 @@ Examples:
     stoppress lab certify http://127.0.0.1:9100 --allow-private --secret-env LAB_SECRET --let-print 1m
   A lab over gRPC, with a report for a colleague:
     stoppress lab certify grpcs://lab.example:8443 --secret-env LAB_TOKEN --keeps-keys forever --report lab.json
+  A lab that dials out: start this, then let the lab dial http://127.0.0.1:9103 with the key:
+    stoppress lab certify --link 127.0.0.1:9103 --secret-env LAB_KEY
 
 Test orders have references that begin with CERTIFY-, go to \"CERTIFY (test, do not print)\", and are stopped
 again. The exit code is 0 if nothing failed, 1 if something did, 2 if the arguments are wrong.";
@@ -164,11 +197,22 @@ again. The exit code is 0 if nothing failed, 1 if something did, 2 if the argume
 #[command(after_help = EXAMPLES)]
 pub struct CertifyArgs {
     /// Where the lab is: http(s)://… with its path, or grpc://… (plain) and grpcs://… (TLS)
-    url: Url,
+    #[arg(required_unless_present = "link", conflicts_with = "link")]
+    url: Option<Url>,
+    /// The lab dials out: wait for it at this address, without TLS
+    #[arg(long, value_name = "ADDRESS")]
+    link: Option<SocketAddr>,
+    /// How long to wait for the lab to connect at first
+    #[arg(long, value_name = "DURATION", default_value = "60s", requires = "link", value_parser = lasting)]
+    connect_within: Lasting,
+    /// How often both sides of the link say something
+    #[arg(long, value_name = "DURATION", default_value = "1s", requires = "link", value_parser = lasting)]
+    heartbeat: Lasting,
     /// An http(s) URL is that of a gRPC endpoint
-    #[arg(long)]
+    #[arg(long, conflicts_with = "link")]
     grpc: bool,
-    /// The variable of the environment with the secret (HTTP: whsec_…; gRPC: the bearer token)
+    /// The variable of the environment with the secret (HTTP: whsec_…; gRPC: the bearer token; link: the key that the lab
+    /// shows)
     #[arg(long, value_name = "NAME", conflicts_with = "secret_file")]
     secret_env: Option<String>,
     /// The file with the secret
@@ -231,7 +275,11 @@ fn dedupes(text: &str) -> Result<Dedupes, Fault> {
 
 impl CertifyArgs {
     fn target(&self) -> Result<Target, Fault> {
-        let (url, grpc) = address(&self.url, self.grpc)?;
+        let to = match (&self.url, self.link) {
+            (_, Some(address)) => To::Link(address),
+            (Some(url), None) => address(url, self.grpc)?,
+            (None, None) => return Err(Fault::missing("URL", "where the lab is, or --link")),
+        };
         let named = match (&self.secret_env, &self.secret_file) {
             (Some(name), _) => Some(("--secret-env", SecretRef::Env(name.clone()))),
             (None, Some(file)) => Some(("--secret-file", SecretRef::File(file.clone()))),
@@ -261,16 +309,19 @@ impl CertifyArgs {
             wait: self.wait,
             again_after: self.again_after,
             timeout: self.timeout,
+            connect_within: self.connect_within,
+            beat: self.heartbeat,
             only: self.only.clone(),
-            ..Target::new(url, grpc)
+            ..Target::new(to)
         })
     }
 }
 
-/// The URL that a driver takes, and whether it is that of gRPC.
-fn address(given: &Url, grpc: bool) -> Result<(Url, bool), Fault> {
+/// The URL as a driver takes it.
+fn address(given: &Url, grpc: bool) -> Result<To, Fault> {
     let (from, to) = match given.scheme() {
-        "http" | "https" => return Ok((given.clone(), grpc)),
+        "http" | "https" if grpc => return Ok(To::Grpc(given.clone())),
+        "http" | "https" => return Ok(To::Http(given.clone())),
         "grpc" => ("grpc:", "http:"),
         "grpcs" => ("grpcs:", "https:"),
         other => {
@@ -279,27 +330,33 @@ fn address(given: &Url, grpc: bool) -> Result<(Url, bool), Fault> {
     };
     let url = given.as_str().replacen(from, to, 1);
     let url = url.parse().map_err(|_| Fault::not("URL", given.as_str(), "a URL with a host"))?;
-    Ok((url, true))
+    Ok(To::Grpc(url))
 }
 
-/// Certifies a lab: makes the checks one by one, and says each as it is made.
+/// Certifies a lab: makes the checks one by one, and says each as it is made, with how many there are.
 ///
 /// # Errors
-/// If the target cannot be used: nothing was sent then.
+/// If the target cannot be used, or did not connect: nothing was sent then.
 pub async fn certify(
     target: &Target,
     clock: &Arc<dyn Clock>,
     random: &Arc<dyn Random>,
-    said: &mut dyn FnMut(&Check),
+    said: &mut dyn FnMut(usize, &Check),
 ) -> Result<Report, Fault> {
     let began_at = clock.now();
-    let p = Probe::new(target, clock, random)?;
+    let p = Probe::new(target, clock, random).await?;
+    if let Some(line) = &p.line
+        && !line.ready(&**clock, target.connect_within).await
+    {
+        let why = format!("no lab has connected to {} within {}", target.to, target.connect_within);
+        return Err(Fault::new("--link", why));
+    }
     let mut facts = Facts::default();
     let mut checks = Vec::new();
     let mut left = Vec::new();
     for rule in &RULES {
         let name = rule.name;
-        if !target.only.is_empty() && !target.only.contains(&name) && !GROUND.contains(&name) {
+        if !target.makes(name, facts.two_phase) {
             continue;
         }
         let made = if name == Name::CleanUp {
@@ -312,13 +369,13 @@ pub async fn certify(
         let finding =
             made.unwrap_or_else(|fault| Finding::not_seen(format!("it could not be tried: {fault}")));
         let check = Check::new(name, finding, p.take_calls());
-        said(&check);
+        said(RULES.iter().filter(|rule| target.makes(rule.name, facts.two_phase)).count(), &check);
         checks.push(check);
     }
     let derived = profile::derive(&p, &facts, &checks);
     Ok(Report {
-        url: target.url.to_string(),
-        driver: if target.grpc { "grpc" } else { "http" },
+        url: target.to.to_string(),
+        driver: target.to.driver(),
         lab: facts.who,
         by: concat!("stoppress ", env!("CARGO_PKG_VERSION")),
         began_at,
@@ -348,6 +405,14 @@ async fn make(name: Name, p: &Probe<'_>, facts: &mut Facts) -> Made {
         Name::AtOnce => uploads::at_once(p, facts).await,
         Name::SameKeyAtOnce => uploads::same_key_at_once(p, facts).await,
         Name::Batch => uploads::batch(p, facts).await,
+        Name::Import => imports::import(p, facts).await,
+        Name::ImportAgain => imports::again(p, facts).await,
+        Name::ImportTakenBack => imports::taken_back(p, facts).await,
+        Name::UploadAfterImport => imports::handed_over(p, facts).await,
+        Name::ImportNotPrinted => imports::not_printed(p, facts).await,
+        Name::LinkBeats => links::beats(p).await,
+        Name::LinkCut => links::cut(p, facts).await,
+        Name::LinkGoodbye => links::goodbye(p, facts).await,
         Name::StopAfterPrinting => stops::after_printing(p, facts).await,
         Name::KeysKept => uploads::keys_kept(p, facts).await,
         Name::Answers | Name::CleanUp => Ok(end::answers(p)),
@@ -359,11 +424,14 @@ pub(super) async fn run(args: CertifyArgs, terminal: &mut Terminal<'_>) -> Resul
     let target = args.target()?;
     let mut wrong = Ok(());
     let Terminal { out, err, clock, random, .. } = terminal;
-    let (mut nth, of) = (0, if target.only.is_empty() { format!("/{}", RULES.len()) } else { String::new() });
-    let report = certify(&target, clock, random, &mut |check| {
+    if let To::Link(_) = target.to {
+        writeln!(err, "the lab has {} to connect to {} with the key", target.connect_within, target.to)?;
+    }
+    let mut nth = 0;
+    let report = certify(&target, clock, random, &mut |of, check| {
         nth += 1;
         // What cannot be said on the way does not stop the run: test orders are out there.
-        if let Err(error) = writeln!(err, "[{nth}{of}] {}: {}", check.title, check.status.word()) {
+        if let Err(error) = writeln!(err, "[{nth}/{of}] {}: {}", check.title, check.status.word()) {
             wrong = Err(error);
         }
     })

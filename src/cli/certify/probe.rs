@@ -1,36 +1,30 @@
 //! The prober: test orders, calls through the gateway's own drivers, and what came back.
-//!
-//! The drivers send the same bytes as in production. What a driver would never do (an upload that is too
-//! late, a signature of ten minutes ago) it is brought to do by a clock that is wrong, or another secret.
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
-use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::json;
 
 use super::Target;
+use super::line::Line;
+use super::way::{Doors, To};
 use crate::clock::{Clock, Random};
+use crate::domain::Fault;
 use crate::domain::batch::{Entry, Manifest, REQUEST_DEADLINE, later};
 use crate::domain::event::hex;
 use crate::domain::ids::{OrderId, StopId, TransferId};
-use crate::domain::lab::{Answer, LabSpec, SecretRef};
+use crate::domain::lab::Answer;
 use crate::domain::order::Stage;
-use crate::domain::{Fault, lab};
+use crate::lab::link::Hub;
 use crate::lab::outbound::Outbound;
-use crate::lab::{Lab, StopCall, Tools, Upload, connect};
+use crate::lab::{Lab, StopCall, Upload};
 
-/// How much the wrong clocks are wrong: more than signatures may be.
-const FAR: SignedDuration = SignedDuration::from_mins(10);
-/// How much the clock is behind that makes a driver send what is too late; less than signatures may be.
-const BEHIND: SignedDuration = SignedDuration::from_mins(2);
 /// Calls of a sweep over many orders that run at the same time.
 const SWEEP: usize = 8;
 
@@ -52,6 +46,8 @@ pub(super) enum Kind {
     Stop,
     LookUp,
     Other,
+    /// One whose connection is cut on purpose.
+    Cut,
 }
 
 /// What was seen over the whole run.
@@ -81,7 +77,7 @@ pub(super) enum Place {
 pub(super) struct Test {
     pub(super) order: OrderId,
     pub(super) reference: String,
-    stop: StopId,
+    pub(super) stop: StopId,
 }
 
 /// An upload of test orders.
@@ -98,40 +94,12 @@ impl Parcel {
     }
 }
 
-/// The ways in.
-pub(super) struct Doors {
-    /// As the gateway calls.
-    pub(super) right: Arc<dyn Lab>,
-    /// Without a secret.
-    pub(super) unsigned: Arc<dyn Lab>,
-    /// With another secret.
-    pub(super) other_secret: Arc<dyn Lab>,
-    /// Signed ten minutes ago.
-    pub(super) stale: Arc<dyn Lab>,
-    /// Signed in ten minutes.
-    pub(super) ahead: Arc<dyn Lab>,
-    /// Rightly signed, but begun too late.
-    pub(super) late: Arc<dyn Lab>,
-}
-
-/// A clock that is wrong.
-#[derive(Debug)]
-struct Wrong(Arc<dyn Clock>, SignedDuration);
-
-impl Clock for Wrong {
-    fn now(&self) -> Timestamp {
-        later(self.0.now(), self.1)
-    }
-
-    fn sleep_until(&self, until: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        self.0.sleep_until(later(until, -self.1))
-    }
-}
-
 /// The prober.
 pub(super) struct Probe<'a> {
     pub(super) target: &'a Target,
     pub(super) doors: Doors,
+    /// Where a lab that dials out connects.
+    pub(super) line: Option<Line>,
     pub(super) outbound: Outbound,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) random: Arc<dyn Random>,
@@ -148,37 +116,24 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<'a> Probe<'a> {
-    pub(super) fn new(
+    pub(super) async fn new(
         target: &'a Target,
         clock: &Arc<dyn Clock>,
         random: &Arc<dyn Random>,
     ) -> Result<Self, Fault> {
         let outbound = target.outbound()?;
-        let door = |secret: Option<SecretString>, off: SignedDuration| {
-            let clock: Arc<dyn Clock> =
-                if off.is_zero() { Arc::clone(clock) } else { Arc::new(Wrong(Arc::clone(clock), off)) };
-            let spec = spec(target, secret.is_some())?;
-            let missing = || Fault::new("", "there is no secret");
-            let secrets: crate::lab::Secrets = Arc::new(move |_| secret.clone().ok_or_else(missing));
-            let links = crate::lab::link::Hub::default();
-            let tools =
-                Tools { clock, random: Arc::clone(random), outbound: outbound.clone(), secrets, links };
-            connect(&spec, &tools).map_err(|fault| named(fault, target))
-        };
-        let right = target.secret.clone();
-        let doors = Doors {
-            right: door(right.clone(), SignedDuration::ZERO)?,
-            unsigned: door(None, SignedDuration::ZERO)?,
-            other_secret: door(Some(another(target, &**random)), SignedDuration::ZERO)?,
-            stale: door(right.clone(), -FAR)?,
-            ahead: door(right.clone(), FAR)?,
-            late: door(right, -BEHIND)?,
+        let links = Hub::default();
+        let doors = Doors::new(target, clock, random, &outbound, &links)?;
+        let line = match target.to {
+            To::Link(address) => Some(Line::open(target, address, (clock, random), &links).await?),
+            To::Http(_) | To::Grpc(_) => None,
         };
         let mut run = [0; 4];
         random.fill(&mut run);
         Ok(Self {
             target,
             doors,
+            line,
             outbound,
             clock: Arc::clone(clock),
             random: Arc::clone(random),
@@ -234,22 +189,28 @@ impl<'a> Probe<'a> {
 
     /// The same under a given key.
     pub(super) fn parcel_under(&self, key: &str, orders: usize) -> Result<Parcel, Fault> {
+        self.packed(key.to_owned(), (0..orders).map(|_| self.test()).collect(), None)
+    }
+
+    /// A new upload of these orders, which the lab may hold under this reference.
+    pub(super) fn parcel_of(&self, tests: Vec<Test>, reference: Option<String>) -> Result<Parcel, Fault> {
+        let key = format!("{}-1", TransferId::new(self.now(), &*self.random));
+        self.packed(key, tests, reference)
+    }
+
+    fn packed(&self, key: String, tests: Vec<Test>, reference: Option<String>) -> Result<Parcel, Fault> {
         let transfer = TransferId::new(self.now(), &*self.random);
-        let tests: Vec<Test> = (0..orders).map(|_| self.test()).collect();
-        let entries: Vec<Entry> = tests.iter().map(|test| self.entry(test)).collect();
+        let entry = |test| Entry { import_reference: reference.clone(), ..self.entry(test) };
+        let entries: Vec<Entry> = tests.iter().map(entry).collect();
         let manifest =
             Manifest::build(&transfer, &entries).map_err(|error| Fault::new("", error.to_string()))?;
-        let upload = Upload {
-            transfer,
-            key: key.to_owned(),
-            body: manifest.body,
-            sha256: manifest.sha256,
-            not_after: later(self.now(), REQUEST_DEADLINE),
-        };
+        let not_after = later(self.now(), REQUEST_DEADLINE);
+        let upload = Upload { transfer, key, body: manifest.body, sha256: manifest.sha256, not_after };
         Ok(Parcel { upload, tests })
     }
 
-    fn entry(&self, test: &Test) -> Entry {
+    /// A test order as it is stored.
+    pub(super) fn entry(&self, test: &Test) -> Entry {
         let target = self.target;
         let mark = "test order of stoppress lab certify: do not print";
         let document = json!({
@@ -269,6 +230,7 @@ impl<'a> Probe<'a> {
             reference: test.reference.clone(),
             region: target.region.clone(),
             document: document.to_string(),
+            import_reference: None,
         }
     }
 
@@ -277,6 +239,13 @@ impl<'a> Probe<'a> {
         let not_after = later(self.now(), REQUEST_DEADLINE);
         let upload = Upload { not_after, ..parcel.upload.clone() };
         self.submit_by(&*self.doors.right, "", &Parcel { upload, tests: parcel.tests.clone() }).await
+    }
+
+    /// Hands a parcel over on a connection that is going to be cut: that nothing comes back is not the lab's fault.
+    pub(super) async fn submit_to_be_cut(&self, parcel: &Parcel) -> Answer {
+        self.hold(&parcel.tests);
+        let sent = format!("upload of {} under key {:?}, cut", parcel.first().reference, parcel.upload.key);
+        self.timed(Kind::Cut, sent, self.doors.right.submit(&parcel.upload)).await
     }
 
     /// Hands a parcel over through another door; `how` says what is odd about it.
@@ -365,14 +334,26 @@ impl<'a> Probe<'a> {
         stream::iter(tests.to_vec()).map(each).buffered(SWEEP).collect().await
     }
 
-    async fn timed(&self, kind: Kind, sent: String, call: impl Future<Output = crate::lab::Reply>) -> Answer {
+    /// Makes a call, and writes down what came back. A lab that dials out and is away is waited for, as its
+    /// orders do.
+    pub(super) async fn timed(
+        &self,
+        kind: Kind,
+        sent: String,
+        call: impl Future<Output = crate::lab::Reply>,
+    ) -> Answer {
+        if let Some(line) = &self.line {
+            line.ready(&*self.clock, self.target.wait).await;
+        }
         let began = self.now();
         let answer = call.await.answer;
         let took = self.now().duration_since(began).unsigned_abs();
         let came_back = told(&answer);
         let mut tally = lock(&self.tally);
         tally.calls += 1;
-        if silent(&answer) {
+        if kind == Kind::Cut {
+            // Whatever came back.
+        } else if silent(&answer) {
             tally.silent.push(format!("{sent}: {came_back}"));
         } else if kind != Kind::Other {
             let longest = &mut tally.longest[kind as usize];
@@ -435,50 +416,6 @@ pub(super) fn told(answer: &Answer) -> String {
         Some(more) => format!("{}: {more}", answer.word()),
         None => answer.word().to_owned(),
     }
-}
-
-/// A secret that is not the lab's, and of the right form.
-fn another(target: &Target, random: &dyn Random) -> SecretString {
-    use base64::Engine as _;
-    let mut bytes = [0; 24];
-    random.fill(&mut bytes);
-    let text = base64::engine::general_purpose::STANDARD.encode(bytes);
-    SecretString::from(if target.grpc { text } else { format!("whsec_{text}") })
-}
-
-/// The lab as it would be configured.
-fn spec(target: &Target, secret: bool) -> Result<LabSpec, Fault> {
-    let (kind, field) = if target.grpc { ("grpc", "endpoint") } else { ("http", "base_url") };
-    let mut driver = json!({ "kind": kind, field: target.url.as_str() });
-    if let Some(settings) = driver.as_object_mut() {
-        if secret {
-            settings.insert("secret".to_owned(), json!(SecretRef::Env("SECRET".to_owned())));
-        }
-        if let Some(timeout) = target.timeout {
-            let timeouts = json!({ "upload": timeout, "stop": timeout, "look_up": timeout });
-            settings.insert("timeouts".to_owned(), timeouts);
-        }
-    }
-    let spec = json!({
-        "id": "certify", "name": "Certify", "driver": driver, "profile": lab::Profile::default(),
-        "regions": [{ "id": "any", "calendar": { "time_zone": "UTC", "cutoffs": ["24:00"] } }],
-    });
-    serde_json::from_value(spec).map_err(|error| Fault::new("", error.to_string()))
-}
-
-/// The driver's fault, named as the command line names it.
-fn named(fault: Fault, target: &Target) -> Fault {
-    let hint = if target.allow_private || !fault.message.contains("outbound.allow") {
-        ""
-    } else {
-        "; --allow-private lets certify call it"
-    };
-    let field = match fault.field.as_str() {
-        "driver.secret" => "--secret-env, --secret-file",
-        field if field.starts_with("driver.timeouts") => "--timeout",
-        _ => "URL",
-    };
-    Fault::new(field, format!("{}{hint}", fault.message))
 }
 
 impl Place {

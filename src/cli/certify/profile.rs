@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::probe::Probe;
 use super::report::{Check, Status};
-use super::rules::Name;
+use super::rules::{Group, Name, RULES};
 use super::{Facts, Target};
 use crate::domain::lab::{Dedupes, Lasting, Profile, TakesStops};
 
@@ -27,6 +27,7 @@ struct Why {
     acts_within: String,
     answers_within: String,
     concurrency: String,
+    two_phase: Option<String>,
 }
 
 fn good(checks: &[Check], name: Name) -> bool {
@@ -61,7 +62,14 @@ pub(super) fn derive(p: &Probe<'_>, facts: &Facts, checks: &[Check]) -> Derived 
     if facts.at_once == 0 {
         why.concurrency = String::from("more was not proved");
     }
+    let phases = RULES.iter().map(|rule| rule.name).filter(|name| name.group() == Group::TwoPhase);
+    let missing: Vec<_> = phases.filter(|name| !good(checks, *name)).map(Name::word).collect();
+    if facts.two_phase {
+        let why_not = format!("not proved: {}", missing.join(", "));
+        why.two_phase = Some(if missing.is_empty() { String::new() } else { why_not });
+    }
     let profile = Profile {
+        two_phase: facts.two_phase && missing.is_empty(),
         dedupes,
         lookup: facts.lookup,
         stops,
@@ -119,15 +127,22 @@ impl Derived {
             TakesStops::No => "no",
             TakesStops::FinalOnReceipt => "final_on_receipt",
         };
-        let lines = [
-            ("dedupes", format!("{:?}", String::from(profile.dedupes)), &why.dedupes),
-            ("lookup", profile.lookup.to_string(), &String::new()),
-            ("stops", format!("{stops:?}"), &why.stops),
-            ("orders_per_call", profile.orders_per_call.to_string(), &why.orders_per_call),
-            ("acts_within", format!("{:?}", profile.acts_within.to_string()), &why.acts_within),
-            ("answers_within", format!("{:?}", profile.answers_within.to_string()), &why.answers_within),
-            ("concurrency", profile.concurrency.to_string(), &why.concurrency),
+        let mut lines = vec![
+            ("dedupes", format!("{:?}", String::from(profile.dedupes)), why.dedupes.as_str()),
+            ("lookup", profile.lookup.to_string(), ""),
+            ("stops", format!("{stops:?}"), why.stops.as_str()),
+            ("orders_per_call", profile.orders_per_call.to_string(), why.orders_per_call.as_str()),
+            ("acts_within", format!("{:?}", profile.acts_within.to_string()), why.acts_within.as_str()),
+            (
+                "answers_within",
+                format!("{:?}", profile.answers_within.to_string()),
+                why.answers_within.as_str(),
+            ),
+            ("concurrency", profile.concurrency.to_string(), why.concurrency.as_str()),
         ];
+        if let Some(why) = &why.two_phase {
+            lines.push(("two_phase", profile.two_phase.to_string(), why));
+        }
         lines.iter().fold("[labs.profile]\n".to_owned(), |mut text, (key, value, why)| {
             // Writing to a string cannot fail.
             let _ = if why.is_empty() {

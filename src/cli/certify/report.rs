@@ -27,6 +27,8 @@ pub enum Status {
     NotSeen,
     /// It may be so, but it costs the lab something: a capability, or trust.
     Warning,
+    /// There is nothing of this at a lab that is reached in this way.
+    NotApplicable,
 }
 
 impl Status {
@@ -38,6 +40,7 @@ impl Status {
             Self::Failed => "FAILED",
             Self::NotSeen => "not seen",
             Self::Warning => "warning",
+            Self::NotApplicable => "not applicable",
         }
     }
 }
@@ -71,6 +74,10 @@ impl Finding {
 
     pub(super) fn warning(text: impl Into<String>) -> Self {
         Self { status: Status::Warning, basis: None, text: text.into() }
+    }
+
+    pub(super) fn not_applicable(text: impl Into<String>) -> Self {
+        Self { status: Status::NotApplicable, basis: None, text: text.into() }
     }
 
     pub(super) fn not_seen(text: impl Into<String>) -> Self {
@@ -130,7 +137,7 @@ impl Check {
             Some(Basis::Believed) => "believed",
             None => "",
         };
-        format!("{:<9} {:<51} {basis:<9} {}", self.status.word(), self.title, first(&self.found))
+        format!("{:<14} {:<51} {basis:<9} {}", self.status.word(), self.title, first(&self.found))
     }
 }
 
@@ -158,7 +165,7 @@ pub struct Left {
 /// A run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// What was called.
+    /// What was called; for a lab that dials out, what it dialled.
     pub url: String,
     /// By which driver.
     pub driver: &'static str,
@@ -193,8 +200,12 @@ impl Report {
     /// The verdict in one line.
     #[must_use]
     pub fn verdict(&self) -> String {
-        let counts =
-            [(Status::Warning, "with a warning"), (Status::NotSeen, "not seen"), (Status::Failed, "failed")];
+        let counts = [
+            (Status::Warning, "with a warning"),
+            (Status::NotSeen, "not seen"),
+            (Status::Failed, "failed"),
+            (Status::NotApplicable, "not applicable"),
+        ];
         let tail: Vec<String> = counts
             .iter()
             .filter(|(status, _)| self.count(*status) > 0)
@@ -208,7 +219,7 @@ impl Report {
         format!(
             "{word}: {} of {} checks passed{}",
             self.count(Status::Passed),
-            self.checks.len(),
+            self.checks.len() - self.count(Status::NotApplicable),
             tail.concat()
         )
     }
@@ -223,7 +234,8 @@ impl Report {
         for check in self.checks.iter().filter(|check| check.status != Status::Passed) {
             writeln!(out, "\n{}: {} ({})", check.status.word(), check.title, check.name.word())?;
             writeln!(out, "  found:     {}", check.found)?;
-            if check.status == Status::NotSeen && check.calls.is_empty() {
+            let unseen = matches!(check.status, Status::NotSeen | Status::NotApplicable);
+            if unseen && check.calls.is_empty() {
                 continue;
             }
             let mut label = "calls:";

@@ -37,14 +37,41 @@ pub enum Name {
     SameKeyAtOnce,
     /// Many orders in one upload.
     Batch,
+    /// An order that is sent ahead.
+    Import,
+    /// The same order sent ahead again.
+    ImportAgain,
+    /// An order that was sent ahead, and is not coming.
+    ImportTakenBack,
+    /// An order that was sent ahead, and is handed over.
+    UploadAfterImport,
+    /// A connection on which nothing is asked.
+    LinkBeats,
+    /// A connection that is cut.
+    LinkCut,
+    /// A gateway that says good-bye.
+    LinkGoodbye,
     /// A stop after the order was printed.
     StopAfterPrinting,
+    /// An order that was sent ahead, and nothing else.
+    ImportNotPrinted,
     /// An old key at the end of the run.
     KeysKept,
     /// Whether every call was answered, and how fast.
     Answers,
     /// All test orders are out again.
     CleanUp,
+}
+
+/// Which labs a check is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// All.
+    All,
+    /// Those that say that they have two phases.
+    TwoPhase,
+    /// Those that dial out.
+    Link,
 }
 
 /// What is known about a check before it is made.
@@ -61,7 +88,7 @@ pub struct Rule {
 }
 
 /// All checks, in the order in which they are made.
-pub const RULES: [Rule; 19] = [
+pub const RULES: [Rule; 27] = [
     Rule {
         name: Name::Describes,
         title: "describes itself",
@@ -168,11 +195,69 @@ pub const RULES: [Rule; 19] = [
         mend: "Take all orders of an upload in one transaction, or refuse it with a 4xx (INVALID_ARGUMENT).",
     },
     Rule {
+        name: Name::Import,
+        title: "an order that is sent ahead is held, no more",
+        contract: "PUT {base}/imports/{order}, ImportOrder answers 2xx, OK: the lab holds the order and prints nothing \
+                   of it. Until it is handed over, a look-up and a stop of it say \"not found\".",
+        mend: "Keep what is sent ahead in a table of its own; answer look-ups and stops from that of the uploads.",
+    },
+    Rule {
+        name: Name::ImportAgain,
+        title: "sent ahead again: the same",
+        contract: "An order that is sent ahead again replaces what was held of it, and has the same lab_reference.",
+        mend: "Make the order a unique column of what is held, and its reference a part of that row.",
+    },
+    Rule {
+        name: Name::ImportTakenBack,
+        title: "sent ahead, taken back: forgotten",
+        contract: "DELETE {base}/imports/{order}, DiscardImport answers 2xx, OK, also of an order that is not held. \
+                   Handed over later all the same, the order is taken like any other.",
+        mend: "Delete the row of what is held, and nothing else: an order that comes in an upload is to be printed.",
+    },
+    Rule {
+        name: Name::UploadAfterImport,
+        title: "sent ahead, then handed over: prints once",
+        contract: "An upload releases what is held of its orders (import_reference names it), and counts where it \
+                   differs. What is sent ahead or taken back after that changes nothing.",
+        mend: "Print from the upload; in its transaction delete what was held of its orders, and take nothing ahead \
+               that an upload has brought.",
+    },
+    Rule {
+        name: Name::LinkBeats,
+        title: "says something on every beat",
+        contract: "Both sides of a link say something every heartbeat_every of the Welcome: a Heartbeat if there is \
+                   nothing else. After beats_missed_max beats of silence the connection is cut.",
+        mend: "Send a Heartbeat from a timer of its own, which no call can hold up.",
+    },
+    Rule {
+        name: Name::LinkCut,
+        title: "a cut in the middle: comes back, prints once",
+        contract: "A connection may end at any moment. The lab connects again, and the same key has the effect of \
+                   one call, on whichever connection it comes.",
+        mend: "Connect again whenever the stream ends, with pauses that grow and are drawn by lot; keep keys in the \
+               database, not beside the connection.",
+    },
+    Rule {
+        name: Name::LinkGoodbye,
+        title: "a good-bye: answers what it has, comes back",
+        contract: "After Goodbye no more calls come. The lab answers those that it has, ends its side, and connects \
+                   again, unless its key is at an end.",
+        mend: "On Goodbye wait for the calls that run, send their replies, close your side of the stream, then \
+               connect again.",
+    },
+    Rule {
         name: Name::StopAfterPrinting,
         title: "stop after printing: will_print",
         contract: "A stop of an order that is printed answers \"will_print\"; the order stays printed, and its key \
                    known.",
         mend: "Answer \"will_print\" from the stage \"printed\" on, and keep printed orders and their keys.",
+    },
+    Rule {
+        name: Name::ImportNotPrinted,
+        title: "sent ahead and not handed over: never printed",
+        contract: "An order that was sent ahead is printed only when an upload carries it. An hour after hold_until \
+                   the lab may forget it.",
+        mend: "Nothing but an upload may put an order into the print queue: no timer, and no person who empties it.",
     },
     Rule {
         name: Name::KeysKept,
@@ -202,6 +287,20 @@ impl Name {
         const ALL: &[Rule] = &RULES;
         // The table is in the order of the names; a test says so.
         &ALL[self as usize]
+    }
+
+    /// Which labs it is for.
+    #[must_use]
+    pub fn group(self) -> Group {
+        match self {
+            Self::Import
+            | Self::ImportAgain
+            | Self::ImportTakenBack
+            | Self::UploadAfterImport
+            | Self::ImportNotPrinted => Group::TwoPhase,
+            Self::LinkBeats | Self::LinkCut | Self::LinkGoodbye => Group::Link,
+            _ => Group::All,
+        }
     }
 
     /// Its word in reports and for `--only`.

@@ -9,6 +9,7 @@ use super::{Facts, Made, NO_ORDER};
 use crate::domain::batch::later;
 use crate::domain::lab::{Answer, Lasting};
 use crate::domain::order::Stage;
+use crate::lab::link::desk::Word;
 
 /// How long between two looks at an order that something is to become of.
 const BETWEEN: SignedDuration = SignedDuration::from_millis(200);
@@ -126,6 +127,22 @@ async fn later_on(p: &Probe<'_>, facts: &mut Facts, test: &Test) -> Finding {
         let took = p.now().duration_since(began);
         facts.stops = true;
         facts.answered_later = Some(took.unsigned_abs());
+        if let Some(line) = &p.line {
+            return match line.hears(&test.stop, &*p.clock, p.target.wait).await {
+                Some(Word::Removed) => Finding::passed(
+                    Proved,
+                    format!(
+                        "it answers later; \"removed\" came over the link within {:#}, seen by look-up",
+                        rounded(took)
+                    ),
+                ),
+                Some(_) => Finding::failed("it took the order out, and told over the link that it did not"),
+                None => Finding::failed(
+                    "it took the order out, and does not tell: no StopAnswer came over the link. The stop would be \
+                     given to a person",
+                ),
+            };
+        }
         Finding::warning(format!(
             "it answers later; a look-up said \"removed\" after {:#}. Whether its answer reaches the gateway (POST \
              /v1/lab/stops/{{stop}}/answer) is not seen from here",

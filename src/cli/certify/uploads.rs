@@ -41,7 +41,12 @@ pub(super) async fn takes_an_order(p: &Probe<'_>, facts: &mut Facts) -> Made {
 }
 
 /// What several answers to one upload, and a look-up, say about how often it is printed.
-async fn printed_once(p: &Probe<'_>, facts: &Facts, parcel: &Parcel, answers: &[Answer]) -> Finding {
+pub(super) async fn printed_once(
+    p: &Probe<'_>,
+    facts: &Facts,
+    parcel: &Parcel,
+    answers: &[Answer],
+) -> Finding {
     let mut references: Vec<&str> = answers
         .iter()
         .filter_map(|answer| match answer {

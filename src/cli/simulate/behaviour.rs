@@ -7,6 +7,7 @@ use std::str::FromStr;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+pub use super::imports::Imports;
 use crate::clock::Random;
 use crate::domain::Fault;
 use crate::domain::lab::Lasting;
@@ -267,6 +268,12 @@ pub struct Behaviour {
     pub takes_at_most: Option<u32>,
     /// Says yes to longer uploads, and loses what is beyond the most.
     pub drops_the_rest: bool,
+    /// Says that it has a first phase.
+    pub two_phase: bool,
+    /// What it does in it.
+    pub imports: Imports,
+    /// Says nothing on a link but what it is asked.
+    pub never_beats: bool,
     /// When it is away.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub down: Option<Down>,
@@ -295,6 +302,9 @@ impl Default for Behaviour {
             races: false,
             takes_at_most: None,
             drops_the_rest: false,
+            two_phase: false,
+            imports: Imports::default(),
+            never_beats: false,
             down: None,
         }
     }
@@ -413,6 +423,15 @@ pub struct BehaviourArgs {
     /// Take longer uploads, and lose what is beyond the most
     #[arg(long, requires = "takes_at_most")]
     drops_the_rest: bool,
+    /// Say that it has a first phase
+    #[arg(long)]
+    two_phase: bool,
+    /// What to do with orders that are sent ahead
+    #[arg(long, value_name = "WHAT")]
+    imports: Option<Imports>,
+    /// Send no heartbeats over a link
+    #[arg(long)]
+    never_beats: bool,
     /// Be away from this instant on (RFC 3339)
     #[arg(long, value_name = "INSTANT")]
     down_from: Option<Timestamp>,
@@ -458,6 +477,9 @@ impl BehaviourArgs {
         to.races |= self.races;
         to.takes_at_most = self.takes_at_most.or(to.takes_at_most);
         to.drops_the_rest |= self.drops_the_rest;
+        to.two_phase |= self.two_phase;
+        to.imports = self.imports.unwrap_or(to.imports);
+        to.never_beats |= self.never_beats;
         if self.down_from.is_some() || self.down_until.is_some() || self.down_by.is_some() {
             let file = to.down.unwrap_or_default();
             to.down = Some(Down {

@@ -22,6 +22,9 @@ pub struct Job {
     pub order: String,
     /// Pieces to print, over all its items; 0 where nothing is printed.
     pub copies: u64,
+    /// What the lab called it when it was sent ahead, as the upload says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import_reference: Option<String>,
 }
 
 /// What happened.

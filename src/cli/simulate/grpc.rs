@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status};
 use super::House;
 use super::behaviour::{Fate, LooksUp};
 use super::http::BODY_MAX;
+use super::imports::Held;
 use super::ledger::{Job, Said, Submitted, Taken};
 use crate::domain::order::Stage;
 use crate::lab::http::hex;
@@ -38,6 +39,15 @@ pub(super) fn front(house: Arc<House>) -> Front {
 #[derive(Debug)]
 pub(super) struct Front(Arc<House>);
 
+impl From<proto::LabOrder> for Job {
+    fn from(order: proto::LabOrder) -> Self {
+        let printed = order.items.iter().filter(|item| !item.download);
+        let copies = printed.map(|item| u64::from(item.quantity)).sum();
+        let import_reference = Some(order.import_reference).filter(|told| !told.is_empty());
+        Self { order: order.id, copies, import_reference }
+    }
+}
+
 fn broken(error: &std::io::Error) -> Status {
     Status::internal(format!("the ledger cannot be written: {error}"))
 }
@@ -64,7 +74,8 @@ impl LabService for Front {
     ) -> Result<Response<proto::DescribeResponse>, Status> {
         self.verify(&request)?;
         let (name, contract) = ("Simulated lab".to_owned(), "stoppress/1".to_owned());
-        Ok(Response::new(proto::DescribeResponse { name, contract }))
+        let two_phase = self.0.behaviour().two_phase;
+        Ok(Response::new(proto::DescribeResponse { name, contract, two_phase }))
     }
 
     async fn submit_orders(
@@ -83,16 +94,12 @@ impl LabService for Front {
         let instant = |at: prost_types::Timestamp| Timestamp::new(at.seconds, at.nanos);
         let not_after = upload.not_after.map(instant).transpose();
         let not_after = not_after.map_err(|_| Status::invalid_argument("not_after is not an instant"))?;
-        let job = |order: proto::LabOrder| {
-            let printed = order.items.iter().filter(|item| !item.download);
-            Job { order: order.id.clone(), copies: printed.map(|item| u64::from(item.quantity)).sum() }
-        };
         let submitted = Submitted {
             transfer: upload.transfer,
             key: upload.key,
             sha256: hex(&upload.manifest_sha256),
             not_after,
-            orders: upload.orders.into_iter().map(job).collect(),
+            orders: upload.orders.into_iter().map(Job::from).collect(),
         };
         match self.0.submit(submitted, refused).await.map_err(|error| broken(&error))? {
             Taken::Accepted(lab_reference) => {
@@ -160,12 +167,14 @@ impl LabImportService for Front {
         request: Request<proto::ImportOrderRequest>,
     ) -> Result<Response<proto::ImportOrderResponse>, Status> {
         self.verify(&request)?;
-        let order = request.into_inner().order.unwrap_or_default().id;
-        if order.is_empty() {
+        let job = Job::from(request.into_inner().order.unwrap_or_default());
+        if job.order.is_empty() {
             return Err(Status::invalid_argument("order is missing"));
         }
-        self.0.hold(order).await.map_err(|error| broken(&error))?;
-        Ok(Response::new(proto::ImportOrderResponse::default()))
+        match self.0.hold(job).await.map_err(|error| broken(&error))? {
+            Held::Done(lab_reference) => Ok(Response::new(proto::ImportOrderResponse { lab_reference })),
+            Held::NotTaken => Err(Status::unimplemented("this lab has no first phase")),
+        }
     }
 
     async fn discard_import(
@@ -173,7 +182,9 @@ impl LabImportService for Front {
         request: Request<proto::DiscardImportRequest>,
     ) -> Result<Response<proto::DiscardImportResponse>, Status> {
         self.verify(&request)?;
-        self.0.discard(request.into_inner().order).await.map_err(|error| broken(&error))?;
-        Ok(Response::new(proto::DiscardImportResponse::default()))
+        match self.0.discard(request.into_inner().order).await.map_err(|error| broken(&error))? {
+            Held::Done(_) => Ok(Response::new(proto::DiscardImportResponse::default())),
+            Held::NotTaken => Err(Status::unimplemented("this lab forgets nothing")),
+        }
     }
 }

@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::House;
 use super::behaviour::{Behaviour, Fate, LooksUp};
+use super::imports::Held;
 use super::ledger::{Job, Said, Seen, Submitted, Taken};
 use crate::domain::order::ItemKind;
 use crate::lab::http::{IDEMPOTENCY_KEY, MANIFEST_SHA256, NOT_AFTER, hex};
@@ -73,8 +74,10 @@ async fn verify(State(house): State<Arc<House>>, request: Request, next: Next) -
     }
 }
 
-async fn describe() -> Response {
-    Json(json!({ "name": "Simulated lab", "contract": "stoppress/1" })).into_response()
+async fn describe(State(house): State<Arc<House>>) -> Response {
+    let two_phase = house.behaviour().two_phase;
+    Json(json!({ "name": "Simulated lab", "contract": "stoppress/1", "two_phase": two_phase }))
+        .into_response()
 }
 
 #[derive(Deserialize)]
@@ -86,7 +89,17 @@ struct Upload {
 #[derive(Deserialize)]
 struct Order {
     id: String,
+    #[serde(default)]
+    import_reference: Option<String>,
     items: Vec<Item>,
+}
+
+impl From<Order> for Job {
+    fn from(order: Order) -> Self {
+        let printed = order.items.iter().filter(|item| item.kind == ItemKind::Print);
+        let copies = printed.map(|item| u64::from(item.quantity)).sum();
+        Self { order: order.id, copies, import_reference: order.import_reference }
+    }
 }
 
 #[derive(Deserialize)]
@@ -130,10 +143,7 @@ async fn take(house: &Arc<House>, fate: Fate, headers: &HeaderMap, body: &[u8]) 
             return problem(StatusCode::UNPROCESSABLE_ENTITY, format!("the body is not an upload: {error}"));
         }
     };
-    let orders = upload.orders.into_iter().map(|order| {
-        let printed = order.items.iter().filter(|item| item.kind == ItemKind::Print);
-        Job { order: order.id, copies: printed.map(|item| u64::from(item.quantity)).sum() }
-    });
+    let orders = upload.orders.into_iter().map(Job::from);
     let (transfer, key) = (upload.transfer, key.to_owned());
     let submitted = Submitted { transfer, key, sha256, not_after, orders: orders.collect() };
     match house.submit(submitted, fate.refused).await {
@@ -173,8 +183,9 @@ async fn import(State(house): State<Arc<House>>, Path(order): Path<String>, body
         order: Order,
     }
     match serde_json::from_slice::<Ahead>(&body) {
-        Ok(ahead) if ahead.order.id == order => match house.hold(order).await {
-            Ok(()) => Json(json!({})).into_response(),
+        Ok(ahead) if ahead.order.id == order => match house.hold(ahead.order.into()).await {
+            Ok(Held::Done(reference)) => Json(json!({ "lab_reference": reference })).into_response(),
+            Ok(Held::NotTaken) => problem(StatusCode::METHOD_NOT_ALLOWED, "this lab has no first phase"),
             Err(error) => broken(&error),
         },
         Ok(_) => problem(StatusCode::UNPROCESSABLE_ENTITY, "the body has another order than the path"),
@@ -184,7 +195,8 @@ async fn import(State(house): State<Arc<House>>, Path(order): Path<String>, body
 
 async fn discard(State(house): State<Arc<House>>, Path(order): Path<String>) -> Response {
     match house.discard(order).await {
-        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Ok(Held::Done(_)) => StatusCode::NO_CONTENT.into_response(),
+        Ok(Held::NotTaken) => problem(StatusCode::METHOD_NOT_ALLOWED, "this lab forgets nothing"),
         Err(error) => broken(&error),
     }
 }

@@ -319,6 +319,12 @@ impl Ledger {
         }))
     }
 
+    /// Whether the lab has or had an order.
+    #[must_use]
+    pub fn has(&self, order: &str) -> bool {
+        self.orders.contains_key(order)
+    }
+
     /// Whether an upload came under this key.
     #[must_use]
     pub fn knows(&self, key: &str) -> bool {

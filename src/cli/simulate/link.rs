@@ -13,6 +13,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::ExposeSecret as _;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{ClientTlsConfig, Endpoint};
@@ -34,6 +35,7 @@ use crate::proto::connect_response::call::Ask;
 use crate::proto::connect_response::receipt::Outcome;
 use crate::proto::connect_response::{Call, Kind as Told, Receipt, Welcome};
 use crate::proto::get_order_response::Stage as LabStage;
+use crate::proto::lab_import_service_server::LabImportService as _;
 use crate::proto::lab_link_service_client::LabLinkServiceClient;
 use crate::proto::lab_service_server::LabService as _;
 use crate::proto::stop_order_response::Answer;
@@ -257,12 +259,15 @@ async fn attend(
     let beat = beat.unwrap_or(WITHIN).max(Duration::from_millis(10));
     let patience = beat * (welcome.beats_missed_max + 1);
     let mut beats = tokio::time::interval(beat);
+    // From the last word on: what this side does meanwhile says nothing of the other.
+    let mut heard = Instant::now();
     let mut listed = Some(Listed::new(&house.lines, &say));
     let mut say = Some(say);
     let mut calls = Calls::new();
     loop {
         tokio::select! {
-            message = tokio::time::timeout(patience, said.message()) => {
+            message = tokio::time::timeout_at(heard + patience, said.message()) => {
+                heard = Instant::now();
                 let message = message.map_err(|_| Status::deadline_exceeded("the gateway went silent"))??;
                 match message.map(|message| message.kind) {
                     None => return Ok(()),
@@ -289,7 +294,7 @@ async fn attend(
                     }
                 }
             },
-            _ = beats.tick() => if let Some(say) = &say {
+            _ = beats.tick() => if let Some(say) = say.as_ref().filter(|_| !house.behaviour().never_beats) {
                 let _ = say.try_send(request(Kind::Heartbeat(Heartbeat {})));
             },
         }
@@ -339,6 +344,18 @@ async fn ask(
         Some(Ask::GetOrder(message)) => {
             let said = lab.get_order(dressed(house, message, fate)).await;
             ("GetOrder", said.map(|said| reply::Said::GetOrder(said.into_inner())))
+        }
+        Some(Ask::Describe(message)) => {
+            let said = lab.describe(dressed(house, message, fate)).await;
+            ("Describe", said.map(|said| reply::Said::Describe(said.into_inner())))
+        }
+        Some(Ask::ImportOrder(message)) => {
+            let said = lab.import_order(dressed(house, message, fate)).await;
+            ("ImportOrder", said.map(|said| reply::Said::ImportOrder(said.into_inner())))
+        }
+        Some(Ask::DiscardImport(message)) => {
+            let said = lab.discard_import(dressed(house, message, fate)).await;
+            ("DiscardImport", said.map(|said| reply::Said::DiscardImport(said.into_inner())))
         }
         None => ("", Err(Status::unimplemented("this lab does not know the call"))),
     }

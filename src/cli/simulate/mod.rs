@@ -9,6 +9,7 @@ pub mod behaviour;
 mod entry;
 mod grpc;
 mod http;
+pub mod imports;
 pub mod ledger;
 mod link;
 mod port;
@@ -40,7 +41,7 @@ use crate::lab::outbound::Outbound;
 use crate::lab::sign::Signer;
 pub use args::{SimulateArgs, run};
 use behaviour::{Behaviour, DownBy, LooksUp};
-use ledger::{Ledger, Said, Seen, Submitted, Taken, What};
+use ledger::{Ledger, Said, Seen, Submitted, Taken};
 use tell::tell;
 
 /// How long a lab that races takes between looking and taking.
@@ -328,7 +329,7 @@ impl House {
         working.await.map_err(io::Error::other)?
     }
 
-    async fn submit(&self, upload: Submitted, refuse: bool) -> io::Result<Taken> {
+    async fn submit(&self, mut upload: Submitted, refuse: bool) -> io::Result<Taken> {
         let mut new = false;
         if self.behaviour().races {
             let key = upload.key.clone();
@@ -338,6 +339,8 @@ impl House {
         let taken = self
             .on_ledger(move |ledger, now, how| {
                 let how = Behaviour { duplicates: how.duplicates || new, ..how.clone() };
+                let refuse = refuse || imports::unwanted(ledger, &upload, how.imports);
+                upload.orders.extend(imports::copies(ledger, &upload, how.imports));
                 ledger.submit(now, upload, &how, refuse)
             })
             .await;
@@ -369,14 +372,6 @@ impl House {
 
     fn untold(&self) -> MutexGuard<'_, BTreeMap<Timestamp, usize>> {
         self.untold.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn hold(&self, order: String) -> io::Result<()> {
-        self.on_ledger(move |ledger, now, _| ledger.line(now, What::Held { order })).await
-    }
-
-    async fn discard(&self, order: String) -> io::Result<()> {
-        self.on_ledger(move |ledger, now, _| ledger.line(now, What::Discarded { order })).await
     }
 
     async fn look_up(&self, order: String) -> io::Result<Option<Seen>> {

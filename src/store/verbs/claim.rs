@@ -11,7 +11,7 @@ use super::cut::{NewTransfer, fresh};
 use super::rows::{self, Locked};
 use super::settle::{never_handed, transfer_row};
 use super::stop::micros;
-use super::{About, Trail, ids, put_all, rows_fetch, rows_run_all};
+use super::{About, Trail, ids, import, put_all, rows_fetch, rows_run_all};
 use crate::domain::batch::{
     BatchPhase, Entry, Manifest, Remedy, TransferFacts, TransferPhase, horizon, later, remedy,
 };
@@ -103,7 +103,11 @@ async fn round<'a, S: Session>(
             let lab = row.text()?;
             let rows = listed(row.opt_text()?)?;
             let Some(turn) = turns.iter_mut().find(|turn| turn.item.lab.as_str() == lab) else { continue };
-            fresh(trail, &mut gathered, turn, rows, limit)?;
+            let mut entries = rows.into_iter().map(entry).collect::<Result<Vec<_>>>()?;
+            if turn.item.profile.two_phase {
+                import::recall(s, entries.iter_mut().map(|(_, entry)| entry)).await?;
+            }
+            fresh(trail, &mut gathered, turn, entries, limit)?;
         }
     }
     gathered.flush(s).await?;
@@ -180,6 +184,7 @@ pub(super) fn entry(row: Row) -> Result<(Option<String>, Entry)> {
             reference: row.text()?,
             region: row.text()?,
             document: row.text()?,
+            import_reference: None,
         },
     ))
 }
@@ -254,6 +259,9 @@ async fn fallen_back<S: Session>(
             .push(json!([was.facts.id, micros(later(item.now, PAUSED).min(was.facts.deadline_at))]));
         return Ok(Claimed::Waits(Remedy::Wait));
     }
+    if item.profile.two_phase {
+        import::recall(s, alive.iter_mut()).await?;
+    }
     let manifest = build(&was.facts.id, &alive)?;
     was.key = format!("{}.{}", was.facts.id, was.facts.fence + 1);
     was.sha256 = hex(&manifest.sha256);
@@ -306,8 +314,13 @@ async fn unknown<S: Session>(
         Remedy::Resend => {
             let rows =
                 rows_fetch(s, s.sql().order_entries, &ids(was.manifest.iter().map(OrderId::as_str))).await?;
-            let entries = rows.into_iter().map(|row| Ok(entry(row)?.1)).collect::<Result<Vec<_>>>()?;
-            let manifest = build(&was.facts.id, &entries)?;
+            let mut entries = rows.into_iter().map(|row| Ok(entry(row)?.1)).collect::<Result<Vec<_>>>()?;
+            let mut manifest = build(&was.facts.id, &entries)?;
+            if hex(&manifest.sha256) != was.sha256 {
+                // Whatever the profile says by now: it may have been sent with what the lab called its orders.
+                import::recall(s, entries.iter_mut()).await?;
+                manifest = build(&was.facts.id, &entries)?;
+            }
             if hex(&manifest.sha256) != was.sha256 {
                 let cause = "the bytes that were sent cannot be built again: they must not be sent under the same key";
                 return Ok(person(trail, gathered, item, was, escalations, cause));

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::claim::{Gathered, Turn, build, entry, key_until};
+use super::claim::{Gathered, Turn, build, key_until};
 use super::stop::micros;
 use super::{About, Trail, to_json};
 use crate::domain::batch::{Entry, TransferFacts, TransferPhase, horizon, later};
 use crate::domain::event::{Actor, hex};
 use crate::domain::ids::{BatchId, EscalationId, LabId, OrderId, TransferId};
-use crate::store::session::{Arg, Row};
+use crate::store::session::Arg;
 use crate::store::types::{Claim, Claimed, Outgoing};
 use crate::store::{Error, Result};
 
@@ -76,16 +76,15 @@ pub(super) fn fresh(
     trail: &mut Trail,
     gathered: &mut Gathered,
     turn: &mut Turn<'_>,
-    rows: Vec<Row>,
+    entries: Vec<(Option<String>, Entry)>,
     limit: usize,
 ) -> Result<()> {
     let item = turn.item;
     let per_call = item.profile.orders_per_call.max(1) as usize;
-    let all = rows.len() < limit;
+    let all = entries.len() < limit;
     let mut by_batch: Vec<(String, Vec<Entry>)> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
-    for row in rows {
-        let (batch, entry) = entry(row)?;
+    for (batch, entry) in entries {
         let batch = batch.unwrap_or_default();
         let place = *places.entry(batch.clone()).or_insert_with(|| {
             by_batch.push((batch, Vec::new()));

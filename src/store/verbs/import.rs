@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::claim::entry;
 use super::stop::{self, Standing};
 use super::{Trail, ids, rows_fetch, rows_run, rows_run_all};
+use crate::domain::batch::Entry;
 use crate::domain::event::Actor;
 use crate::domain::ids::{BatchId, LabId, OrderId};
 use crate::domain::lab::Answer;
@@ -17,6 +18,9 @@ use crate::domain::stop::StopState;
 use crate::store::Result;
 use crate::store::session::Session;
 use crate::store::types::{Ahead, Import, Imported, Written};
+
+/// Marks, in the log, an answer that came when the order was in a transfer already.
+const LATE: &str = "late";
 
 /// Orders of an open batch that its lab was not sent ahead, behind `after`.
 pub(in crate::store) async fn not_imported<S: Session>(
@@ -105,7 +109,34 @@ pub(super) async fn settle<S: Session>(s: &mut S, trail: &mut Trail, item: &Impo
     };
     let Some(standing) = stop::lock(s, &[item.order.as_str()]).await?.pop() else { return Ok(Written::Done) };
     rows_run(s, s.sql().import_state, &[json!([item.order, state])]).await?;
-    let head = log(trail, &standing, item.at, "order.ahead", &json!({"answer": item.answer}));
+    let mut detail = json!({"answer": item.answer});
+    if standing.transfer.is_some() {
+        // What is on its way does not change any more: see `recall`.
+        detail[LATE] = json!(true);
+    }
+    let head = log(trail, &standing, item.at, "order.ahead", &detail);
     rows_run_all(s, s.sql().standing_head, &[head], "standings").await?;
     Ok(Written::Done)
+}
+
+/// Fills in what the lab called these orders when they were sent ahead to it, unless they were taken back since.
+///
+/// It is read from the log, under the lock of the orders' standings: what is heard once an order is in a transfer
+/// is marked as late, and does not count. So the bytes of a transfer can be built again at any time.
+pub(super) async fn recall<'a, S: Session>(
+    s: &mut S,
+    entries: impl Iterator<Item = &'a mut Entry>,
+) -> Result<()> {
+    let mut entries: HashMap<String, &mut Entry> =
+        entries.map(|entry| (entry.id.to_string(), entry)).collect();
+    let of: Vec<String> = entries.keys().cloned().collect();
+    for row in rows_fetch(s, s.sql().import_told, &ids(of.iter().map(String::as_str))).await? {
+        let mut row = row.of("events");
+        let (order, kind) = (row.text()?, row.text()?);
+        let detail: Value = row.parsed(|text| serde_json::from_str(text))?;
+        let Some(entry) = entries.get_mut(&order).filter(|_| detail.get(LATE).is_none()) else { continue };
+        let told = detail.pointer("/answer/lab_reference").filter(|_| kind == "order.ahead");
+        entry.import_reference = told.and_then(Value::as_str).map(str::to_owned);
+    }
+    Ok(())
 }

@@ -16,6 +16,8 @@ on_both!(
     what_is_not_coming_is_taken_back,
     the_hand_over_carries_the_whole_order,
     a_changed_order_is_handed_over_as_it_is,
+    the_hand_over_names_what_the_lab_called_it,
+    the_same_bytes_go_again_whatever_is_heard_late,
 );
 
 fn two_phase() -> Profile {
@@ -153,4 +155,61 @@ async fn a_changed_order_is_handed_over_as_it_is(world: World) {
     world.close(CUTOFF).await;
     let out = lab.send(CUTOFF + 1).await;
     assert!(String::from_utf8(out.body).unwrap().contains("canvas"));
+}
+
+fn held_as(reference: &str) -> Answer {
+    Answer::Accepted { lab_reference: Some(reference.to_owned()) }
+}
+
+/// What an upload calls its orders, by their ids.
+fn named(out: &stoppress::store::Outgoing) -> Vec<(String, Option<String>)> {
+    let body: serde_json::Value = serde_json::from_slice(&out.body).unwrap();
+    let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+    let orders = body["orders"].as_array().unwrap().iter();
+    orders.map(|order| (text(&order["id"]).unwrap(), text(&order["import_reference"]))).collect()
+}
+
+async fn the_hand_over_names_what_the_lab_called_it(world: World) {
+    let lab = world.lab("lumo", Profile { orders_per_call: 10, ..two_phase() }).await;
+    let mut orders = Vec::new();
+    for nth in 0..6 {
+        orders.push(lab.admit(&format!("A-{nth}")).await);
+    }
+    sends(&lab, &orders[..5], 100).await;
+    for (order, answer) in orders.iter().zip([held_as("L-0"), refused(), unclear(), accepted()]) {
+        answered(&lab, order, answer, 101).await;
+    }
+    // Held back, and so taken back; then released: the lab does not hold it any more.
+    answered(&lab, &orders[4], held_as("L-4"), 101).await;
+    lab.change(&orders[4], ChangeKind::Hold).await;
+    assert_eq!(takes_back(&lab, &orders[4..5], 102).await, orders[4..5]);
+    lab.change(&orders[4], ChangeKind::Release).await;
+    world.close(CUTOFF).await;
+    let out = lab.send(CUTOFF + 1).await;
+    let Answer::Accepted { lab_reference } = accepted() else { panic!("it is accepted") };
+    let expected = [Some("L-0".to_owned()), None, None, lab_reference, None, None];
+    let mut all: Vec<_> = orders.iter().map(ToString::to_string).zip(expected).collect();
+    all.sort();
+    let mut told = named(&out);
+    told.sort();
+    assert_eq!(told, all);
+    world.verify().await;
+}
+
+async fn the_same_bytes_go_again_whatever_is_heard_late(world: World) {
+    let lab = world.lab("lumo", Profile { orders_per_call: 10, ..two_phase() }).await;
+    let orders = [lab.admit("A-1").await, lab.admit("A-2").await];
+    sends(&lab, &orders, 100).await;
+    answered(&lab, &orders[0], held_as("L-1"), 101).await;
+    world.close(CUTOFF).await;
+    let out = lab.send(CUTOFF + 1).await;
+    let names = [Some("L-1".to_owned()), None];
+    assert_eq!(named(&out).into_iter().map(|(_, name)| name).collect::<Vec<_>>(), names);
+    // The answer to the other one comes when it is on its way, and an answer to the first once more.
+    answered(&lab, &orders[1], held_as("L-2"), CUTOFF + 2).await;
+    answered(&lab, &orders[0], held_as("L-9"), CUTOFF + 2).await;
+    lab.settle(&out, unclear(), CUTOFF + 3).await.unwrap();
+    let again = lab.send(CUTOFF + 60).await;
+    assert_eq!((&again.key, &again.body, again.sha256), (&out.key, &out.body, out.sha256));
+    world.verify().await;
 }
