@@ -222,6 +222,8 @@ pub struct Line {
     pub sku: String,
     /// The platform's id of it.
     pub id: String,
+    /// A small picture, if the platform gave one.
+    pub thumbnail: Option<super::order::Thumbnail>,
 }
 
 /// What a mail about a stop says.

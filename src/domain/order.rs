@@ -1,5 +1,7 @@
 //! Orders: what a platform submits, how it is checked, and the states that it passes through.
 
+mod thumbnail;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
@@ -7,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
+pub use self::thumbnail::Thumbnail;
 use super::Fault;
 use super::batch::{BatchFacts, BatchPhase, TransferFacts, TransferPhase};
 use super::ids::{LabId, OrderId, PlatformId, RegionId};
@@ -54,6 +57,10 @@ pub struct Submission {
     /// Whatever the platform wants to find again; the gateway never reads it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
+    /// Small pictures of items, by their ids, for the people of the lab who look for one to stop it. They are
+    /// not handed over with the order.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub thumbnails: BTreeMap<String, Thumbnail>,
 }
 
 /// How an order is handed over.
@@ -266,6 +273,7 @@ impl Submission {
         if self.ship_to.is_none() && self.items.iter().any(|item| item.kind == ItemKind::Print) {
             faults.push(Fault::missing("ship_to", "an address, because an item is to be printed"));
         }
+        faults.extend(thumbnail::faults(&self.thumbnails, &self.items));
         let metadata: usize = self.metadata.iter().map(|(name, value)| name.len() + value.len()).sum();
         if metadata > METADATA_BYTES_MAX {
             faults.push(Fault::new("metadata", format!("has {metadata} bytes; 16384 are allowed")));
@@ -412,9 +420,14 @@ impl OrderFacts {
     #[must_use]
     pub fn lines(&self) -> Vec<super::mail::Line> {
         let submitted: Option<Submission> = serde_json::from_str(&self.document).ok();
-        let line =
-            |item: Item| super::mail::Line { quantity: i64::from(item.quantity), sku: item.sku, id: item.id };
-        submitted.map(|order| order.items.into_iter().map(line).collect()).unwrap_or_default()
+        let Some(Submission { items, mut thumbnails, .. }) = submitted else { return Vec::new() };
+        let line = |item: Item| super::mail::Line {
+            quantity: i64::from(item.quantity),
+            sku: item.sku,
+            thumbnail: thumbnails.remove(&item.id),
+            id: item.id,
+        };
+        items.into_iter().map(line).collect()
     }
 
     /// The state that follows from the stored facts.

@@ -72,11 +72,19 @@ async fn state(rig: &Rig, order: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_waits_ten_seconds_in_which_it_can_be_taken_back() {
     let rig = rig().await;
-    let [first, second] = handed_over(&rig, ["A-1", "A-2"]).await;
+    let picture = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAQAAAAECAIAAAAmkwkpAAAAEElEQVR4nGM4EGAARwzEcQARUhQB0xocygAAAABJRU5ErkJggg==";
+    let order = json!({"reference": "A-1", "lab": "nordprint", "thumbnails": {"1": picture},
+        "ship_to": {"name": "n", "line1": "l", "city": "c", "country": "FI"},
+        "items": [{"id": "1", "sku": "print-10x15", "quantity": 1}, {"id": "2", "sku": "mug", "quantity": 2}]});
+    let (status, made) = rig.call(&rig.platform, Method::POST, "/v1/orders", order).await;
+    assert_eq!(status, 201, "{made}");
+    let first = made["id"].as_str().unwrap().to_owned();
+    let [second] = handed_over(&rig, ["A-2"]).await;
     asked(&rig, &first).await;
     asked(&rig, &second).await;
     let page = at_the_inbox(&rig, View::PHONE).await;
     page.wait("document.querySelectorAll('.task').length === 2").await;
+    assert_eq!(page.attribute(".task:first-child img", "src").await.as_deref(), Some(picture));
     assert!(page.transferred() < 100_000, "{:?}", page.transfers());
     page.looks("inbox").await;
 

@@ -129,8 +129,9 @@ fn links_end_a_day_after_the_deadline_and_never_live_long() {
 
 #[test]
 fn a_letter_is_plain_lines_whatever_platforms_write() {
-    let items: Vec<Line> =
-        (0..35).map(|nth| Line { quantity: nth, sku: format!("s{nth}\r\nBcc: x"), id: "1".into() }).collect();
+    let items: Vec<Line> = (0..35)
+        .map(|nth| Line { quantity: nth, sku: format!("s{nth}\r\nBcc: x"), id: "1".into(), thumbnail: None })
+        .collect();
     let letter = Letter {
         step: Step::Remind,
         lab: "Lab",

@@ -129,6 +129,7 @@ pub(super) fn submission(order: &order::Submission) -> proto::Submission {
             language: text(customer.language.as_ref()),
         }),
         metadata: order.metadata.clone(),
+        thumbnails: order.thumbnails.iter().map(|(id, picture)| (id.clone(), picture.0.clone())).collect(),
     }
 }
 

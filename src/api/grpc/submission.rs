@@ -6,7 +6,9 @@
 use crate::api::problem::{Answer, Problem};
 use crate::domain::Fault;
 use crate::domain::ids::{LabId, PlatformId, RegionId};
-use crate::domain::order::{Address, Customer, File, Handing, Item, ItemKind, Payment, Submission};
+use crate::domain::order::{
+    Address, Customer, File, Handing, Item, ItemKind, Payment, Submission, Thumbnail,
+};
 use crate::domain::stop::AskedBy;
 use crate::proto;
 
@@ -75,6 +77,7 @@ fn read(order: proto::Submission) -> Result<Submission, Vec<Fault>> {
             .customer
             .map(|customer| Customer { email: given(customer.email), language: given(customer.language) }),
         metadata: order.metadata,
+        thumbnails: order.thumbnails.into_iter().map(|(id, text)| (id, Thumbnail(text))).collect(),
     })
 }
 
@@ -136,7 +139,8 @@ mod tests {
             "items":[{"id":"1","sku":"s","quantity":2,"personalised":true,"options":{"a":"b","c":"d"},
                 "files":[{"url":"https://x.example/1","sha256":"00"}]},
                 {"id":"2","kind":"download","sku":"t","quantity":1,"files":[{"url":"https://x.example/2"}]}],
-            "customer":{"email":"c@d.example"},"metadata":{"k":"v"}}"#;
+            "customer":{"email":"c@d.example"},"metadata":{"k":"v"},
+            "thumbnails":{"1":"data:image/png;base64,iVBORw0KGgo="}}"#;
         shapes::submission(&serde_json::from_str(text).unwrap())
     }
 

@@ -288,6 +288,8 @@ fn patched(mut submission: Submission, patch: &Patch) -> Answer<Submission> {
     }
     if let Some(items) = &patch.items {
         submission.items.clone_from(items);
+        // A picture of what is not ordered any more shows the wrong thing.
+        submission.thumbnails.retain(|id, _| items.iter().any(|item| item.id == *id));
     }
     let faults = submission.faults();
     if faults.is_empty() { Ok(submission) } else { Err(faults.into()) }

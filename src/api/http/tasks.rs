@@ -13,7 +13,7 @@ use crate::api::problem::Answer;
 use crate::domain::Fault;
 use crate::domain::ids::{RegionId, StopId};
 use crate::domain::mail::Line;
-use crate::domain::order::OrderFacts;
+use crate::domain::order::{OrderFacts, Thumbnail};
 use crate::store::{OrderRef, Scope, StopFilter, StopRow};
 
 /// A line of the order.
@@ -25,11 +25,14 @@ pub(super) struct TaskItem {
     sku: String,
     /// Pieces.
     quantity: i64,
+    /// A small picture, if the platform gave one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thumbnail: Option<Thumbnail>,
 }
 
 impl From<Line> for TaskItem {
     fn from(line: Line) -> Self {
-        Self { id: line.id, sku: line.sku, quantity: line.quantity }
+        Self { id: line.id, sku: line.sku, quantity: line.quantity, thumbnail: line.thumbnail }
     }
 }
 

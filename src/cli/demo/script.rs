@@ -128,5 +128,6 @@ pub(super) fn submission(
         items: items.collect(),
         customer: None,
         metadata: BTreeMap::new(),
+        thumbnails: BTreeMap::new(),
     }
 }
