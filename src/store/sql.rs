@@ -1,9 +1,11 @@
 //! Every statement, once. The text is the same on both engines but for the holes of `dialect`.
 
+mod board;
 mod sessions;
 
 use std::sync::LazyLock;
 
+pub use self::board::Board;
 pub use self::sessions::Sessions;
 pub use super::dialect::Dialect;
 use super::dialect::statements;
@@ -26,6 +28,8 @@ statements! {
     Statements {
         /// Signed-in browsers.
         sessions: Sessions,
+        /// The board and scorecards.
+        board: Board,
     }:
     // ---- events, escalations -------------------------------------------------------------------
     /// Appends entries of the log.

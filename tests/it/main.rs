@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod api;
+mod api_board;
 mod api_document;
 mod api_gate;
 mod api_labs;

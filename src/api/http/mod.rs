@@ -2,6 +2,7 @@
 
 mod answers;
 mod batches;
+mod board;
 mod bulk;
 mod changes;
 mod escalations;
@@ -103,6 +104,7 @@ pub(super) fn routes(api: Option<&Api>) -> OpenApiRouter<Api> {
         .add(Rule::write(ops), routes!(labs::resume))
         .add(Rule::read(all), routes!(labs::cutoffs))
         .add(Rule::read(all), routes!(labs::cutoffs_ics))
+        .add(Rule::read(ops), routes!(board::get))
         .add(Rule::read(ops), routes!(batches::list))
         .add(Rule::read(lab), routes!(batches::get))
         .add(Rule::write(ops), routes!(batches::release))

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+pub(in crate::store) use super::board::{board, by_reference, scorecard};
 pub(in crate::store) use super::mail::{link_key, mail_next, mail_wanted};
 use super::rows;
 use super::{ids, rows_fetch};
@@ -103,7 +104,8 @@ pub(in crate::store) async fn list_orders<S: Session>(
     }
 }
 
-async fn log<S: Session>(s: &mut S, subjects: &[&str]) -> Result<Vec<Event>> {
+/// The log of some subjects, oldest first.
+pub(in crate::store) async fn log<S: Session>(s: &mut S, subjects: &[&str]) -> Result<Vec<Event>> {
     rows_fetch(s, s.sql().event_of_subjects, &ids(subjects.iter().copied()))
         .await?
         .into_iter()
