@@ -31,7 +31,10 @@ async fn it_shows_what_waits_until_when() {
     let bench = Bench::new().await;
     let empty = board(&bench, "").await;
     let row = &empty["regions"][0];
-    assert_eq!((&row["lab"], &row["region"], &row["name"]), (&json!("nord"), &json!("fi"), &json!("Nordprint")));
+    assert_eq!(
+        (&row["lab"], &row["region"], &row["name"]),
+        (&json!("nord"), &json!("fi"), &json!("Nordprint"))
+    );
     assert_eq!(row["closes_at"], "2026-11-21T22:00:00Z");
     assert_eq!(row["closes_at_local"], "2026-11-22T00:00:00+02:00[Europe/Helsinki]");
     assert_eq!((&row["offset"], &row["time_zone"]), (&json!("+02:00"), &json!("Europe/Helsinki")));
@@ -65,7 +68,8 @@ async fn late_and_failing_things_come_first_and_say_what_to_do() {
     let mut other = lab(&json!(["12:30"]));
     other["id"] = json!("abel");
     other["name"] = json!("Abel & Söhne <Berlin>");
-    other["regions"] = json!([{"id": "de", "calendar": {"time_zone": "Europe/Berlin", "cutoffs": ["13:30"]}}]);
+    other["regions"] =
+        json!([{"id": "de", "calendar": {"time_zone": "Europe/Berlin", "cutoffs": ["13:30"]}}]);
     bench.put("/v1/labs/abel", &other).await.is(201);
     bench.admitted("A-1").await;
     let seen = board(&bench, "").await;
@@ -110,7 +114,8 @@ async fn filters_are_refused_or_kept() {
     let mut other = lab(&json!(["24:00"]));
     other["id"] = json!("abel");
     other["name"] = json!("Abel");
-    other["regions"] = json!([{"id": "de", "calendar": {"time_zone": "Europe/Berlin", "cutoffs": ["13:30"]}}]);
+    other["regions"] =
+        json!([{"id": "de", "calendar": {"time_zone": "Europe/Berlin", "cutoffs": ["13:30"]}}]);
     bench.put("/v1/labs/abel", &other).await.is(201);
     let count = async |query: &str| board(&bench, query).await["regions"].as_array().unwrap().len();
     for (query, rows) in [
@@ -128,7 +133,9 @@ async fn filters_are_refused_or_kept() {
     ] {
         assert_eq!(count(query).await, rows, "{query}");
     }
-    for (query, field) in [("?level=red", "level"), ("?at=now", "at"), ("?lab=A!", "lab"), ("?colour=red", "colour")] {
+    for (query, field) in
+        [("?level=red", "level"), ("?at=now", "at"), ("?lab=A!", "lab"), ("?colour=red", "colour")]
+    {
         let problem = bench.get(&format!("/v1/board{query}"), &bench.ops).await.problem(422, "invalid");
         assert_eq!(problem["errors"][0]["field"], field, "{problem}");
     }
@@ -139,7 +146,8 @@ async fn filters_are_refused_or_kept() {
 
 /// What another gateway, which begins to look only now, shows.
 async fn anew(bench: &Bench) -> Value {
-    let registry = Registry::load(Arc::clone(&bench.store), Zones::bundled(), bench.clock.now()).await.unwrap();
+    let registry =
+        Registry::load(Arc::clone(&bench.store), Zones::bundled(), bench.clock.now()).await.unwrap();
     let parts = Parts {
         store: Arc::clone(&bench.store),
         clock: Arc::new(bench.clock.clone()),
@@ -194,8 +202,12 @@ async fn counting_what_moved_is_counting() {
                 let made = bench.post("/v1/orders", &bench.shop, &body).await.is(201);
                 orders.push(made["id"].as_str().unwrap().to_owned());
             }
-            (5, Some(order)) => drop(bench.post(&format!("/v1/orders/{order}/stop"), &bench.shop, &json!({})).await),
-            (6, Some(order)) => drop(bench.post(&format!("/v1/orders/{order}/hold"), &bench.shop, &json!({})).await),
+            (5, Some(order)) => {
+                drop(bench.post(&format!("/v1/orders/{order}/stop"), &bench.shop, &json!({})).await);
+            }
+            (6, Some(order)) => {
+                drop(bench.post(&format!("/v1/orders/{order}/hold"), &bench.shop, &json!({})).await);
+            }
             (7, Some(order)) => {
                 drop(bench.post(&format!("/v1/orders/{order}/release"), &bench.shop, &json!({})).await);
             }

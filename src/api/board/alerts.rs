@@ -31,7 +31,8 @@ pub(super) fn of(region: &Region, counts: &Counts, now: Timestamp) -> Vec<Alert>
         let (waits, at) = (open.waiting, Some(open.closes_at));
         add(AlertKind::NotClosed, Level::Act, waits, at, Some(&open.batch), text.to_owned());
     }
-    if let Some(behind) = counts.behind.as_ref().filter(|it| paused || later(it.since, HANDED_WITHIN) <= now) {
+    if let Some(behind) = counts.behind.as_ref().filter(|it| paused || later(it.since, HANDED_WITHIN) <= now)
+    {
         let orders = plural(behind.orders, "order waits", "orders wait");
         let todo = if paused {
             "because the lab is paused: resume it as soon as it can take them"
@@ -57,14 +58,7 @@ pub(super) fn of(region: &Region, counts: &Counts, now: Timestamp) -> Vec<Alert>
         let many = plural(transfers.unclear, "transfer", "transfers");
         let text = format!("Whether the lab has {many} is being found out.");
         let batch = batch_in(TransferPhase::Unknown);
-        add(
-            AlertKind::TransferUnclear,
-            Level::Watch,
-            transfers.unclear,
-            transfers.deadline_at,
-            batch,
-            text,
-        );
+        add(AlertKind::TransferUnclear, Level::Watch, transfers.unclear, transfers.deadline_at, batch, text);
     }
     let stops = &region.stops;
     if stops.with_a_person > 0 {
@@ -83,7 +77,8 @@ pub(super) fn of(region: &Region, counts: &Counts, now: Timestamp) -> Vec<Alert>
         }
     }
     if let Some((kind, level, text)) = region.health.as_ref().and_then(silence) {
-        let at = region.health.as_ref().and_then(|health| health.closed_until);
+        // A time that has passed says nothing: it is tried with the next call that is due.
+        let at = region.health.as_ref().and_then(|health| health.closed_until).filter(|at| *at > now);
         add(kind, level, 1, at, None, text);
     }
     // Those about stops and transfers are counted above.
@@ -111,7 +106,11 @@ fn silence(health: &Health) -> Option<(AlertKind, Level, String)> {
         }
         Reach::Unusable => {
             let cause = health.cause.as_deref().unwrap_or("see its definition");
-            (AlertKind::LabUnusable, Level::Act, format!("The lab cannot be called as it is defined: {cause}."))
+            (
+                AlertKind::LabUnusable,
+                Level::Act,
+                format!("The lab cannot be called as it is defined: {cause}."),
+            )
         }
     };
     Some((kind, level, text))

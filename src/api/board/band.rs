@@ -16,7 +16,7 @@ pub const LENGTH: SignedDuration = SignedDuration::from_hours(24);
 /// What is gathered.
 pub const SLOT: SignedDuration = SignedDuration::from_mins(15);
 /// So many cutoffs of one quarter are told by name.
-const NAMED_MAX: usize = 12;
+const NAMED_MAX: usize = 4;
 
 /// The last full hour: where the band begins.
 #[must_use]

@@ -97,6 +97,8 @@ pub struct Totals {
 pub struct Snapshot {
     /// When.
     pub at: Timestamp,
+    /// Up to which number of the log it was counted.
+    pub seen: i64,
     /// Its number; it grows with every change.
     pub serial: u64,
     /// The number of the picture in which rows came, went or changed their order last.
@@ -125,6 +127,9 @@ struct Kept {
     /// The calendar's cutoffs on the band, and where that begins.
     cutoffs: (Timestamp, Vec<Timestamp>),
 }
+
+/// How a region is configured, if it is.
+type Configured = Option<(Arc<LabEntry>, Calendar)>;
 
 #[derive(Debug, Default)]
 struct State {
@@ -208,7 +213,7 @@ impl State {
         // Regions that are not configured any more, while something of them is open.
         let gone: Vec<Place> =
             self.counts.keys().filter(|place| !places.contains_key(*place)).cloned().collect();
-        let all: Vec<(Place, Option<(Arc<LabEntry>, Calendar)>)> = places
+        let all: Vec<(Place, Configured)> = places
             .into_iter()
             .map(|(place, there)| (place, Some(there)))
             .chain(gone.into_iter().map(|place| (place, None)))
@@ -267,14 +272,13 @@ impl State {
                 now,
             );
             let again_at = region.again_at(&counts, now);
-            let row = match kept.filter(|kept| kept.row.region == region) {
-                Some(kept) => Arc::clone(&kept.row),
-                None => {
-                    changed = true;
-                    let id = format!("r:{}:{}", place.0, place.1);
-                    let html = render::row(&region);
-                    Arc::new(Row { region, piece: Piece::new(id, serial, html) })
-                }
+            let row = if let Some(kept) = kept.filter(|kept| kept.row.region == region) {
+                Arc::clone(&kept.row)
+            } else {
+                changed = true;
+                let id = format!("r:{}:{}", place.0, place.1);
+                let html = render::row(&region);
+                Arc::new(Row { region, piece: Piece::new(id, serial, html) })
             };
             let entry = entry.cloned();
             let kept = Kept { row, entry, health, computed_at: now, again_at, coming, cutoffs };
@@ -343,9 +347,12 @@ impl State {
         tzdata: String,
     ) -> Snapshot {
         let from = band::begin(now);
-        if let Some(before) = before.filter(|it| !changed && it.band.from == from && it.totals.tzdata == tzdata) {
+        if let Some(before) =
+            before.filter(|it| !changed && it.band.from == from && it.totals.tzdata == tzdata)
+        {
             return Snapshot {
                 at: now,
+                seen: self.seen,
                 serial: before.serial,
                 order_serial: before.order_serial,
                 rows: before.rows.clone(),
@@ -366,7 +373,8 @@ impl State {
         });
         let order_serial = before.filter(|_| same_order).map_or(serial, |before| before.order_serial);
         let totals = totals(&rows, tzdata);
-        let band = Band::of(from, self.kept.values().map(|kept| (&kept.row.region, kept.cutoffs.1.as_slice())));
+        let band =
+            Band::of(from, self.kept.values().map(|kept| (&kept.row.region, kept.cutoffs.1.as_slice())));
         let piece = |id: &str, same: Option<&Arc<Piece>>, html: &dyn Fn() -> String| {
             same.cloned().unwrap_or_else(|| Arc::new(Piece::new(id.to_owned(), serial, html())))
         };
@@ -374,6 +382,7 @@ impl State {
         let old_band = before.filter(|it| it.band == band).map(|it| &it.band_piece);
         Snapshot {
             at: now,
+            seen: self.seen,
             serial,
             order_serial,
             totals_piece: piece("totals", old_totals, &|| render::totals(&totals)),

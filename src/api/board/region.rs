@@ -240,7 +240,8 @@ impl Region {
     pub(super) fn of(known: &Known<'_>, counts: &Counts, now: Timestamp) -> Self {
         let mut batches: Vec<&BoardBatch> = counts.open.iter().collect();
         batches.sort_by_key(|batch| (batch.closes_at, &batch.batch));
-        let first = batches.first().filter(|batch| known.coming.is_none_or(|next| batch.closes_at <= next.at));
+        let first =
+            batches.first().filter(|batch| known.coming.is_none_or(|next| batch.closes_at <= next.at));
         let (closes_at, local, rule) = match (first, known.coming) {
             (Some(batch), _) => {
                 (Some(batch.closes_at), Some(batch.closes_at_local.clone()), Some(batch.rule.clone()))
@@ -314,6 +315,7 @@ impl Region {
             counts.behind.as_ref().map(|behind| later(behind.since, HANDED_WITHIN)),
             self.stops.due_at.map(before),
             self.stops.due_at,
+            self.health.as_ref().and_then(|health| health.closed_until),
         ];
         marks.into_iter().flatten().filter(|at| *at > now).min().map_or(next, |at| at.min(next))
     }

@@ -53,13 +53,7 @@ fn stop(state: StopState, deadline: i64) -> BoardStops {
 }
 
 fn behind(since: i64) -> BoardBehind {
-    BoardBehind {
-        place: open(0, 0, 0).place,
-        orders: 3,
-        batches: 1,
-        since: at(since),
-        batch: batch(8),
-    }
+    BoardBehind { place: open(0, 0, 0).place, orders: 3, batches: 1, since: at(since), batch: batch(8) }
 }
 
 /// Each thing that can be wrong, just before and when it is.
@@ -76,13 +70,7 @@ fn what_is_wrong_rises_when_it_is() {
         (Counts { behind: Some(behind(0)), ..none() }, false, 59, Fine, vec![]),
         (Counts { behind: Some(behind(0)), ..none() }, false, 60, Act, vec![NotHandedOver]),
         (Counts { behind: Some(behind(0)), ..none() }, true, 1, Act, vec![NotHandedOver]),
-        (
-            Counts { transfers: vec![transfer(TransferPhase::Sending, 1)], ..none() },
-            false,
-            0,
-            Fine,
-            vec![],
-        ),
+        (Counts { transfers: vec![transfer(TransferPhase::Sending, 1)], ..none() }, false, 0, Fine, vec![]),
         (
             Counts { transfers: vec![transfer(TransferPhase::Unknown, 1)], ..none() },
             false,
@@ -92,10 +80,7 @@ fn what_is_wrong_rises_when_it_is() {
         ),
         (
             Counts {
-                transfers: vec![
-                    transfer(TransferPhase::Unknown, 1),
-                    transfer(TransferPhase::WithAPerson, 1),
-                ],
+                transfers: vec![transfer(TransferPhase::Unknown, 1), transfer(TransferPhase::WithAPerson, 1)],
                 escalations: Some((1, at(9))),
                 ..none()
             },
@@ -105,20 +90,8 @@ fn what_is_wrong_rises_when_it_is() {
             vec![TransferWithAPerson, TransferUnclear],
         ),
         (Counts { stops: vec![stop(StopState::Pending, 601)], ..none() }, false, 0, Fine, vec![]),
-        (
-            Counts { stops: vec![stop(StopState::Pending, 600)], ..none() },
-            false,
-            0,
-            Watch,
-            vec![StopDueSoon],
-        ),
-        (
-            Counts { stops: vec![stop(StopState::Pending, 600)], ..none() },
-            false,
-            600,
-            Act,
-            vec![StopOverdue],
-        ),
+        (Counts { stops: vec![stop(StopState::Pending, 600)], ..none() }, false, 0, Watch, vec![StopDueSoon]),
+        (Counts { stops: vec![stop(StopState::Pending, 600)], ..none() }, false, 600, Act, vec![StopOverdue]),
         (
             Counts { stops: vec![stop(StopState::WithAPerson, 0)], ..none() },
             false,

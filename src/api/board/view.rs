@@ -13,7 +13,7 @@ use crate::domain::Fault;
 use crate::domain::ids::LabId;
 
 /// How many rows a page has: with them the first paint stays under 100 KB.
-pub const PAGE: usize = 80;
+pub const PAGE: usize = 40;
 
 /// Which rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, IntoParams)]
@@ -34,6 +34,7 @@ pub struct View {
 
 impl View {
     /// What is wrong with it.
+    #[must_use]
     pub fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         if let Some(level) = self.level.as_deref().filter(|level| !matches!(*level, "" | "act" | "watch")) {
@@ -59,7 +60,7 @@ impl View {
             return false;
         }
         if let Some(at) = self.at
-            && !region.closes_at.is_some_and(|closes| band::slot(closes) == band::slot(at))
+            && region.closes_at.is_none_or(|closes| band::slot(closes) != band::slot(at))
         {
             return false;
         }

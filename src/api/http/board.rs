@@ -10,10 +10,10 @@ use utoipa::ToSchema;
 use super::extract::{Query, answer};
 use crate::api::Api;
 use crate::api::auth::Caller;
+use crate::api::board::Totals;
 use crate::api::board::band::Band;
 use crate::api::board::region::Region;
 use crate::api::board::view::View;
-use crate::api::board::Totals;
 use crate::api::problem::{Answer, Document};
 
 /// The board.

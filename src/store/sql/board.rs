@@ -1,5 +1,5 @@
-//! The statements of the board and of scorecards: what a lab region has open, counted where an index holds all
-//! that is counted. `$1` are the labs that are asked about.
+//! The statements of the board, of scorecards and of the numbers for metrics: what a lab region has open, counted
+//! where an index holds all that is counted. `$1` are the labs that are asked about.
 
 use crate::store::dialect::statements;
 
@@ -31,11 +31,11 @@ statements! {
                 min(t.batch) as batch
             from {rows} join transfers t on t.lab = r.value ->> 0 join batches b on b.id = t.batch
             where t.phase in (0, 1, 2, 5) group by t.lab, b.region, t.phase) q";
-    /// Stops that wait for an answer.
+    /// Stops that wait for an answer. `cross`: SQLite then begins with the labs.
     board_stops = "select {[}q.lab, q.region, q.state, q.stops, q.deadline_at{]} from
         (select p.lab, o.region, p.state, count(*) as stops, min(p.deadline_at) as deadline_at
-            from {rows} join stops p on p.lab = r.value ->> 0 join orders o on o.id = p.order_id
-            where p.state in (1, 5) group by p.lab, o.region, p.state) q";
+            from {rows} cross join stops p join orders o on o.id = p.order_id
+            where p.lab = r.value ->> 0 and p.state in (1, 5) group by p.lab, o.region, p.state) q";
     /// What waits for a person.
     board_escalations = "select {[}q.lab, q.escalations, q.due_at{]} from
         (select x.lab, count(*) as escalations, min(x.due_at) as due_at
@@ -67,4 +67,15 @@ statements! {
     /// Orders of some platforms by a reference: for people who search.
     order_by_reference = "select {order} from {rows}
         join orders o on o.platform = r.value ->> 0 and o.reference = $2 {order_joins} order by o.id desc limit $3";
+    /// Orders that wait in open batches, by lab.
+    gauge_waiting = "select b.lab, count(*) from batches b join standings s on s.batch = b.id
+        where b.phase = 0 and s.transfer is null and s.stop = 0 group by b.lab";
+    /// Transfers that are not at an end, by phase.
+    gauge_transfers = "select t.phase, count(*) from transfers t where t.phase in (0, 1, 2, 5) group by t.phase";
+    /// Stops that are not at an end, by state.
+    gauge_stops = "select p.state, count(*) from stops p where p.state in (1, 5) group by p.state";
+    /// Pending stops whose deadline has passed.
+    gauge_overdue = "select count(*) from stops p where p.state = 1 and p.deadline_at < $1";
+    /// Open escalations.
+    gauge_escalations = "select count(*) from escalations x where x.resolved_at is null";
 }

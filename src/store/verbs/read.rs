@@ -407,20 +407,20 @@ pub(in crate::store) async fn gauges<S: Session>(s: &mut S, now: Timestamp) -> R
     let pair = |mut row: Row| Ok((row.int()?, row.int()?));
     Ok(Gauges {
         waiting: s
-            .fetch(s.sql().gauge_waiting, &[])
+            .fetch(s.sql().board.gauge_waiting, &[])
             .await?
             .into_iter()
             .map(|mut row| Ok((row.text()?, row.int()?)))
             .collect::<Result<_>>()?,
         transfers: s
-            .fetch(s.sql().gauge_transfers, &[])
+            .fetch(s.sql().board.gauge_transfers, &[])
             .await?
             .into_iter()
             .map(pair)
             .collect::<Result<_>>()?,
-        stops: s.fetch(s.sql().gauge_stops, &[]).await?.into_iter().map(pair).collect::<Result<_>>()?,
-        stops_overdue: number(s, s.sql().gauge_overdue, &[now.into()]).await?,
-        escalations: number(s, s.sql().gauge_escalations, &[]).await?,
+        stops: s.fetch(s.sql().board.gauge_stops, &[]).await?.into_iter().map(pair).collect::<Result<_>>()?,
+        stops_overdue: number(s, s.sql().board.gauge_overdue, &[now.into()]).await?,
+        escalations: number(s, s.sql().board.gauge_escalations, &[]).await?,
     })
 }
 

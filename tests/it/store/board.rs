@@ -6,7 +6,9 @@ use stoppress::domain::stop::StopState;
 use stoppress::store::{BatchFilter, BoardRows, ChangeKind, Scope, ScoreRow, Touched};
 
 use super::on_both;
-use crate::common::world::{ANSWER, CUTOFF, HORIZON, World, able, at, deaf, removed, shop, unclear, will_print};
+use crate::common::world::{
+    ANSWER, CUTOFF, HANDOVER, World, able, at, deaf, removed, shop, unclear, will_print,
+};
 
 on_both!(
     open_batches_are_counted,
@@ -90,7 +92,7 @@ async fn what_is_late_or_unclear_is_counted(world: World) {
     assert_eq!((&stops.place.0, stops.place.1.as_str()), (&nova.id, "eu"));
     assert_eq!((stops.state, stops.stops, stops.deadline_at), (stop.state, 1, stop.deadline_at));
     // Nothing can be learned of this lab: a person is called, and that is counted.
-    nova.claim(CUTOFF + HORIZON + 10).await;
+    nova.claim(CUTOFF + 2 + HANDOVER).await;
     let seen = board(&world, &labs).await;
     assert_eq!(phases(&seen), [(nova.id.clone(), TransferPhase::WithAPerson, 1)]);
     let calls = world.escalations().await;
@@ -128,7 +130,9 @@ async fn the_log_tells_which_labs_moved(world: World) {
     let sql = if world.is_postgres() {
         many("generate_series(1, 20001)")
     } else {
-        many("(with recursive n(x) as (select 1 union all select x + 1 from n where x < 20001) select x from n)")
+        many(
+            "(with recursive n(x) as (select 1 union all select x + 1 from n where x < 20001) select x from n)",
+        )
     };
     world.run(&sql).await;
     let many = touched(last.seen).await;

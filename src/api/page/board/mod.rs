@@ -3,13 +3,17 @@
 //! What counts down is written as an instant in UTC, which holds for ever; the page's script makes a countdown
 //! of it. So a piece that was rendered long ago still says the truth, also without scripts.
 
+mod show;
+
+pub(in crate::api) use self::show::{board, board_live};
+
 use askama::Template;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 
+use crate::api::board::Totals;
 use crate::api::board::band::Band;
 use crate::api::board::region::{Alert, AlertKind, Level, Region};
-use crate::api::board::Totals;
 use crate::domain::health::Reach;
 
 /// How wide the band is drawn.
@@ -25,7 +29,7 @@ pub(super) fn thousands(number: i64) -> String {
         out.push('-');
     }
     for (nth, digit) in digits.chars().enumerate() {
-        if nth > 0 && (digits.len() - nth) % 3 == 0 {
+        if nth > 0 && (digits.len() - nth).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
@@ -60,7 +64,8 @@ struct Todo<'a> {
 impl<'a> Todo<'a> {
     fn of(alert: &'a Alert, region: &Region) -> Self {
         let lab = &region.lab;
-        let to_batch = || alert.batch.as_ref().map(|batch| ("Look at the batch", format!("/ops/batches/{batch}")));
+        let to_batch =
+            || alert.batch.as_ref().map(|batch| ("Look at the batch", format!("/ops/batches/{batch}")));
         let to_lab = || ("Look at the lab", format!("/ops/labs/{lab}"));
         let (word, counts) = match alert.kind {
             AlertKind::TransferUnclear => ("Until a person is asked:", true),
@@ -79,7 +84,9 @@ impl<'a> Todo<'a> {
             AlertKind::StopOverdue | AlertKind::StopDueSoon => {
                 ("Look at the stops", format!("/ops/stops?lab={lab}&state=open"))
             }
-            AlertKind::Paused | AlertKind::LabSilent | AlertKind::LabAway | AlertKind::LabUnusable => to_lab(),
+            AlertKind::Paused | AlertKind::LabSilent | AlertKind::LabAway | AlertKind::LabUnusable => {
+                to_lab()
+            }
         };
         Self { text: &alert.text, at: alert.at.map(|at| (word, utc(at), iso(at), counts)), link }
     }
@@ -195,8 +202,10 @@ struct BandPiece {
 /// The band.
 pub(in crate::api) fn band(it: &Band) -> String {
     let most = it.slots.iter().map(|slot| slot.waiting).max().unwrap_or(0).max(1);
-    let (cutoffs, waiting) =
-        it.slots.iter().fold((0, 0), |(cutoffs, waiting), slot| (cutoffs + slot.cutoffs, waiting + slot.waiting));
+    let (cutoffs, waiting) = it
+        .slots
+        .iter()
+        .fold((0, 0), |(cutoffs, waiting), slot| (cutoffs + slot.cutoffs, waiting + slot.waiting));
     let count = |many: i64, one: &str, all: &str| match many {
         1 => format!("1 {one}"),
         _ => format!("{} {all}", thousands(many)),
@@ -214,9 +223,10 @@ pub(in crate::api) fn band(it: &Band) -> String {
             names = format!("{names} and {more} more");
         }
         let cutoffs = i64::try_from(slot.cutoffs).unwrap_or(i64::MAX);
-        let many = format!("{}, {}", count(cutoffs, "cutoff", "cutoffs"), count(slot.waiting, "order", "orders"));
+        let many =
+            format!("{}, {}", count(cutoffs, "cutoff", "cutoffs"), count(slot.waiting, "order", "orders"));
         let utc = utc(slot.at);
-        let title = format!("{utc}: {many}: {names}");
+        let title = format!("{utc}: {many}");
         Bar { x, y: 100 - height, height, waiting: slot.waiting, iso: iso(slot.at), utc, many, names, title }
     });
     let marks = (0..8).filter_map(|nth| Timestamp::from_second(it.from.as_second() + nth * 3 * 3600).ok());
