@@ -98,6 +98,11 @@ impl Rule {
         Self { access: Access::Session(roles), class: Class::Write, takes: Takes::Form }
     }
 
+    /// The form of a page that asks for a stop.
+    pub(super) const fn stop_form(roles: &'static [Role]) -> Self {
+        Self { access: Access::Session(roles), class: Class::Stop, takes: Takes::Form }
+    }
+
     /// Whether the handler reads the body itself, bit by bit.
     pub(super) fn streams(self) -> bool {
         self.takes == Takes::Stream

@@ -8,8 +8,11 @@
 //! [`gate`], which is where callers are recognised; there is no other way in.
 
 pub mod auth;
+mod batches;
+pub mod board;
 mod bulk;
 mod due;
+mod escalations;
 mod gate;
 mod grpc;
 pub mod http;
@@ -160,6 +163,8 @@ pub struct Inner {
     ready: watch::Sender<bool>,
     watches: watches::Watches,
     tail: tail::Tail,
+    /// What the ops board shows, while anybody looks.
+    pub(super) board: board::Board,
 }
 
 impl std::ops::Deref for Api {
@@ -200,6 +205,7 @@ impl Api {
         let sources = sources::Sources::new(budgets, Arc::clone(&clock));
         let running = idempotency::Running::default();
         let tail = tail::Tail::new(Arc::clone(&store), Arc::clone(&clock), end.clone());
+        let board = board::Board::new(&*random);
         let inner = Inner {
             store,
             clock,
@@ -219,6 +225,7 @@ impl Api {
             ready: watch::Sender::new(true),
             watches: watches::Watches::default(),
             tail,
+            board,
         };
         Ok(Self(Arc::new(inner)))
     }

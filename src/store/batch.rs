@@ -15,16 +15,16 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::session::Session;
 use super::types::{
-    AskGuard, BatchFilter, BatchRow, Due, EscalationFilter, EscalationRow, Gauges, KeyRow, LabRow,
-    MailWanted, OddsRow, OrderFilter, OrderRef, PlatformRow, Remembered, ReportRow, Scope, SessionRow,
-    StopFilter, Stretch, TransferRow, Verified, Write, Written,
+    AskGuard, BatchFilter, BatchRow, BoardRows, Due, EscalationFilter, EscalationRow, Gauges, KeyRow, LabRow,
+    MailWanted, OddsRow, OrderFilter, OrderRef, PlatformRow, Remembered, ReportRow, Scope, ScoreRow,
+    SessionRow, StopFilter, Stretch, Touched, TransferRow, Verified, Write, Written,
 };
-use super::verbs::{read, session, stretch};
+use super::verbs::{board, read, session, stretch};
 use super::{Error, Pending, Result, StopRow, Store};
 use crate::clock::Clock;
 use crate::domain::batch::BatchFacts;
 use crate::domain::event::Event;
-use crate::domain::ids::{BatchId, LabId, OrderId};
+use crate::domain::ids::{BatchId, LabId, OrderId, PlatformId};
 use crate::domain::order::OrderFacts;
 
 /// The most writes in one transaction, unless one caller brings more.
@@ -287,6 +287,10 @@ impl<E: Engine> Store for Grouped<E> {
         deadlines(now: Timestamp) -> [Option<Timestamp>; 2];
         gauges(now: Timestamp) -> Gauges;
         ping() -> ();
+        board<'a>(labs: &'a [LabId]) -> BoardRows;
+        log<'a>(subjects: &'a [&'a str]) -> Vec<Event>;
+        scorecard<'a>(lab: &'a LabId, since: Timestamp) -> ScoreRow;
+        by_reference<'a>(platforms: &'a [PlatformId], reference: &'a str, limit: i64) -> Vec<OrderFacts>;
     }
 
     fn session<'a>(&'a self, id: &'a str) -> Pending<'a, Result<Option<SessionRow>>> {
@@ -322,6 +326,14 @@ impl<E: Engine> Store for Grouped<E> {
             let mut reader = self.engine.reader().await?;
             let until = self.engine.settled(&mut reader).await?;
             stretch::last(&mut *reader, until).await
+        })
+    }
+
+    fn touched(&self, after: i64) -> Pending<'_, Result<Touched>> {
+        Box::pin(async move {
+            let mut reader = self.engine.reader().await?;
+            let until = self.engine.settled(&mut reader).await?;
+            board::touched(&mut *reader, after, until).await
         })
     }
 

@@ -25,6 +25,7 @@ migrations! {
     6 "0006_mails";
     7 "0007_lab_side";
     9 "0009_sessions";
+    10 "0010_board";
 }
 
 /// The migrations of one engine.

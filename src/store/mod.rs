@@ -32,7 +32,7 @@ pub use types::*;
 use crate::clock::Clock;
 use crate::domain::batch::BatchFacts;
 use crate::domain::event::Event;
-use crate::domain::ids::{BatchId, LabId, OrderId};
+use crate::domain::ids::{BatchId, LabId, OrderId, PlatformId};
 use crate::domain::order::OrderFacts;
 use crate::domain::stop::StopFacts;
 
@@ -114,6 +114,21 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn commits(&self) -> watch::Receiver<u64>;
     /// The number of the last entry that [`Store::events`] would give.
     fn log_end(&self) -> Pending<'_, Result<i64>>;
+    /// Which labs the log has spoken of after a number: whose part of the board may be another now.
+    fn touched(&self, after: i64) -> Pending<'_, Result<Touched>>;
+    /// What these labs have open.
+    fn board<'a>(&'a self, labs: &'a [LabId]) -> Pending<'a, Result<BoardRows>>;
+    /// The log of some subjects, oldest first.
+    fn log<'a>(&'a self, subjects: &'a [&'a str]) -> Pending<'a, Result<Vec<Event>>>;
+    /// How a lab has done since an instant.
+    fn scorecard<'a>(&'a self, lab: &'a LabId, since: Timestamp) -> Pending<'a, Result<ScoreRow>>;
+    /// The orders that have a reference at any of these platforms, newest first.
+    fn by_reference<'a>(
+        &'a self,
+        platforms: &'a [PlatformId],
+        reference: &'a str,
+        limit: i64,
+    ) -> Pending<'a, Result<Vec<OrderFacts>>>;
     /// Batches, newest cutoff first.
     fn batches<'a>(&'a self, scope: &'a Scope, filter: &'a BatchFilter)
     -> Pending<'a, Result<Vec<BatchRow>>>;

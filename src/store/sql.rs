@@ -1,9 +1,11 @@
 //! Every statement, once. The text is the same on both engines but for the holes of `dialect`.
 
+mod board;
 mod sessions;
 
 use std::sync::LazyLock;
 
+pub use self::board::Board;
 pub use self::sessions::Sessions;
 pub use super::dialect::Dialect;
 use super::dialect::statements;
@@ -26,6 +28,8 @@ statements! {
     Statements {
         /// Signed-in browsers.
         sessions: Sessions,
+        /// The board, scorecards, numbers.
+        board: Board,
     }:
     // ---- events, escalations -------------------------------------------------------------------
     /// Appends entries of the log.
@@ -483,17 +487,6 @@ statements! {
     deadline_stop = "select min(p.deadline_at) from stops p where p.state = 1 and p.deadline_at > $1";
     /// When the time of the next transfer is over.
     deadline_transfer = "select min(t.deadline_at) from transfers t where t.phase in (0, 2) and t.deadline_at > $1";
-    /// Orders that wait in open batches, by lab.
-    gauge_waiting = "select b.lab, count(*) from batches b join standings s on s.batch = b.id
-        where b.phase = 0 and s.transfer is null and s.stop = 0 group by b.lab";
-    /// Transfers that are not at an end, by phase.
-    gauge_transfers = "select t.phase, count(*) from transfers t where t.phase in (0, 1, 2, 5) group by t.phase";
-    /// Stops that are not at an end, by state.
-    gauge_stops = "select p.state, count(*) from stops p where p.state in (1, 5) group by p.state";
-    /// Pending stops whose deadline has passed.
-    gauge_overdue = "select count(*) from stops p where p.state = 1 and p.deadline_at < $1";
-    /// Open escalations.
-    gauge_escalations = "select count(*) from escalations x where x.resolved_at is null";
     /// Whether the store answers.
     ping = "select 1";
 }

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod api;
+mod api_board;
 mod api_document;
 mod api_gate;
 mod api_labs;
@@ -51,7 +52,10 @@ mod link_status;
 mod link_support;
 mod link_work;
 mod openapi;
+mod ops_pages;
+mod ops_support;
 mod pages_answer;
+mod pages_board;
 mod pages_harness;
 mod pages_inbox;
 mod person_mail;

@@ -8,15 +8,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::answers::WindowAnswer;
-use super::extract::{self, Id, Json, Page, Query, answer};
+use super::extract::{Id, Json, Page, Query, answer};
 use super::labs::Because;
-use crate::api::Api;
 use crate::api::auth::Caller;
-use crate::api::problem::{Answer, Code, Document, Problem};
-use crate::domain::Fault;
+use crate::api::problem::{Answer, Document};
+use crate::api::{Api, batches};
 use crate::domain::batch::{BatchPhase, TransferPhase};
 use crate::domain::ids::{BatchId, LabId, RegionId, TransferId};
-use crate::store::{self, BatchFilter, BatchMoved, BatchRow, MoveBatch, Scope, TransferRow, Write, Written};
+use crate::store::{BatchFilter, BatchRow, Scope, TransferRow};
 
 /// A batch.
 #[derive(Serialize, ToSchema)]
@@ -163,13 +162,8 @@ pub(super) async fn page(api: &Api, scope: &Scope, query: ListQuery) -> Answer<R
     Ok(answer(StatusCode::OK, &Batches { batches: rows.iter().map(BatchAnswer::from).collect(), next }))
 }
 
-async fn find(api: &Api, scope: &Scope, batch: &BatchId) -> Answer<BatchRow> {
-    let filter = BatchFilter { id: Some(batch.clone()), limit: 1, ..BatchFilter::default() };
-    api.store.batches(scope, &filter).await?.pop().ok_or_else(Problem::not_found)
-}
-
 async fn shown(api: &Api, scope: &Scope, batch: &BatchId) -> Answer<Response> {
-    let row = find(api, scope, batch).await?;
+    let row = batches::find(api, scope, batch).await?;
     let transfers = api.store.transfers(batch).await?;
     let transfers = transfers.iter().map(TransferAnswer::from).collect();
     Ok(answer(StatusCode::OK, &BatchWithTransfers { batch: BatchAnswer::from(&row), transfers }))
@@ -183,42 +177,6 @@ async fn shown(api: &Api, scope: &Scope, batch: &BatchId) -> Answer<Response> {
     ))]
 pub(super) async fn get(api: State<Api>, caller: Caller, batch: Id<BatchId>) -> Answer<Response> {
     shown(&api, &caller.scope, &batch.0).await
-}
-
-async fn moved(
-    api: &Api,
-    caller: &Caller,
-    batch: BatchId,
-    to: Option<(Timestamp, String)>,
-    reason: String,
-) -> Answer<Response> {
-    let write = MoveBatch {
-        batch: batch.clone(),
-        to,
-        window: None,
-        reason,
-        at: api.clock.now(),
-        actor: caller.actor.clone(),
-    };
-    let Written::BatchMoved(moved) = store::one(&*api.store, Write::MoveBatch(Box::new(write))).await? else {
-        return Err(Problem::unexpected("not a batch"));
-    };
-    match moved {
-        BatchMoved::Done => {}
-        BatchMoved::NotFound => return Err(Problem::not_found()),
-        BatchMoved::NotOpen(phase) => {
-            return Err(
-                Problem::new(Code::BatchNotOpen, "Only an open batch can be moved.").with("phase", phase)
-            );
-        }
-        BatchMoved::Earlier(closes_at) => {
-            let text = format!("It was promised to close at {closes_at}.");
-            return Err(Problem::new(Code::EarlierThanPromised, text).with("closes_at", closes_at));
-        }
-    }
-    api.nudge.closes.ring();
-    api.nudge.transfers.ring();
-    shown(api, &caller.scope, &batch).await
 }
 
 /// Releases a batch before its cutoff.
@@ -239,8 +197,8 @@ pub(super) async fn release(
     batch: Id<BatchId>,
     body: Json<Because>,
 ) -> Answer<Response> {
-    extract::required("reason", &body.0.reason)?;
-    moved(&api, &caller, batch.0, None, body.0.reason).await
+    batches::release(&api, &caller, batch.0.clone(), body.0.reason).await?;
+    shown(&api, &caller.scope, &batch.0).await
 }
 
 /// Until when, and why.
@@ -270,15 +228,6 @@ pub(super) async fn postpone(
     batch: Id<BatchId>,
     body: Json<Postponement>,
 ) -> Answer<Response> {
-    extract::required("reason", &body.0.reason)?;
-    let until = crate::clock::whole_micros(body.0.until);
-    if until <= api.clock.now() {
-        return Err(Fault::not("until", until.to_string(), "an instant in the future").into());
-    }
-    let row = find(&api, &caller.scope, &batch.0).await?;
-    let entry = api.registry.lab(&row.batch.lab).ok_or_else(Problem::not_found)?;
-    // A region that is not configured any more has no clock to show: UTC, then.
-    let local = entry.lab.region(Some(&row.batch.region), None);
-    let local = local.map_or_else(|_| until.to_string(), |(_, calendar)| calendar.shown(until).0);
-    moved(&api, &caller, batch.0, Some((until, local)), body.0.reason).await
+    batches::postpone(&api, &caller, batch.0.clone(), body.0.until, body.0.reason).await?;
+    shown(&api, &caller.scope, &batch.0).await
 }

@@ -7,14 +7,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::extract::{self, Id, Json, Page, Query, answer};
-use crate::api::Api;
+use super::extract::{Id, Json, Page, Query, answer};
 use crate::api::auth::Caller;
-use crate::api::problem::{Answer, Code, Document, Problem};
+use crate::api::problem::{Answer, Document};
+use crate::api::{Api, escalations};
 use crate::domain::ids::{EscalationId, LabId, OrderId};
-use crate::store::{
-    self, EscalationFilter, EscalationRow, PersonDecision, Piece, Resolve, Resolved, Write, Written,
-};
+use crate::store::{EscalationFilter, EscalationRow, PersonDecision, Piece};
 
 /// A decision that waits for a person, or that a person made.
 #[derive(Serialize, ToSchema)]
@@ -137,32 +135,7 @@ pub(super) async fn resolve(
     escalation: Id<EscalationId>,
     body: Json<DecisionRequest>,
 ) -> Answer<Response> {
-    extract::required("reason", &body.0.reason)?;
-    let resolve = Resolve {
-        escalation: escalation.0.clone(),
-        decision: body.0.decision,
-        reason: body.0.reason,
-        at: api.clock.now(),
-        actor: caller.actor.clone(),
-    };
-    let Written::Resolved(resolved) = store::one(&*api.store, Write::Resolve(Box::new(resolve))).await?
-    else {
-        return Err(Problem::unexpected("not an escalation"));
-    };
-    match resolved {
-        Resolved::Done => {}
-        Resolved::NotFound => return Err(Problem::not_found()),
-        Resolved::Already => {
-            return Err(Problem::new(Code::AlreadyDecided, "A person decided it before."));
-        }
-        Resolved::DoesNotFit { kind } => {
-            let text = format!("An escalation of kind {kind} cannot be decided so.");
-            return Err(Problem::new(Code::DecisionDoesNotFit, text).with("kind", kind));
-        }
-    }
-    api.nudge.transfers.ring();
-    api.nudge.stops.ring();
-    let filter = EscalationFilter { id: Some(escalation.0), limit: 1, ..EscalationFilter::default() };
-    let row = api.store.escalations(&caller.scope, &filter).await?.pop().ok_or_else(Problem::not_found)?;
+    let DecisionRequest { decision, reason } = body.0;
+    let row = escalations::resolve(&api, &caller, escalation.0, decision, reason).await?;
     Ok(answer(StatusCode::OK, &EscalationAnswer::from(row)))
 }

@@ -48,7 +48,7 @@ impl<T: DeserializeOwned + Default, S: Sync> FromRequestParts<S> for Maybe<T> {
 }
 
 /// A query string.
-pub(super) struct Query<T>(pub(super) T);
+pub(in crate::api) struct Query<T>(pub(in crate::api) T);
 
 impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
     type Rejection = Problem;
@@ -126,7 +126,7 @@ pub(super) fn limit(limit: Option<i64>) -> Answer<i64> {
 }
 
 /// Reads a cursor.
-pub(super) fn cursor<T: TryFrom<String>>(cursor: Option<&str>) -> Answer<Option<T>> {
+pub(in crate::api) fn cursor<T: TryFrom<String>>(cursor: Option<&str>) -> Answer<Option<T>> {
     let Some(text) = cursor else { return Ok(None) };
     let read = BASE64.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let read = read.and_then(|text| T::try_from(text).ok());
@@ -134,7 +134,11 @@ pub(super) fn cursor<T: TryFrom<String>>(cursor: Option<&str>) -> Answer<Option<
 }
 
 /// The cursor for the page after this one, if there may be one.
-pub(super) fn next<T: std::fmt::Display>(count: usize, limit: i64, last: Option<T>) -> Option<String> {
+pub(in crate::api) fn next<T: std::fmt::Display>(
+    count: usize,
+    limit: i64,
+    last: Option<T>,
+) -> Option<String> {
     let full = i64::try_from(count).is_ok_and(|count| count >= limit);
     last.filter(|_| full).map(|last| BASE64.encode(last.to_string()))
 }

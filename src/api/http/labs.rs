@@ -221,7 +221,8 @@ pub(super) fn version_of(put: Put) -> Answer<i64> {
     }
 }
 
-async fn switch(api: &Api, caller: &Caller, lab: &LabId, to: LabSwitch) -> Answer<()> {
+/// Pauses or resumes a lab, or deletes it.
+pub(in crate::api) async fn switch(api: &Api, caller: &Caller, lab: &LabId, to: LabSwitch) -> Answer<()> {
     let at = api.clock.now();
     let write = SetLab { id: lab.clone(), to, at, actor: caller.actor.clone() };
     let Written::Put(put) = store::one(&*api.store, Write::SetLab(Box::new(write))).await? else {

@@ -2,6 +2,7 @@
 
 mod answers;
 mod batches;
+mod board;
 mod bulk;
 mod changes;
 mod escalations;
@@ -25,7 +26,9 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub(super) use self::extract::{Query, cursor, next};
 pub use self::lab_side::{By, ReportOutcome, StatusReport, StopReply, Word, take_answer, take_report};
+pub(super) use self::labs::switch as switch_lab;
 pub use self::promises::{Kept, keep_promises};
 use super::auth::Role::{Lab, Ops, Platform};
 use super::gate::{Routes, Rule, SCHEME};
@@ -103,6 +106,7 @@ pub(super) fn routes(api: Option<&Api>) -> OpenApiRouter<Api> {
         .add(Rule::write(ops), routes!(labs::resume))
         .add(Rule::read(all), routes!(labs::cutoffs))
         .add(Rule::read(all), routes!(labs::cutoffs_ics))
+        .add(Rule::read(ops), routes!(board::get))
         .add(Rule::read(ops), routes!(batches::list))
         .add(Rule::read(lab), routes!(batches::get))
         .add(Rule::write(ops), routes!(batches::release))
@@ -138,5 +142,25 @@ pub(super) fn routes(api: Option<&Api>) -> OpenApiRouter<Api> {
         .add(Rule::PUBLIC, routes!(meta::healthz))
         .add(Rule::PUBLIC, routes!(meta::readyz))
         .add(Rule::PUBLIC, routes!(meta::metrics))
+        .page(Rule::page(lab), "GET", "/", get(page::board::board))
+        .page(Rule::page(ops), "GET", "/ops/board/live", get(page::board::board_live))
+        .page(Rule::page(ops), "GET", "/ops/labs/{lab}", get(page::ops::lab))
+        .page(Rule::page(ops), "GET", "/ops/labs/{lab}/live", get(page::ops::lab_live))
+        .page(Rule::form(ops), "POST", "/ops/labs/{lab}/pause", post(page::ops::pause))
+        .page(Rule::form(ops), "POST", "/ops/labs/{lab}/resume", post(page::ops::resume))
+        .page(Rule::page(ops), "GET", "/ops/batches/{batch}", get(page::ops::batch))
+        .page(Rule::page(ops), "GET", "/ops/batches/{batch}/live", get(page::ops::batch_live))
+        .page(Rule::form(ops), "POST", "/ops/batches/{batch}/release", post(page::ops::release))
+        .page(Rule::form(ops), "POST", "/ops/batches/{batch}/postpone", post(page::ops::postpone))
+        .page(Rule::page(ops), "GET", "/ops/orders/{order}", get(page::ops::order))
+        .page(Rule::page(ops), "GET", "/ops/orders/{order}/live", get(page::ops::order_live))
+        .page(Rule::page(ops), "GET", "/ops/orders/{order}/stop", get(page::ops::stop))
+        .page(Rule::stop_form(ops), "POST", "/ops/orders/{order}/stop", post(page::ops::stop_asked))
+        .page(Rule::page(ops), "GET", "/ops/stops", get(page::ops::stops))
+        .page(Rule::page(ops), "GET", "/ops/stops/live", get(page::ops::stops_live))
+        .page(Rule::page(ops), "GET", "/ops/escalations", get(page::ops::escalations))
+        .page(Rule::page(ops), "GET", "/ops/escalations/live", get(page::ops::escalations_live))
+        .page(Rule::form(ops), "POST", "/ops/escalations/{escalation}", post(page::ops::resolve))
+        .page(Rule::page(ops), "GET", "/ops/search", get(page::ops::search))
         .done()
 }

@@ -1,7 +1,8 @@
 //! What makes a page live: a stream of frames that its script puts into it.
 //!
 //! A frame names elements by their ids: what they are now, which ones are gone, and in which order those of a
-//! container stand. A stream begins with everything; the script leaves alone what it has already, by its mark.
+//! container stand. A stream begins with everything, and the script leaves alone what it has already, by its mark;
+//! or, where a page says by its cursor how far it knows, with what is new since.
 //! Between frames the clock of the gateway is told, so that a page can tell
 //! silence from the end, and counts down by it.
 
@@ -10,7 +11,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use askama::Template;
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream::{self, Stream, StreamExt as _};
@@ -64,9 +65,20 @@ impl From<&Frame> for Written {
 }
 
 impl Written {
+    /// A frame whose text is put together of pieces that were written before: a JSON object as a [`Frame`] is.
+    pub(in crate::api) fn new(cursor: String, text: String) -> Self {
+        Self { cursor, text: text.into() }
+    }
+
     fn event(&self) -> Event {
         Event::default().event("frame").id(&self.cursor).data(&*self.text)
     }
+}
+
+/// How far a page knows: from the browser, which remembers it, or from the page itself.
+pub(in crate::api) fn resumes(headers: &HeaderMap, after: Option<&str>) -> Option<String> {
+    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
+    last.or(after).filter(|cursor| !cursor.is_empty()).map(str::to_owned)
 }
 
 /// A part of a page that may change: an element with an id, and a mark by which it is known again.
@@ -207,7 +219,7 @@ async fn happens(listener: &mut Listener) {
     clippy::disallowed_methods,
     reason = "a heartbeat shows that the connection lives, not what time it is"
 )]
-async fn pause(long: Duration) {
+pub(in crate::api) async fn pause(long: Duration) {
     tokio::time::sleep(long).await;
 }
 

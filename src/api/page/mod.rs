@@ -5,8 +5,10 @@
 
 mod answer;
 mod assets;
+pub(super) mod board;
 pub(super) mod inbox;
 pub(super) mod live;
+pub(super) mod ops;
 mod sign_in;
 
 use askama::Template;
@@ -49,6 +51,8 @@ pub(super) struct Shell {
     pub(super) now: Timestamp,
     /// Where its stream is, if it is live.
     pub(super) live: Option<String>,
+    /// How far it knows, for its stream to begin there; empty: from the beginning.
+    pub(super) cursor: String,
     /// Which of the links at the top is this page.
     pub(super) here: &'static str,
     /// Who looks.
@@ -71,7 +75,7 @@ pub(super) struct Viewer {
 impl Shell {
     /// A page that anybody may see.
     pub(super) fn public(now: Timestamp) -> Self {
-        Self { lang: "en", now, live: None, here: "", viewer: None }
+        Self { lang: "en", now, live: None, cursor: String::new(), here: "", viewer: None }
     }
 
     /// A page for whoever has signed in.
@@ -92,6 +96,11 @@ impl Shell {
     /// The same, with a stream.
     pub(super) fn live(self, url: impl Into<String>) -> Self {
         Self { live: Some(url.into()), ..self }
+    }
+
+    /// The same, whose stream begins after this.
+    pub(super) fn cursor(self, cursor: String) -> Self {
+        Self { cursor, ..self }
     }
 
     /// Where an asset is.

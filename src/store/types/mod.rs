@@ -1,6 +1,7 @@
 //! What goes into the store and what comes out: writes about orders, and the outcome of every write.
 
 mod ahead;
+mod board;
 mod hand_over;
 mod mail;
 mod registry;
@@ -19,6 +20,7 @@ use crate::domain::order::{OrderState, Stage};
 use crate::domain::stop::{AskedBy, StopFacts};
 
 pub use ahead::*;
+pub use board::*;
 pub use hand_over::*;
 pub use mail::*;
 pub use registry::*;

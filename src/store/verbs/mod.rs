@@ -4,6 +4,7 @@
 
 pub(super) mod admit;
 mod batch;
+pub(super) mod board;
 mod change;
 mod claim;
 mod cut;

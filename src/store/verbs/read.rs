@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+pub(in crate::store) use super::board::{board, by_reference, scorecard};
 pub(in crate::store) use super::mail::{link_key, mail_next, mail_wanted};
 use super::rows;
 use super::{ids, rows_fetch};
@@ -103,7 +104,8 @@ pub(in crate::store) async fn list_orders<S: Session>(
     }
 }
 
-async fn log<S: Session>(s: &mut S, subjects: &[&str]) -> Result<Vec<Event>> {
+/// The log of some subjects, oldest first.
+pub(in crate::store) async fn log<S: Session>(s: &mut S, subjects: &[&str]) -> Result<Vec<Event>> {
     rows_fetch(s, s.sql().event_of_subjects, &ids(subjects.iter().copied()))
         .await?
         .into_iter()
@@ -405,20 +407,20 @@ pub(in crate::store) async fn gauges<S: Session>(s: &mut S, now: Timestamp) -> R
     let pair = |mut row: Row| Ok((row.int()?, row.int()?));
     Ok(Gauges {
         waiting: s
-            .fetch(s.sql().gauge_waiting, &[])
+            .fetch(s.sql().board.gauge_waiting, &[])
             .await?
             .into_iter()
             .map(|mut row| Ok((row.text()?, row.int()?)))
             .collect::<Result<_>>()?,
         transfers: s
-            .fetch(s.sql().gauge_transfers, &[])
+            .fetch(s.sql().board.gauge_transfers, &[])
             .await?
             .into_iter()
             .map(pair)
             .collect::<Result<_>>()?,
-        stops: s.fetch(s.sql().gauge_stops, &[]).await?.into_iter().map(pair).collect::<Result<_>>()?,
-        stops_overdue: number(s, s.sql().gauge_overdue, &[now.into()]).await?,
-        escalations: number(s, s.sql().gauge_escalations, &[]).await?,
+        stops: s.fetch(s.sql().board.gauge_stops, &[]).await?.into_iter().map(pair).collect::<Result<_>>()?,
+        stops_overdue: number(s, s.sql().board.gauge_overdue, &[now.into()]).await?,
+        escalations: number(s, s.sql().board.gauge_escalations, &[]).await?,
     })
 }
 

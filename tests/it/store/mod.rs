@@ -2,6 +2,7 @@
 
 mod admit;
 mod away;
+mod board;
 mod change;
 mod claim;
 mod close;

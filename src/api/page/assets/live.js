@@ -25,6 +25,7 @@ function hear(text) {
 
 const clock = new Intl.DateTimeFormat(lang, { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 const short = new Intl.DateTimeFormat(lang, { weekday: 'short', hour: '2-digit', minute: '2-digit' });
+const stamp = new Intl.DateTimeFormat(lang, { dateStyle: 'medium', timeStyle: 'medium' });
 const whole = new Intl.DateTimeFormat(lang, { dateStyle: 'full', timeStyle: 'long' });
 const days = new Intl.NumberFormat(lang, { style: 'unit', unit: 'day', unitDisplay: 'long' });
 const two = (n) => String(n).padStart(2, '0');
@@ -36,7 +37,7 @@ function left(ms) {
 }
 
 // `data-until`: counts down to its `datetime`, and says `data-over` from then on.
-// `data-local`: its `datetime` on the viewer's own clocks.
+// `data-local`: its `datetime` on the viewer's own clocks: short, as a `stamp`, or in `full`.
 function tick() {
   const at = now();
   for (const it of document.querySelectorAll('time[data-until]')) {
@@ -55,7 +56,7 @@ function localise(root) {
   for (const it of root.querySelectorAll('time[data-local]')) {
     const at = new Date(it.dateTime);
     if (Number.isNaN(at.getTime())) continue;
-    it.textContent = (it.dataset.local === 'full' ? whole : short).format(at);
+    it.textContent = ({ full: whole, stamp }[it.dataset.local] ?? short).format(at);
     it.title = whole.format(at);
   }
 }
@@ -64,7 +65,9 @@ function localise(root) {
 
 // Somebody types in it, or has answered it: it is not taken away under their hands.
 const busy = (el) => el.matches('[data-busy]') || el.querySelector('[data-busy]')
-  || [...el.querySelectorAll('textarea, input[type=text], input[type=search]')].some((it) => it.value !== it.defaultValue);
+  || [...el.querySelectorAll('textarea, input:not([type=radio], [type=checkbox], [type=hidden])')].some((it) => it.value !== it.defaultValue)
+  || [...el.querySelectorAll('input[type=radio], input[type=checkbox]')].some((it) => it.checked !== it.defaultChecked)
+  || [...el.querySelectorAll('select')].some((it) => it.selectedIndex !== Math.max(0, [...it.options].findIndex((one) => one.defaultSelected)));
 
 const waiting = new Map();
 
@@ -190,12 +193,17 @@ async function signedOut() {
   return answer && (answer.status === 401 || answer.status === 403 || answer.status === 404 || answer.status === 410);
 }
 
+// How far the page knows, where it says so: its stream then begins there, and not with everything.
+let cursor = body.dataset.cursor ?? '';
+const from = () => (cursor ? `${url}${url.includes('?') ? '&' : '?'}after=${encodeURIComponent(cursor)}` : url);
+
 function lead() {
   let wait = 1000;
   const open = () => {
-    const source = new EventSource(url);
+    const source = new EventSource(from());
     source.addEventListener('frame', (event) => {
       wait = 1000;
+      cursor &&= event.lastEventId;
       pass({ frame: JSON.parse(event.data) });
     });
     source.addEventListener('clock', (event) => {
