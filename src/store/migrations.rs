@@ -25,6 +25,7 @@ migrations! {
     6 "0006_mails";
     7 "0007_lab_side";
     9 "0009_sessions";
+    11 "0011_customer_links";
 }
 
 /// The migrations of one engine.

@@ -4,6 +4,7 @@ mod answers;
 mod batches;
 mod bulk;
 mod changes;
+mod customer_links;
 mod escalations;
 mod events;
 mod extract;
@@ -95,6 +96,8 @@ pub(super) fn routes(api: Option<&Api>) -> OpenApiRouter<Api> {
         .add(Rule::stop(own), routes!(stops::ask))
         .add(Rule::read(own), routes!(stops::get))
         .add(Rule::read(own), routes!(stops::list))
+        .add(Rule::write(own), routes!(customer_links::create))
+        .add(Rule::write(own), routes!(customer_links::revoke))
         .add(Rule::read(all), routes!(labs::list))
         .add(Rule::read(all), routes!(labs::get))
         .add(Rule::write(ops), routes!(labs::put))
