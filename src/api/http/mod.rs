@@ -30,6 +30,7 @@ pub use self::lab_side::{By, ReportOutcome, StatusReport, StopReply, Word, take_
 pub use self::promises::{Kept, keep_promises};
 use super::auth::Role::{Lab, Ops, Platform};
 use super::gate::{Routes, Rule, SCHEME};
+use super::page::customer;
 use super::{Api, page};
 
 /// The frame of the API description.
@@ -134,6 +135,12 @@ pub(super) fn routes(api: Option<&Api>) -> OpenApiRouter<Api> {
         .page(Rule::form(lab), "POST", "/lab/stops/{stop}", post(page::inbox::answer))
         .add(Rule::read(own), routes!(events::list))
         .add(Rule::read(own), routes!(events::stream))
+        .page(Rule::PUBLIC, "GET", "/c", get(customer::show))
+        .page(Rule::PUBLIC, "GET", "/c/live", get(customer::live))
+        .page(Rule::PUBLIC, "GET", "/c/receipt.txt", get(customer::receipt))
+        .page(Rule::LINK, "POST", "/c/confirm", post(customer::act::confirm))
+        .page(Rule::LINK, "POST", "/c/stop", post(customer::act::stop))
+        .page(Rule::PUBLIC, "GET", "/c/{token}", get(customer::enter))
         .add(Rule::PUBLIC, routes!(links::page))
         .add(Rule::LINK, routes!(links::answer))
         .add(Rule::PUBLIC, routes!(meta::openapi))

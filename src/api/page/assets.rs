@@ -30,6 +30,7 @@ assets! {
     "stoppress.css" "text/css; charset=utf-8";
     "live.js" "text/javascript; charset=utf-8";
     "inbox.js" "text/javascript; charset=utf-8";
+    "customer.js" "text/javascript; charset=utf-8";
     "icon.svg" "image/svg+xml";
 }
 

@@ -5,6 +5,7 @@
 
 mod answer;
 mod assets;
+pub(super) mod customer;
 pub(super) mod inbox;
 pub(super) mod live;
 mod sign_in;
