@@ -3,6 +3,7 @@
 //! Nobody else sees concrete engines or clients. The port is bound before anything is spawned, so that
 //! a start that cannot serve does not begin to work.
 
+mod customers;
 mod keys;
 mod links;
 
@@ -246,6 +247,7 @@ pub async fn start_driving(
     hear_links(&hub, &bench);
     let registry = Arc::new(Registry::load(Arc::clone(&store), zones, now).await?);
     let link_key = Arc::new(link_key(&*store, &ambient).await?);
+    let customers = Arc::new(customers::customers(&*store, &ambient, config, addr).await?);
     let rendered = metrics.clone();
     let surface = Api::open(Parts {
         store: Arc::clone(&store),
@@ -257,6 +259,7 @@ pub async fn start_driving(
         health: health(&bench),
         metrics: Arc::new(move || rendered.render()),
         links: Arc::clone(&link_key),
+        customers,
         budgets: budgets(&config.limits),
         replica: holder.clone(),
         end: end.clone(),

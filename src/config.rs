@@ -125,6 +125,9 @@ pub struct ServeConfig {
     pub drain_within: Lasting,
     /// The networks of proxies in front of the gateway, whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// The address of this gateway as customers reach it: what their links begin with. `mail.public_url`
+    /// unless told.
+    pub public_url: Option<String>,
 }
 
 impl Default for ServeConfig {
@@ -135,6 +138,7 @@ impl Default for ServeConfig {
             idle_within: Lasting::seconds(75),
             drain_within: Lasting::seconds(20),
             trusted_proxies: Vec::new(),
+            public_url: None,
         }
     }
 }
@@ -250,6 +254,9 @@ impl Config {
         }
         if self.serve.connections_max == 0 {
             return Err(Fault::not("serve.connections_max", 0, "a whole number of at least 1"));
+        }
+        if let Some(text) = self.serve.public_url.as_ref().filter(|text| !mail::is_public(text)) {
+            return Err(Fault::not("serve.public_url", text, mail::PUBLIC_URL));
         }
         self.mail.check()
     }

@@ -61,6 +61,14 @@
 //! make links, and could as well answer there; deleting the row takes back all links. `api::http::links` is the
 //! page behind: looking at it never acts, and a press of its button settles the stop like any other answer.
 //!
+//! # A customer who presses a button
+//! A platform gives its customer a link ([`domain::customer_link`]), signed like those in mails with a key of its
+//! own, for one order and one action. Opening it swaps it for a session in a cookie and acts on nothing; the
+//! serial of the order's links, read from the store each time, takes all of them back at once. `api::page::customer`
+//! is the page behind: its form asks for the stop by the same function as the API, as of the instant at which
+//! its head arrived, once its session was verified without a look at the store: nobody without a link can keep
+//! hand-overs waiting.
+//!
 //! # A replica that dies while a lab answers
 //! Its claim is durable: `sending`, fence 1, one attempt unresolved. Its lease runs out, another replica
 //! (or the next start on the same file) makes it `unknown` and raises the fence, so that a late time-out

@@ -128,8 +128,14 @@ pub struct Limits {
     writes: Option<Limit>,
     stops: Option<Limit>,
     reads: Option<Limit>,
+    attempts: Limiter,
     clock: Passed,
 }
+
+/// So many attempts to stop an order by its customer are taken an hour.
+const ATTEMPTS: std::num::NonZeroU32 = std::num::NonZeroU32::new(5).expect("five is not zero");
+/// From so many orders on those are forgotten whose hour is over.
+const ATTEMPTS_KEPT: usize = 10_000;
 
 impl Limits {
     /// Limits by these budgets.
@@ -147,8 +153,25 @@ impl Limits {
             writes: limit("writes", budgets.writes),
             stops: limit("stops", budgets.stops),
             reads: limit("reads", budgets.reads),
+            attempts: RateLimiter::new(
+                Quota::per_hour(ATTEMPTS),
+                DashMapStateStore::default(),
+                clock.clone(),
+            ),
             clock,
         }
+    }
+
+    /// Counts an attempt of a customer to stop an order: five an hour, whatever the other limits are. An order
+    /// has one stop, so that more are of no use to anybody.
+    pub fn attempt(&self, order: &Arc<str>) -> Result<(), Problem> {
+        if self.attempts.len() > ATTEMPTS_KEPT {
+            self.attempts.retain_recent();
+        }
+        let Err(until) = self.attempts.check_key(order) else { return Ok(()) };
+        let wait = until.wait_time_from(self.clock.now());
+        let text = format!("There were {ATTEMPTS} attempts to stop the order within the hour.");
+        Err(Problem::new(Code::RateLimited, text).retry_after(wait.as_secs().max(1)))
     }
 
     /// Takes one from a key's budget.
@@ -197,6 +220,21 @@ mod tests {
         clock.advance(Duration::from_secs(5));
         assert_eq!(taken(&one, Class::Stop), 20);
         assert_eq!(limits.take(&one, Class::Stop).unwrap_err().code(), Code::RateLimited);
+    }
+
+    #[test]
+    fn an_order_is_attempted_five_times_an_hour() {
+        let clock = ManualClock::at(jiff::Timestamp::from_second(1_000_000).unwrap());
+        let limits = Limits::new(Budgets::off(), Arc::new(clock.clone()));
+        let (one, two): (Arc<str>, Arc<str>) = ("one".into(), "two".into());
+        let taken = |order| (0..100).take_while(|_| limits.attempt(order).is_ok()).count();
+        assert_eq!((taken(&one), taken(&two)), (5, 5));
+        clock.advance(Duration::from_secs(719));
+        assert_eq!(taken(&one), 0);
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(taken(&one), 1);
+        clock.advance(Duration::from_hours(1));
+        assert_eq!(taken(&one), 5);
     }
 
     #[test]

@@ -47,6 +47,7 @@ use self::problem::{Code, Problem};
 use crate::clock::{Clock, Random};
 use crate::domain::Fault;
 use crate::domain::batch::later;
+use crate::domain::customer_link::CustomerKeys;
 use crate::domain::event::Actor;
 use crate::domain::health::LabHealth;
 use crate::domain::ids::LabId;
@@ -109,6 +110,15 @@ pub type Health = Arc<dyn Fn(&LabId) -> Option<LabHealth> + Send + Sync>;
 /// Renders the metrics as text.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
+/// What customers' links are made with.
+#[derive(Debug)]
+pub struct Customers {
+    /// The keys that sign them.
+    pub keys: CustomerKeys,
+    /// What they begin with, without a slash at its end; `None` where nobody told.
+    pub base: Option<String>,
+}
+
 /// What the surface is made of.
 pub struct Parts {
     /// The store.
@@ -131,6 +141,8 @@ pub struct Parts {
     pub budgets: limits::Budgets,
     /// The key of the links in mails.
     pub links: Arc<LinkKey>,
+    /// What customers' links are made with.
+    pub customers: Arc<Customers>,
     /// The name of this replica, for `/readyz`.
     pub replica: String,
     /// Cancelled when the gateway ends: what never ends by itself ends then.
@@ -157,6 +169,7 @@ pub struct Inner {
     sources: sources::Sources,
     running: idempotency::Running,
     pub(super) links: Arc<LinkKey>,
+    pub(super) customers: Arc<Customers>,
     replica: String,
     end: CancellationToken,
     /// Whether the store answered when it was last asked.
@@ -197,6 +210,7 @@ impl Api {
             metrics,
             budgets,
             links,
+            customers,
             replica,
             end,
         } = parts;
@@ -220,6 +234,7 @@ impl Api {
             sources,
             running,
             links,
+            customers,
             replica,
             end,
             ready: watch::Sender::new(true),

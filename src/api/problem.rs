@@ -75,6 +75,7 @@ codes! {
     RateLimited "rate_limited" TOO_MANY_REQUESTS "Too many requests" "Wait for as many seconds as `Retry-After` says.";
     CustomerStopsOff "customer_stops_off" FORBIDDEN "Customers may not stop orders of this platform" "Ask as `merchant` or `support`, or let ops change the platform's `customer_stops`.";
     MerchantDecides "merchant_decides" FORBIDDEN "On this platform the merchant decides what customers ask" "Once the merchant agrees, ask as `merchant`.";
+    NoPublicUrl "no_public_url" CONFLICT "The gateway does not know the address that customers reach" "Let whoever runs the gateway set `serve.public_url`.";
     LabInUse "lab_in_use" CONFLICT "Orders wait for the lab" "`orders` says how many; stop them or let them be handed over first.";
     BatchNotOpen "batch_not_open" CONFLICT "The batch is not open any more" "`phase` is its phase now.";
     EarlierThanPromised "earlier_than_promised" CONFLICT "That would be earlier than promised" "Name an instant after `closes_at`, or release the batch by name.";

@@ -130,11 +130,16 @@ pub async fn offer(
     actor: Actor,
     at: Timestamp,
 ) -> crate::store::Result<(SecretString, Timestamp)> {
-    let (text, id) = fresh(random);
-    let expires_at = later(at, LINK_LASTS);
-    let link = SignInLink { id, key: key.to_owned(), at, expires_at, actor };
+    let (text, link) = link(random, key, actor, at);
+    let expires_at = link.expires_at;
     one(store, Write::OfferSignIn(Box::new(link))).await?;
     Ok((text, expires_at))
+}
+
+/// A link that signs in once with a key: what it carries, and what is to be stored.
+pub fn link(random: &dyn Random, key: &str, actor: Actor, at: Timestamp) -> (SecretString, SignInLink) {
+    let (text, id) = fresh(random);
+    (text, SignInLink { id, key: key.to_owned(), at, expires_at: later(at, LINK_LASTS), actor })
 }
 
 /// A cookie of this host alone, which no script reads and which only goes over a safe connection.

@@ -18,8 +18,11 @@ pub(super) async fn first_key(store: &dyn Store, ambient: &Ambient) -> store::Re
     let grant = Grant { scope: Scope::Ops, name: "first start".to_owned(), expires_at: None };
     let (row, secret) = auth::mint(grant, now, &*ambient.random);
     let key = row.id.clone();
-    one(store, Write::PutKey(Box::new(row), Actor::gateway())).await?;
-    let (link, _) = sessions::offer(store, &*ambient.random, &key, Actor::gateway(), now).await?;
+    let (link, offer) = sessions::link(&*ambient.random, &key, Actor::gateway(), now);
+    // Both or none: a key that nobody was shown would keep the next start from making one.
+    store
+        .apply(vec![Write::PutKey(Box::new(row), Actor::gateway()), Write::OfferSignIn(Box::new(offer))])
+        .await?;
     Ok(Some(FirstKey { secret, link }))
 }
 

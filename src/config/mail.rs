@@ -139,17 +139,23 @@ impl MailConfig {
             }
             Some(_) => {}
         }
-        let allowed = "an https URL without user name, query and fragment, such as \"https://gateway.example\"; \
-            http only of this host";
-        let Some(text) = &self.public_url else { return Err(Fault::missing(at("public_url"), allowed)) };
-        let fits = url::Url::parse(text).ok().is_some_and(|url| {
-            let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-            let safe = url.scheme() == "https" || (url.scheme() == "http" && on_this_host(host));
-            let bare = url.username().is_empty() && url.password().is_none();
-            safe && bare && !host.is_empty() && url.query().is_none() && url.fragment().is_none()
-        });
-        if fits { Ok(()) } else { Err(Fault::not(at("public_url"), text, allowed)) }
+        let Some(text) = &self.public_url else { return Err(Fault::missing(at("public_url"), PUBLIC_URL)) };
+        if is_public(text) { Ok(()) } else { Err(Fault::not(at("public_url"), text, PUBLIC_URL)) }
     }
+}
+
+/// What a public address must be.
+pub(super) const PUBLIC_URL: &str = "an https URL without user name, query and fragment, such as \
+    \"https://gateway.example\"; http only of this host";
+
+/// Whether links that people are given can begin with it.
+pub(super) fn is_public(text: &str) -> bool {
+    url::Url::parse(text).ok().is_some_and(|url| {
+        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        let safe = url.scheme() == "https" || (url.scheme() == "http" && on_this_host(host));
+        let bare = url.username().is_empty() && url.password().is_none();
+        safe && bare && !host.is_empty() && url.query().is_none() && url.fragment().is_none()
+    })
 }
 
 /// The address of a sender, without the name before it.
@@ -213,6 +219,21 @@ mod tests {
             let told = read(text).err().unwrap_or_default();
             assert!(told.starts_with(expected), "{text}\n{told}");
             assert!(!told.contains("in the clear"), "{told}");
+        }
+    }
+
+    #[test]
+    fn what_customers_links_begin_with_is_checked_alike() {
+        let read = |url: &str| Config::parse(&format!("[serve]\npublic_url = \"{url}\"\n"));
+        for good in
+            ["https://gw.example", "https://gw.example/x/", "http://127.0.0.1:8080", "http://localhost"]
+        {
+            assert!(read(good).is_ok(), "{good}");
+        }
+        for bad in ["http://gw.example", "gw.example", "https://u:p@gw.example", "https://gw.example/?a", ""]
+        {
+            let told = read(bad).err().map(|fault| fault.to_string()).unwrap_or_default();
+            assert!(told.starts_with("serve.public_url: "), "{bad}: {told}");
         }
     }
 }

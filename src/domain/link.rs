@@ -60,7 +60,7 @@ impl LinkKey {
         bytes.filter(|bytes| bytes.len() == KEY_BYTES).map(|bytes| Self(bytes.into()))
     }
 
-    fn mac(&self, label: &[u8], bytes: &[u8]) -> Option<Hmac<Sha256>> {
+    pub(super) fn mac(&self, label: &[u8], bytes: &[u8]) -> Option<Hmac<Sha256>> {
         let mut mac = Hmac::<Sha256>::new_from_slice(self.0.expose_secret()).ok()?;
         mac.update(label);
         mac.update(bytes);

@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod calendar;
 pub mod contact;
+pub mod customer_link;
 pub mod event;
 pub mod health;
 pub mod hours;

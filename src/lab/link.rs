@@ -106,7 +106,7 @@ struct LinkLab {
 impl LinkLab {
     /// Makes one call. `within` says, once there is a place, how long the answer may take; `None` if the
     /// call must not begin any more.
-    async fn ask(
+    async fn counted(
         &self,
         about: About,
         ask: Ask,
@@ -123,15 +123,28 @@ impl LinkLab {
         };
         let said = self.said(ask, within).await;
         let took = self.clock.now().duration_since(began).as_secs_f64();
-        let reply = match said {
-            Ok(Said::Refusal(refusal)) => Err(refused(&refusal, about)),
-            other => other,
+        let word = match &said {
+            Ok(Said::Refusal(refusal)) => refused(refusal, about).answer.word(),
+            Ok(_) => "answered",
+            Err(reply) => reply.answer.word(),
         };
-        let word = reply.as_ref().map_or_else(|reply| reply.answer.word(), |_| "answered");
         metrics::counter!("stoppress_link_calls_total", "lab" => self.lab.to_string(), "call" => call, "answer" => word)
             .increment(1);
         metrics::histogram!("stoppress_link_call_seconds", "call" => call, "answer" => word).record(took);
-        reply
+        said
+    }
+
+    /// The same, with what a refusal means.
+    async fn ask(
+        &self,
+        about: About,
+        ask: Ask,
+        within: impl FnOnce() -> Option<Duration>,
+    ) -> Result<Said, Reply> {
+        match self.counted(about, ask, within).await {
+            Ok(Said::Refusal(refusal)) => Err(refused(&refusal, about)),
+            other => other,
+        }
     }
 
     /// Asks whether the lab has an order.
@@ -148,7 +161,7 @@ impl LinkLab {
     /// Asks the lab who it is; `None` if it does not know the question.
     async fn described(&self) -> Result<Option<proto::DescribeResponse>, Reply> {
         let within = || Some(Timeouts::of(self.timeouts.look_up));
-        match self.said(Ask::Describe(proto::DescribeRequest {}), within).await? {
+        match self.counted(About::LookUp, Ask::Describe(proto::DescribeRequest {}), within).await? {
             Said::Describe(who) => Ok(Some(who)),
             Said::Refusal(refusal) if refusal.code == i32::from(Code::Unimplemented) => Ok(None),
             Said::Refusal(refusal) => Err(refused(&refusal, About::LookUp)),

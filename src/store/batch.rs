@@ -283,6 +283,8 @@ impl<E: Engine> Store for Grouped<E> {
         mail_wanted<'a>(labs: &'a [LabId], limit: i64) -> Vec<MailWanted>;
         mail_next() -> Option<Timestamp>;
         link_key() -> Option<secrecy::SecretString>;
+        customer_keys() -> Vec<(i64, secrecy::SecretString)>;
+        link_serial<'a>(order: &'a OrderId) -> u32;
         due(now: Timestamp) -> Due;
         deadlines(now: Timestamp) -> [Option<Timestamp>; 2];
         gauges(now: Timestamp) -> Gauges;

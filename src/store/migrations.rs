@@ -26,6 +26,7 @@ migrations! {
     7 "0007_lab_side";
     9 "0009_sessions";
     10 "0010_board";
+    11 "0011_customer_links";
 }
 
 /// The migrations of one engine.

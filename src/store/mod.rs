@@ -183,6 +183,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn mail_next(&self) -> Pending<'_, Result<Option<Timestamp>>>;
     /// The key of links, hex; `None` before the first start has made it.
     fn link_key(&self) -> Pending<'_, Result<Option<secrecy::SecretString>>>;
+    /// The keys of customers' links, by number; none before the first start has made one.
+    fn customer_keys(&self) -> Pending<'_, Result<Vec<(i64, secrecy::SecretString)>>>;
+    /// The serial of the links of an order that hold: 0 until they were taken back.
+    fn link_serial<'a>(&'a self, order: &'a OrderId) -> Pending<'a, Result<u32>>;
     /// How stops of a lab ended that were asked about as long after the hand-over.
     fn odds<'a>(&'a self, lab: &'a LabId, elapsed_us: i64) -> Pending<'a, Result<OddsRow>>;
     /// When each loop is due next, and which labs have work at `now`.

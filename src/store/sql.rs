@@ -1,11 +1,13 @@
 //! Every statement, once. The text is the same on both engines but for the holes of `dialect`.
 
 mod board;
+mod links;
 mod sessions;
 
 use std::sync::LazyLock;
 
 pub use self::board::Board;
+pub use self::links::Links;
 pub use self::sessions::Sessions;
 pub use super::dialect::Dialect;
 use super::dialect::statements;
@@ -26,6 +28,8 @@ impl Dialect {
 statements! {
     /// The statement table.
     Statements {
+        /// Signed links.
+        links: Links,
         /// Signed-in browsers.
         sessions: Sessions,
         /// The board, scorecards, numbers.
@@ -344,10 +348,6 @@ statements! {
         from {rows} where m.stop = r.value ->> 'stop' and m.step = cast(r.value ->> 'step' as bigint)";
     /// When the next mail is due.
     mail_next = "select min(m.next_at) from mails m where m.state in (0, 1)";
-    /// The key of links; the first one stays.
-    link_key_insert = "insert into link_keys (id, secret, created_at) values (1, $1, $2) on conflict do nothing";
-    /// The key of links.
-    link_key = "select k.secret from link_keys k where k.id = 1";
 
     // ---- the registry --------------------------------------------------------------------------
     /// One lab, locked.

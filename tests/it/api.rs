@@ -13,6 +13,7 @@ use stoppress::api::registry::Registry;
 use stoppress::api::{Api, Nudge, Parts, router};
 use stoppress::clock::{Clock as _, HostRandom, ManualClock};
 use stoppress::domain::Fault;
+use stoppress::domain::customer_link::CustomerKeys;
 use stoppress::domain::event::Actor;
 use stoppress::domain::ids::{LabId, PlatformId};
 use stoppress::domain::link::LinkKey;
@@ -144,6 +145,10 @@ impl Bench {
             metrics: Arc::new(|| "up 1\n".to_owned()),
             budgets,
             links: Arc::new(LinkKey::parse(&"5a".repeat(32)).unwrap()),
+            customers: Arc::new(stoppress::api::Customers {
+                keys: CustomerKeys::parse([(1, "5b".repeat(32).as_str())]).unwrap(),
+                base: Some("https://gw.example".to_owned()),
+            }),
             replica: "test".into(),
             end: tokio_util::sync::CancellationToken::new(),
         };

@@ -10,6 +10,7 @@ use stoppress::api::limits::Budgets;
 use stoppress::api::registry::Registry;
 use stoppress::api::{Api, Nudge, Parts, router};
 use stoppress::clock::{Clock as _, HostRandom, Random as _, SeededRandom};
+use stoppress::domain::customer_link::CustomerKeys;
 use stoppress::domain::link::LinkKey;
 use stoppress::domain::zones::Zones;
 use stoppress::store::{self, CloseDue, Write};
@@ -159,6 +160,10 @@ async fn anew(bench: &Bench) -> Value {
         metrics: Arc::new(String::new),
         budgets: Budgets::off(),
         links: Arc::new(LinkKey::parse(&"5a".repeat(32)).unwrap()),
+        customers: Arc::new(stoppress::api::Customers {
+            keys: CustomerKeys::parse([(1, "5b".repeat(32).as_str())]).unwrap(),
+            base: Some("https://gw.example".to_owned()),
+        }),
         replica: "another".into(),
         end: tokio_util::sync::CancellationToken::new(),
     };

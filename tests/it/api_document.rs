@@ -35,7 +35,7 @@ async fn every_documented_operation_is_there_and_behind_the_gate() {
     let document = bench.get("/openapi.json", "").await.is(200);
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"), "{}", document["openapi"]);
     let operations = operations(&document);
-    assert_eq!(operations.len(), 50);
+    assert_eq!(operations.len(), 52);
     for (method, path, operation) in &operations {
         let at = format!("{method} {path}");
         assert!(operation["summary"].is_string() && operation["tags"][0].is_string(), "{at}");

@@ -164,9 +164,23 @@ impl Rig {
     /// One call as a browser makes it: no key, and a form if there is one. Gives the status, the headers and
     /// the page.
     pub async fn browse(&self, method: Method, path: &str, form: Option<&str>) -> (u16, HeaderMap, String) {
+        self.browse_with(method, path, &[], form).await
+    }
+
+    /// The same with headers.
+    pub async fn browse_with(
+        &self,
+        method: Method,
+        path: &str,
+        with: &[(&'static str, &str)],
+        form: Option<&str>,
+    ) -> (u16, HeaderMap, String) {
         let running = self.running.as_ref().unwrap();
         let mut headers = HeaderMap::new();
         headers.insert("content-type", HeaderValue::from_static("application/x-www-form-urlencoded"));
+        for (name, value) in with {
+            headers.insert(*name, HeaderValue::from_str(value).unwrap());
+        }
         let request = Request {
             method,
             url: format!("{}{path}", running.url()).parse().unwrap(),

@@ -231,9 +231,12 @@ async fn a_link_signs_in_once_and_looking_at_it_does_not() {
     for _ in 0..3 {
         let page = browser.get(&path).await;
         assert!(page.status == 200 && page.text.contains("Aino &#38; &#60;friends&#62;"), "{}", page.text);
-        assert_eq!(page.header("referrer-policy"), "no-referrer");
+        assert_eq!(page.header("referrer-policy"), "same-origin");
         assert!(browser.cookie.is_none());
     }
+    let elsewhere = [("sec-fetch-site", "cross-site")];
+    let foreign = browser.send("POST", "/sign-in/link", Some(&[("token", token)]), &elsewhere).await;
+    assert_eq!((foreign.status.as_u16(), browser.cookie.is_none()), (403, true));
     let reply = browser.post("/sign-in/link", &[("token", token)]).await;
     assert_eq!((reply.status.as_u16(), browser.cookie.is_some()), (303, true));
     assert_eq!(browser.get("/lab").await.status, 200);

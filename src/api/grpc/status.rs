@@ -37,6 +37,7 @@ pub(super) fn code(code: Code) -> tonic::Code {
         | Code::EarlierThanPromised
         | Code::NotHandedOver
         | Code::AlreadyDecided
+        | Code::NoPublicUrl
         | Code::DecisionDoesNotFit => tonic::Code::FailedPrecondition,
         Code::Unavailable => tonic::Code::Unavailable,
         Code::Internal => tonic::Code::Internal,

@@ -15,6 +15,7 @@ use crate::api::auth::{Caller, Identity};
 use crate::api::problem::{Answer, Code, Document, Problem};
 use crate::domain::Fault;
 use crate::domain::batch::later;
+use crate::domain::event::Actor;
 use crate::domain::ids::{EscalationId, LabId, OrderId, StopId};
 use crate::domain::lab::{self, Profile};
 use crate::domain::order::Stage;
@@ -169,6 +170,11 @@ pub async fn take_answer(
     };
     let profile = profile.unwrap_or_else(Profile::default);
     let again = profile.answers_within;
+    // Who pressed the button, not only for whom.
+    let actor = match by {
+        By::Program => caller.actor.clone(),
+        By::Person => Actor(format!("{}, {:?} by key {}", caller.actor.0, caller.name, caller.key)),
+    };
     let settle = SettleStop {
         stop,
         scope: caller.scope.clone(),
@@ -178,7 +184,7 @@ pub async fn take_answer(
         asked: None,
         at: now,
         next_at: later(now, again.0),
-        actor: caller.actor.clone(),
+        actor,
         escalation: EscalationId::new(now, &*api.random),
     };
     let Written::StopSettled(settled) = store::one(&*api.store, Write::SettleStop(Box::new(settle))).await?

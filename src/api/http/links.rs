@@ -166,7 +166,9 @@ pub(super) async fn page(
     token: Result<Path<String>, axum::extract::rejection::PathRejection>,
 ) -> Answer<Response> {
     let now = api.clock.now();
-    if let Some(seconds) = api.sources.link_page(source.map(|source| source.0)) {
+    // A good link has a limit of its own: nobody else behind the same address can shut it.
+    let good = token.as_ref().is_ok_and(|token| api.links.read(&token.0).is_some());
+    if !good && let Some(seconds) = api.sources.link_page(source.map(|source| source.0)) {
         return Shut::Busy(seconds).response(now);
     }
     let Ok(Path(token)) = token else { return Shut::NoLink.response(now) };

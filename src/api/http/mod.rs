@@ -5,6 +5,7 @@ mod batches;
 mod board;
 mod bulk;
 mod changes;
+mod customer_links;
 mod escalations;
 mod events;
 mod extract;
@@ -32,6 +33,7 @@ pub(super) use self::labs::switch as switch_lab;
 pub use self::promises::{Kept, keep_promises};
 use super::auth::Role::{Lab, Ops, Platform};
 use super::gate::{Routes, Rule, SCHEME};
+use super::page::customer;
 use super::{Api, page};
 
 /// The frame of the API description.
@@ -98,6 +100,8 @@ pub(super) fn routes(api: Option<&Api>) -> OpenApiRouter<Api> {
         .add(Rule::stop(own), routes!(stops::ask))
         .add(Rule::read(own), routes!(stops::get))
         .add(Rule::read(own), routes!(stops::list))
+        .add(Rule::write(own), routes!(customer_links::create))
+        .add(Rule::write(own), routes!(customer_links::revoke))
         .add(Rule::read(all), routes!(labs::list))
         .add(Rule::read(all), routes!(labs::get))
         .add(Rule::write(ops), routes!(labs::put))
@@ -135,6 +139,12 @@ pub(super) fn routes(api: Option<&Api>) -> OpenApiRouter<Api> {
         .page(Rule::form(lab), "POST", "/lab/stops/{stop}", post(page::inbox::answer))
         .add(Rule::read(own), routes!(events::list))
         .add(Rule::read(own), routes!(events::stream))
+        .page(Rule::PUBLIC, "GET", "/c", get(customer::show))
+        .page(Rule::PUBLIC, "GET", "/c/live", get(customer::live))
+        .page(Rule::PUBLIC, "GET", "/c/receipt.txt", get(customer::receipt))
+        .page(Rule::LINK, "POST", "/c/confirm", post(customer::act::confirm))
+        .page(Rule::LINK, "POST", "/c/stop", post(customer::act::stop))
+        .page(Rule::PUBLIC, "GET", "/c/{token}", get(customer::enter))
         .add(Rule::PUBLIC, routes!(links::page))
         .add(Rule::LINK, routes!(links::answer))
         .add(Rule::PUBLIC, routes!(meta::openapi))

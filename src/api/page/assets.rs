@@ -31,6 +31,7 @@ assets! {
     "live.js" "text/javascript; charset=utf-8";
     "inbox.js" "text/javascript; charset=utf-8";
     "board.js" "text/javascript; charset=utf-8";
+    "customer.js" "text/javascript; charset=utf-8";
     "icon.svg" "image/svg+xml";
 }
 

@@ -19,7 +19,7 @@ use crate::api::auth::Caller;
 use crate::api::http::{By, StopReply, Word, take_answer};
 use crate::api::problem::{Answer, Problem};
 use crate::api::registry::LabEntry;
-use crate::domain::batch::{BatchPhase, later};
+use crate::domain::batch::{BatchPhase, TransferPhase, later};
 use crate::domain::ids::{LabId, StopId};
 use crate::domain::mail::{Line, readable};
 use crate::domain::order::{OrderFacts, Stage};
@@ -50,6 +50,8 @@ struct TaskPart {
     due_at: Timestamp,
     due: String,
     with_a_person: bool,
+    /// Whether the lab has the order, as far as anybody knows: before, nobody can say that it was taken out.
+    there: bool,
     csrf: String,
     lab: String,
 }
@@ -175,7 +177,7 @@ pub(in crate::api) async fn live(api: State<Api>, caller: Caller, query: Query<I
     };
     let scope = Scope::Lab(entry.lab.spec.id.clone());
     let frames = live::follow(&api, scope, draw);
-    Ok(live::live(&api, Some(caller), frames))
+    Ok(live::live(&api, Some(caller), frames)?)
 }
 
 /// What an answer led to, in words.
@@ -219,6 +221,7 @@ fn task(entry: &LabEntry, row: &StopRow, order: Option<OrderFacts>, csrf: &str) 
     let StopFacts { id, deadline_at, asked_at, state, reason, comment, .. } = &row.stop;
     let calendar = order.as_ref().and_then(|order| entry.lab.calendar(&order.region));
     let local = |at: Timestamp| calendar.map_or_else(|| at.to_string(), |known| readable(&known.shown(at).0));
+    let phase = order.as_ref().and_then(|order| order.transfer.as_ref()).map(|transfer| transfer.phase);
     let mut items = order.as_ref().map(OrderFacts::lines).unwrap_or_default();
     let more = items.len().saturating_sub(ITEMS);
     items.truncate(ITEMS);
@@ -234,6 +237,7 @@ fn task(entry: &LabEntry, row: &StopRow, order: Option<OrderFacts>, csrf: &str) 
         due_at: *deadline_at,
         due: local(*deadline_at),
         with_a_person: *state == StopState::WithAPerson,
+        there: matches!(phase, Some(TransferPhase::AtLab | TransferPhase::WithAPerson)),
         csrf: csrf.to_owned(),
         lab: row.lab.to_string(),
     };

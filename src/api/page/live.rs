@@ -22,8 +22,9 @@ use sha2::{Digest as _, Sha256};
 use crate::api::auth::Caller;
 use crate::api::problem::{Answer, Problem};
 use crate::api::tail::Listener;
+use crate::api::watches::Place;
 use crate::api::{Api, sessions};
-use crate::store::Scope;
+use crate::store::{Scope, Sighting};
 
 /// How often the clock is told.
 const CLOCK_EVERY: Duration = Duration::from_secs(5);
@@ -171,14 +172,29 @@ where
     D: Fn() -> F + Send + 'static,
     F: Future<Output = Answer<Drawn>> + Send,
 {
+    follow_some(api, scope, |_| true, draw)
+}
+
+/// The same, of what concerns the page.
+pub(in crate::api) fn follow_some<C, D, F>(
+    api: &Api,
+    scope: Scope,
+    concerns: C,
+    draw: D,
+) -> impl Stream<Item = Written> + Send + use<C, D, F>
+where
+    C: Fn(&Sighting) -> bool + Send + Sync + 'static,
+    D: Fn() -> F + Send + 'static,
+    F: Future<Output = Answer<Drawn>> + Send,
+{
     // Everything is drawn first: what happened before is in it.
-    let first = (api.clone(), draw, Known::default(), None::<Listener>);
-    stream::unfold(first, move |(api, draw, mut known, mut listener)| {
+    let first = (api.clone(), (draw, concerns), Known::default(), None::<Listener>);
+    stream::unfold(first, move |(api, (draw, concerns), mut known, mut listener)| {
         let scope = scope.clone();
         async move {
             loop {
                 if let Some(listener) = &mut listener {
-                    happens(listener).await;
+                    happens(listener, &concerns).await;
                     pause(REST).await;
                 } else if let Ok(now) = api.tail.listen_from_now(scope.clone()).await {
                     listener = Some(now);
@@ -190,7 +206,7 @@ where
                 let Ok(drawn) = draw().await else { continue };
                 let cursor = listener.as_ref().map_or(0, Listener::cursor).to_string();
                 if let Some(frame) = known.frame(drawn, cursor, api.clock.now()) {
-                    return Some((Written::from(&frame), (api, draw, known, listener)));
+                    return Some((Written::from(&frame), (api, (draw, concerns), known, listener)));
                 }
             }
         }
@@ -198,11 +214,14 @@ where
 }
 
 /// Waits until something happened, at most for a while.
-async fn happens(listener: &mut Listener) {
+async fn happens(listener: &mut Listener, concerns: &(impl Fn(&Sighting) -> bool + Sync)) {
     let something = async {
         loop {
+            let before = listener.cursor();
             match listener.take(LOOK_AT).await {
-                Ok(stretch) if !stretch.events.is_empty() => return,
+                Ok(stretch) if stretch.events.iter().any(concerns) => return,
+                // Others' news; there may be more at hand.
+                Ok(stretch) if stretch.seen > before => {}
                 Ok(_) => listener.more().await,
                 Err(_) => pause(LOOK_EVERY).await,
             }
@@ -224,22 +243,56 @@ pub(in crate::api) async fn pause(long: Duration) {
 }
 
 /// Sends frames until the session or the gateway ends.
+///
+/// # Errors
+/// If the caller's key has as many watches open as it may.
 pub(in crate::api) fn live(
     api: &Api,
     caller: Option<Caller>,
     frames: impl Stream<Item = Written> + Send + 'static,
+) -> Answer<Response> {
+    // Like every watch: a key has so many places. The stream gives it back.
+    let place = caller.clone().map(|caller| Place::take(api, caller)).transpose()?;
+    let frames = frames.inspect(move |_| {
+        let _held = &place;
+    });
+    Ok(live_until(api, caller, frames, std::future::pending()))
+}
+
+/// The same, at most for so long: then the browser asks again, and its session is looked at and renewed.
+pub(in crate::api) fn live_within(
+    api: &Api,
+    frames: impl Stream<Item = Written> + Send + 'static,
+    lasts: Duration,
+) -> Response {
+    live_until(api, None, frames, pause(lasts))
+}
+
+fn live_until(
+    api: &Api,
+    caller: Option<Caller>,
+    frames: impl Stream<Item = Written> + Send + 'static,
+    over: impl Future<Output = ()> + Send + 'static,
 ) -> Response {
     let frames = frames.map(|frame| Some(frame.event()));
     let clock = stream::unfold((api.clone(), caller, false), |(api, caller, begun)| async move {
         if begun {
             pause(CLOCK_EVERY).await;
         }
-        let now = api.clock.now();
-        if let Some(session) = caller.as_ref().and_then(Caller::session)
-            && !sessions::still(&api, session, now).await.unwrap_or(true)
-        {
-            return Some((None, (api, caller, true)));
+        // While the store does not answer, nothing is told: what is shown may be old.
+        loop {
+            let session = caller.as_ref().and_then(Caller::session);
+            let holds = match session {
+                Some(session) => sessions::still(&api, session, api.clock.now()).await,
+                None => Ok(true),
+            };
+            match holds {
+                Ok(true) if *api.ready.borrow() => break,
+                Ok(false) => return Some((None, (api, caller, true))),
+                _ => pause(LOOK_EVERY).await,
+            }
         }
+        let now = api.clock.now();
         let event = Event::default().event("clock").data(format!("{{\"now\":\"{now}\"}}"));
         Some((Some(event), (api, caller, true)))
     });
@@ -250,7 +303,8 @@ pub(in crate::api) fn live(
         .take_while(|event| std::future::ready(event.is_some()))
         .filter_map(std::future::ready)
         .map(Ok::<_, Infallible>)
-        .take_until(end);
+        .take_until(end)
+        .take_until(Box::pin(over));
     let mut response = Sse::new(all).into_response();
     let headers = response.headers_mut();
     headers.insert("cache-control", HeaderValue::from_static("no-store"));

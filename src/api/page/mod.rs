@@ -6,6 +6,7 @@
 mod answer;
 mod assets;
 pub(super) mod board;
+pub(super) mod customer;
 pub(super) mod inbox;
 pub(super) mod live;
 pub(super) mod ops;
@@ -230,7 +231,7 @@ impl<T: serde::de::DeserializeOwned, S: Sync> axum::extract::FromRequestParts<S>
 /// What was asked for, to come back to it after signing in.
 pub(super) struct Asked {
     path: Option<String>,
-    streams: bool,
+    scripted: bool,
 }
 
 impl Asked {
@@ -239,13 +240,14 @@ impl Asked {
         let looks = request.method() == Method::GET || request.method() == Method::HEAD;
         let path = request.uri().path_and_query().filter(|_| looks).map(ToString::to_string);
         let accepts = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
-        Self { path, streams: accepts.is_some_and(|kinds| kinds.starts_with("text/event-stream")) }
+        let scripted = |kinds: &str| kinds.starts_with("text/event-stream") || kinds == "application/json";
+        Self { path, scripted: accepts.is_some_and(scripted) }
     }
 
     /// The answer to somebody who was refused: to the door, if that is what is missing.
     pub(super) fn refused(self, faced: Faced) -> Response {
         // The script of a live page tells its reader itself.
-        if self.streams {
+        if self.scripted {
             return faced.0.into_response();
         }
         if faced.0.code() != Code::Unauthenticated {

@@ -88,7 +88,9 @@ fn keeps_cookies(headers: &HeaderMap) -> bool {
         url::Host::Ipv6(ip) => ip.is_loopback(),
     });
     let proxied = text(header::HeaderName::from_static("x-forwarded-proto"));
-    here || text(header::ORIGIN).starts_with("https://") || proxied.eq_ignore_ascii_case("https")
+    // Browsers say where a request comes from over safe connections only.
+    let safe = headers.contains_key("sec-fetch-site");
+    safe || here || text(header::ORIGIN).starts_with("https://") || proxied.eq_ignore_ascii_case("https")
 }
 
 fn begun(cookie: HeaderValue, next: &str) -> Response {
@@ -163,7 +165,7 @@ pub(in crate::api) async fn open(
         crate::store::Scope::Lab(lab) => format!("the lab {lab}"),
     };
     let shell = Shell::public(now);
-    Ok(secret_page(StatusCode::OK, &LinkPage { shell, name: who.name.clone(), scope, token: token.0 }))
+    Ok(page(StatusCode::OK, &LinkPage { shell, name: who.name.clone(), scope, token: token.0 }))
 }
 
 /// What the button of a link sends.
@@ -177,6 +179,7 @@ struct Pressed {
 pub(in crate::api) async fn press(api: State<Api>, request: Request) -> Shown {
     let source = source_of(&request);
     let (headers, bytes) = form(request).await?;
+    sessions::own_pages(&headers)?;
     let Pressed { token } = super::read_form(&bytes)?;
     if !keeps_cookies(&headers) {
         let text =
@@ -232,6 +235,7 @@ mod tests {
             (&[("host", "[::1]:8080")], true),
             (&[("host", "gw.example"), ("origin", "https://gw.example")], true),
             (&[("host", "gw.example"), ("x-forwarded-proto", "https")], true),
+            (&[("host", "gw.example"), ("origin", "null"), ("sec-fetch-site", "same-origin")], true),
             (&[("host", "10.0.0.5:8080"), ("origin", "http://10.0.0.5:8080")], false),
             (&[("host", "localhost.evil.example")], false),
             (&[], false),

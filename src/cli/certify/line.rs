@@ -52,6 +52,9 @@ pub(super) struct Line {
 impl Drop for Line {
     fn drop(&mut self) {
         self.end.cancel();
+        let era = lock(&self.gate.0.era);
+        era.end.cancel();
+        era.cut.cancel();
     }
 }
 

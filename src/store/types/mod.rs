@@ -2,6 +2,7 @@
 
 mod ahead;
 mod board;
+mod customer;
 mod hand_over;
 mod mail;
 mod registry;
@@ -21,6 +22,7 @@ use crate::domain::stop::{AskedBy, StopFacts};
 
 pub use ahead::*;
 pub use board::*;
+pub use customer::*;
 pub use hand_over::*;
 pub use mail::*;
 pub use registry::*;
@@ -145,6 +147,15 @@ pub enum Write {
         /// When.
         at: Timestamp,
     },
+    /// Makes the first key of customers' links, if there is none. → [`Written::Done`]
+    PutCustomerKey {
+        /// Its bytes, hex.
+        secret: secrecy::SecretString,
+        /// When.
+        at: Timestamp,
+    },
+    /// Takes back all links of an order. → [`Written::LinksRevoked`]
+    RevokeLinks(Box<RevokeLinks>),
     /// Writes a checkpoint over the event log. → [`Written::Done`]
     Checkpoint {
         /// When.
@@ -187,6 +198,8 @@ pub enum Written {
     Announced(i64),
     /// Of [`Write::SignIn`]: the key that the session stands for, unless the link does not work any more.
     SignedIn(Option<String>),
+    /// Of [`Write::RevokeLinks`]: the serial of the links that hold from now on; `None` for what is not there.
+    LinksRevoked(Option<u32>),
     /// Of the registry's writes.
     Put(Put),
     /// Of writes that cannot but succeed.

@@ -64,7 +64,7 @@ pub(super) async fn resolve<S: Session>(s: &mut S, trail: &mut Trail, item: &Res
                 actor: item.actor.clone(),
                 escalation: item.escalation.clone(),
             };
-            if let Written::StopSettled(settled) = stop::settle(s, trail, &settle).await?
+            if let Written::StopSettled(settled) = stop::settle_by(s, trail, &settle, true).await?
                 && matches!(*settled, StopSettled::Late(_))
             {
                 return resolved(Resolved::Already);

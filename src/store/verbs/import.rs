@@ -108,10 +108,10 @@ pub(super) async fn settle<S: Session>(s: &mut S, trail: &mut Trail, item: &Impo
         _ => 0,
     };
     let Some(standing) = stop::lock(s, &[item.order.as_str()]).await?.pop() else { return Ok(Written::Done) };
-    rows_run(s, s.sql().import_state, &[json!([item.order, state])]).await?;
+    let moved = rows_run(s, s.sql().import_state, &[json!([item.order, state])]).await?;
     let mut detail = json!({"answer": item.answer});
-    if standing.transfer.is_some() {
-        // What is on its way does not change any more: see `recall`.
+    if standing.transfer.is_some() || moved == 0 {
+        // What is on its way does not change any more, and what was taken back is not there: see `recall`.
         detail[LATE] = json!(true);
     }
     let head = log(trail, &standing, item.at, "order.ahead", &detail);

@@ -49,7 +49,7 @@ pub(in crate::store) async fn mail_next<S: Session>(s: &mut S) -> Result<Option<
 
 /// The key of links.
 pub(in crate::store) async fn link_key<S: Session>(s: &mut S) -> Result<Option<SecretString>> {
-    let row = s.fetch(s.sql().link_key, &[]).await?.pop();
+    let row = s.fetch(s.sql().links.link_key, &[]).await?.pop();
     row.map(|row| row.of("link_keys").text().map(SecretString::from)).transpose()
 }
 

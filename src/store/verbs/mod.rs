@@ -7,6 +7,7 @@ mod batch;
 pub(super) mod board;
 mod change;
 mod claim;
+mod customer;
 mod cut;
 mod evidence;
 mod forward;
@@ -242,6 +243,7 @@ pub(super) async fn apply<S: Session>(s: &mut S, writes: &[Write]) -> Result<Vec
         SettleStop => stop::settle;
         Change => change::change;
         Report => report::report;
+        RevokeLinks => customer::revoke;
         Resolve => evidence::resolve;
         MoveBatch => batch::move_batch;
     }
@@ -280,6 +282,7 @@ pub(super) async fn apply<S: Session>(s: &mut S, writes: &[Write]) -> Result<Vec
             }
             Write::PlanMails(plans) => mail::plan(s, plans).await?,
             Write::PutLinkKey { secret, at } => registry::put_link_key(s, secret, *at).await?,
+            Write::PutCustomerKey { secret, at } => customer::put_key(s, secret, *at).await?,
             Write::Announce(said) => registry::announce(s, said).await?,
             Write::Leave { replica, at } => registry::leave(s, replica, *at).await?,
             Write::Checkpoint { at } => {

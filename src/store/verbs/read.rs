@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 pub(in crate::store) use super::board::{board, by_reference, scorecard};
+pub(in crate::store) use super::customer::{customer_keys, link_serial};
 pub(in crate::store) use super::mail::{link_key, mail_next, mail_wanted};
 use super::rows;
 use super::{ids, rows_fetch};

@@ -239,6 +239,6 @@ pub(super) async fn put_link_key<S: Session>(
     at: Timestamp,
 ) -> Result<Written> {
     use secrecy::ExposeSecret as _;
-    s.run(s.sql().link_key_insert, &[secret.expose_secret().into(), at.into()]).await?;
+    s.run(s.sql().links.link_key_insert, &[secret.expose_secret().into(), at.into()]).await?;
     Ok(Written::Done)
 }

@@ -12,7 +12,7 @@ use super::report::contradiction;
 use super::rows::{self, Locked};
 use super::settle::{Moving, move_transfers};
 use super::{About, Trail, ids, rows_fetch, rows_run_all};
-use crate::domain::batch::{TransferFacts, absence, settle as settle_transfer};
+use crate::domain::batch::{TransferFacts, TransferPhase, absence, settle as settle_transfer};
 use crate::domain::event::Actor;
 use crate::domain::ids::OrderId;
 use crate::domain::lab::{Answer, Profile, Terms};
@@ -309,8 +309,27 @@ impl Decided<'_> {
     }
 }
 
+/// Whether somebody says that they took an order out which nobody knows to have arrived: they may only not have
+/// found it, and it may still come. A program says so in another word. It decides nothing.
+fn not_seen(item: &SettleStop, transfer: Option<&Locked>) -> bool {
+    let arrived = |phase| matches!(phase, TransferPhase::AtLab | TransferPhase::WithAPerson);
+    item.person
+        && matches!(item.answer, Answer::Removed { .. })
+        && !transfer.is_some_and(|transfer| arrived(transfer.facts.phase))
+}
+
 /// Takes an answer to a stop: from the lab's endpoint, its operator, or a person.
 pub(super) async fn settle<S: Session>(s: &mut S, trail: &mut Trail, item: &SettleStop) -> Result<Written> {
+    settle_by(s, trail, item, false).await
+}
+
+/// The same; a person who resolves an escalation has found out whether the order is there.
+pub(super) async fn settle_by<S: Session>(
+    s: &mut S,
+    trail: &mut Trail,
+    item: &SettleStop,
+    resolves: bool,
+) -> Result<Written> {
     let Some(row) = s.fetch(s.sql().stop_peek, &[item.stop.as_str().into()]).await?.pop() else {
         return Ok(Written::StopSettled(Box::new(StopSettled::NotFound)));
     };
@@ -336,7 +355,9 @@ pub(super) async fn settle<S: Session>(s: &mut S, trail: &mut Trail, item: &Sett
     let mut facts = rows::stop(&mut row.of("stops"))?;
     let word = serde_json::to_string(&item.answer).unwrap_or_default();
 
-    let Some((state, mut evidence)) = stop::settle(facts.state, &item.answer) else {
+    let decision =
+        stop::settle(facts.state, &item.answer).filter(|_| resolves || !not_seen(item, transfer.as_ref()));
+    let Some((state, mut evidence)) = decision else {
         return unsettled(s, trail, item, facts, &standing, transfer, &lab).await;
     };
     if item.person && state == StopState::Stopped {

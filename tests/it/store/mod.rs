@@ -7,6 +7,7 @@ mod change;
 mod claim;
 mod close;
 mod contradictions;
+mod customer;
 mod evidence;
 mod forward;
 mod imports;

@@ -3,11 +3,12 @@
 use stoppress::domain::batch::{Remedy, TransferPhase};
 use stoppress::domain::lab::{Answer, Profile, TakesStops};
 use stoppress::domain::stop::{Evidence, StopState};
-use stoppress::store::{Claimed, Source};
+use stoppress::store::{Claimed, SettleStop, Source, StopSettled};
 
 use super::on_both;
 use crate::common::world::{
-    CUTOFF, HANDOVER, HORIZON, LEASE, World, able, accepted, at, deaf, forgetful, keeps, unclear, will_print,
+    CUTOFF, HANDOVER, HORIZON, LEASE, World, able, accepted, at, deaf, forgetful, keeps, removed, unclear,
+    will_print,
 };
 
 on_both!(
@@ -15,6 +16,7 @@ on_both!(
     the_key_window_ends_it,
     the_attempts_end_it,
     a_look_up_waits_for_the_horizon,
+    nobody_takes_out_what_is_not_known_to_be_there,
     absence_is_proven_only_behind_the_horizon_and_under_the_fence,
     a_look_up_that_finds_it_hands_it_over,
     nothing_to_be_done_waits_for_a_person,
@@ -144,5 +146,32 @@ async fn nothing_to_be_done_waits_for_a_person(world: World) {
     assert_eq!(world.stop_of(&order).await.state, StopState::WithAPerson);
     lab.settle(&out, accepted(), deadline + 5).await.unwrap();
     assert_eq!(world.calls().await, ["stop"], "what became of the transfer is known");
+    world.verify().await;
+}
+
+async fn nobody_takes_out_what_is_not_known_to_be_there(world: World) {
+    let (lab, other) = (world.lab("lumo", able()).await, world.lab("nova", able()).await);
+    let (order, sending) = lab.sent("A-1").await;
+    let (lost, _) = other.lost("A-2").await;
+    let cases = [(&lab, &order, TransferPhase::Sending), (&other, &lost, TransferPhase::Unknown)];
+    for (lab, order, phase) in cases {
+        let stop = lab.stop(order, CUTOFF + 3).await;
+        assert_eq!(stop.state, StopState::Pending);
+        let before = world.transfer_of(order).await;
+        assert_eq!(before.phase, phase);
+        // Somebody did not find it, and says that it is stopped: the copy may still come.
+        let pressed = SettleStop { person: true, ..lab.answering(&stop, removed(), CUTOFF + 4) };
+        let StopSettled::Done(stands) = lab.answer_as(pressed).await else { panic!("not taken") };
+        assert_eq!((stands.state, stands.evidence), (StopState::Pending, None), "{phase:?}");
+        let after = world.transfer_of(order).await;
+        assert_eq!((after.phase, after.unresolved, after.fence), (phase, before.unresolved, before.fence));
+    }
+    // What was said is kept; once the lab has it, the same word decides.
+    assert_eq!(world.number("select count(*) from events where kind = 'stop.answer'").await, 2);
+    lab.settle(&sending, accepted(), CUTOFF + 5).await.unwrap();
+    let stop = world.stop_of(&order).await;
+    let pressed = SettleStop { person: true, ..lab.answering(&stop, removed(), CUTOFF + 6) };
+    let StopSettled::Done(stands) = lab.answer_as(pressed).await else { panic!("not taken") };
+    assert_eq!((stands.state, stands.evidence), (StopState::Stopped, Some(Evidence::PersonConfirmed)));
     world.verify().await;
 }

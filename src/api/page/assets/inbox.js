@@ -5,7 +5,7 @@ const pending = new Map();
 function send(form, answer, keepalive = false) {
   const data = new URLSearchParams(new FormData(form));
   data.set('answer', answer);
-  return fetch(form.action, { method: 'POST', body: data, headers: { accept: 'application/json' }, keepalive });
+  return fetch(form.action, { method: 'POST', body: data, headers: { accept: 'application/json' }, redirect: 'manual', keepalive });
 }
 
 function restore(form, text) {
@@ -48,7 +48,7 @@ document.addEventListener('submit', (event) => {
     pending.delete(form);
     try {
       const answer = await send(form, button.value);
-      if (answer.ok) {
+      if (answer.status === 204) {
         text.textContent = `“${words}” was sent. Thank you.`;
         setTimeout(() => { delete card.dataset.busy; card.remove(); }, 2000);
         return;
@@ -72,6 +72,16 @@ document.addEventListener('submit', (event) => {
   });
   pending.set(form, { timer, answer: button.value });
   count();
+});
+
+// Somebody else may have answered while this one could be taken back: then it is not sent.
+document.addEventListener('frame', () => {
+  for (const [form, { timer }] of pending) {
+    if (form.isConnected) continue;
+    clearInterval(timer);
+    pending.delete(form);
+    document.getElementById('news').textContent = 'It was answered by somebody else; your answer was not sent.';
+  }
 });
 
 // Whoever leaves meant what they pressed.

@@ -153,7 +153,7 @@ pub(in crate::api) async fn board_live(
     let nth = address.page();
     let known = resumes(&headers, address.after.as_deref());
     let watch = Watch { view, page: nth, sent: None, known };
-    Ok(live(&api, Some(caller), frames(api.0.clone(), watch)))
+    Ok(live(&api, Some(caller), frames(api.0.clone(), watch))?)
 }
 
 /// What one watcher has been sent.

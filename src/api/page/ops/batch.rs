@@ -162,7 +162,7 @@ pub(in crate::api) async fn batch_live(
         let part = Part { cursor: cursor.clone(), after: None };
         batch(own.clone(), who.clone(), Path(path.0.clone()), Ok(Query(part)))
     };
-    Ok(follow::follow(&api, caller, &headers, after.as_deref(), make))
+    Ok(follow::follow(&api, caller, &headers, after.as_deref(), make)?)
 }
 
 /// The form that releases a batch.

@@ -15,6 +15,7 @@ use crate::api::Api;
 use crate::api::auth::Caller;
 use crate::api::page::Shown;
 use crate::api::page::live::{Written, live, pause, resumes};
+use crate::api::problem::Answer;
 use crate::api::tail::Listener;
 use crate::store::Scope;
 
@@ -49,7 +50,7 @@ pub(super) fn follow<F>(
     headers: &axum::http::HeaderMap,
     after: Option<&str>,
     make: impl Fn() -> F + Send + Sync + 'static,
-) -> Response
+) -> Answer<Response>
 where
     F: Future<Output = Shown> + Send,
 {

@@ -181,7 +181,7 @@ pub(in crate::api) async fn lab_live(
     let after = query?.0.after;
     let (own, who) = (api.clone(), caller.clone());
     let make = move || lab(own.clone(), who.clone(), Path(path.0.clone()));
-    Ok(follow::follow(&api, caller, &headers, after.as_deref(), make))
+    Ok(follow::follow(&api, caller, &headers, after.as_deref(), make)?)
 }
 
 /// The form that pauses a lab.

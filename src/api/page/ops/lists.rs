@@ -162,7 +162,7 @@ pub(in crate::api) async fn stops_live(
     let after = which.after.clone();
     let (own, who) = (api.clone(), caller.clone());
     let make = move || stops(own.clone(), who.clone(), Ok(Query(which.clone())));
-    Ok(follow::follow(&api, caller, &headers, after.as_deref(), make))
+    Ok(follow::follow(&api, caller, &headers, after.as_deref(), make)?)
 }
 
 /// Which escalations.
@@ -303,7 +303,7 @@ pub(in crate::api) async fn escalations_live(
     let after = which.after.clone();
     let (own, who) = (api.clone(), caller.clone());
     let make = move || escalations(own.clone(), who.clone(), Ok(Query(which.clone())));
-    Ok(follow::follow(&api, caller, &headers, after.as_deref(), make))
+    Ok(follow::follow(&api, caller, &headers, after.as_deref(), make)?)
 }
 
 /// The form of a decision.

@@ -133,7 +133,7 @@ pub(in crate::api) async fn order_live(
     let after = query?.0.after;
     let (own, who) = (api.clone(), caller.clone());
     let make = move || order(own.clone(), who.clone(), Path(path.0.clone()), Ok(Query(Said::default())));
-    Ok(follow::follow(&api, caller, &headers, after.as_deref(), make))
+    Ok(follow::follow(&api, caller, &headers, after.as_deref(), make)?)
 }
 
 #[derive(Template)]

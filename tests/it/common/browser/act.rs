@@ -13,10 +13,12 @@ const AIM: &str = "(e) => {
     const hit = at !== null && (e.contains(at) || at.contains(e) && at.tagName === 'LABEL');
     return {x, y, hit: hit && !e.disabled, at: e.disabled ? 'it is disabled' : at?.outerHTML.slice(0, 200)};
 }";
-/// How the focused element can be seen to be it.
+/// How the focused element can be seen to be it. Of a field for long texts the browser may show only the line with
+/// the caret: what is within sight counts.
 const FOCUS: &str = "(e) => {
     const style = getComputedStyle(e), box = e.getBoundingClientRect();
-    const at = document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);
+    const top = Math.max(box.top, 0), bottom = Math.min(box.bottom, innerHeight);
+    const at = document.elementFromPoint(box.left + box.width / 2, (top + bottom) / 2);
     const ring = style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0;
     return {is: document.activeElement === e, ring: ring || style.boxShadow !== 'none', hidden: !(at && e.contains(at))};
 }";

@@ -1,0 +1,20 @@
+//! Customers' links: what of them is stored.
+
+use jiff::Timestamp;
+
+use crate::domain::event::Actor;
+use crate::domain::ids::OrderId;
+use crate::store::Scope;
+
+/// Takes back all links of an order that were made until now.
+#[derive(Debug, Clone)]
+pub struct RevokeLinks {
+    /// The order.
+    pub order: OrderId,
+    /// Who may see it.
+    pub scope: Scope,
+    /// Now.
+    pub at: Timestamp,
+    /// Who.
+    pub actor: Actor,
+}

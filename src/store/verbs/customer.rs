@@ -1,0 +1,58 @@
+//! Customers' links: their keys, and the serial of an order's links. A link itself has no row.
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
+
+use super::{Trail, rows_run_all, stop};
+use crate::domain::ids::OrderId;
+use crate::store::session::{Row, Session};
+use crate::store::types::{RevokeLinks, Written};
+use crate::store::{Error, Result};
+
+/// The keys of customers' links, by number.
+pub(in crate::store) async fn customer_keys<S: Session>(s: &mut S) -> Result<Vec<(i64, SecretString)>> {
+    let rows = s.fetch(s.sql().links.customer_keys, &[]).await?;
+    rows.into_iter()
+        .map(|row| {
+            let mut row = row.of("customer_keys");
+            Ok((row.int()?, SecretString::from(row.text()?)))
+        })
+        .collect()
+}
+
+/// The serial of the links of an order that hold.
+pub(in crate::store) async fn link_serial<S: Session>(s: &mut S, order: &OrderId) -> Result<u32> {
+    let row: Option<Row> = s.fetch(s.sql().links.link_serial, &[order.as_str().into()]).await?.pop();
+    let Some(row) = row else { return Ok(0) };
+    u32::try_from(row.of("link_serials").int()?).map_err(|_| Error::Corrupt {
+        table: "link_serials",
+        what: "a serial is out of its range".to_owned(),
+    })
+}
+
+/// Makes the first key; a second one is not taken.
+pub(super) async fn put_key<S: Session>(
+    s: &mut S,
+    secret: &SecretString,
+    at: jiff::Timestamp,
+) -> Result<Written> {
+    s.run(s.sql().links.customer_key_insert, &[secret.expose_secret().into(), at.into()]).await?;
+    Ok(Written::Done)
+}
+
+/// Takes back the links of an order.
+pub(super) async fn revoke<S: Session>(s: &mut S, trail: &mut Trail, item: &RevokeLinks) -> Result<Written> {
+    let Some(standing) =
+        stop::lock(s, &[item.order.as_str()]).await?.pop().filter(|found| found.within(&item.scope))
+    else {
+        return Ok(Written::LinksRevoked(None));
+    };
+    s.run(s.sql().links.link_serial_raise, &[item.order.as_str().into()]).await?;
+    let serial = link_serial(s, &item.order).await?;
+    let subject = (standing.id.as_str(), standing.lab.as_str());
+    let detail = json!({"serial": serial});
+    let head = trail.add(&standing.head, item.at, subject, "order.links_revoked", &item.actor, &detail);
+    let row = json!({"id": standing.id, "head": head, "was": standing.head});
+    rows_run_all(s, s.sql().standing_head, &[row], "standings").await?;
+    Ok(Written::LinksRevoked(Some(serial)))
+}
