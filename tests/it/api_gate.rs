@@ -13,7 +13,7 @@ use crate::api::{Bench, order};
 async fn what_is_no_route_says_so() {
     let bench = Bench::new().await;
     bench.get("/v1/nothing", &bench.ops).await.problem(404, "no_such_route");
-    bench.get("/", "").await.problem(404, "no_such_route");
+    bench.get("/nothing", "").await.problem(404, "no_such_route");
     let reply = bench.call("DELETE", "/v1/orders", &bench.ops, None, &[]).await;
     assert!(reply.header("allow").contains("POST"));
     reply.problem(405, "method_not_allowed");

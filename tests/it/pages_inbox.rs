@@ -81,6 +81,7 @@ async fn an_answer_waits_ten_seconds_in_which_it_can_be_taken_back() {
     let first = made["id"].as_str().unwrap().to_owned();
     let [second] = handed_over(&rig, ["A-2"]).await;
     asked(&rig, &first).await;
+    rig.go_to("2026-11-20T22:00:01Z").await;
     asked(&rig, &second).await;
     let page = at_the_inbox(&rig, View::PHONE).await;
     page.wait("document.querySelectorAll('.task').length === 2").await;
@@ -117,6 +118,32 @@ async fn whoever_leaves_the_page_meant_what_they_pressed() {
     rig.eventually_state(&order, "stopped").await;
     let stop = &rig.read(&order).await["stop"];
     assert_eq!(stop["evidence"], "person_confirmed");
+    // Who it was is kept, not only for which lab.
+    let path = format!("/v1/orders/{order}/changelog");
+    let (_, log) = rig.call(&rig.ops, Method::GET, &path, Value::Null).await;
+    let last =
+        log["events"].as_array().unwrap().iter().rfind(|event| event["kind"] == "stop.stopped").unwrap();
+    let actor = last["actor"].as_str().unwrap();
+    assert!(actor.starts_with("lab:nordprint, \"Aino\" by key "), "{actor}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_thanked_for_what_was_not_taken() {
+    let rig = rig().await;
+    let [order] = handed_over(&rig, ["A-1"]).await;
+    asked(&rig, &order).await;
+    let page = Page::open(View::DESKTOP.zone("Europe/Helsinki")).await;
+    let key = key(&rig, "Aino").await;
+    sign_in(&page, &url(rig.running.as_ref()), key["secret"].as_str().unwrap(), "/lab").await;
+    page.click("button[value=stopped]").await;
+    page.wait_text(".sending", "goes out in").await;
+    // The key ends while the answer waits.
+    page.forgive("status of 401");
+    rig.call(&rig.ops, Method::DELETE, &format!("/v1/keys/{}", key["id"].as_str().unwrap()), Value::Null)
+        .await;
+    page.wait_text(".sending", "Not taken").await;
+    assert!(page.shows("button[value=stopped]").await);
+    assert_eq!(state(&rig, &order).await, "pending");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -158,6 +185,7 @@ async fn what_is_typed_stays_while_the_page_moves() {
     let page = at_the_inbox(&rig, View::DESKTOP).await;
     page.click("text=Add a reason").await;
     page.fill(".task:first-child textarea", "already cut").await;
+    rig.go_to("2026-11-20T22:00:01Z").await;
     asked(&rig, &second).await;
     page.wait("document.querySelectorAll('.task').length === 2").await;
     assert_eq!(page.eval("document.querySelector('.task textarea').value").await, json!("already cut"));
