@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hyper::http::{HeaderMap, HeaderValue, Method};
@@ -102,10 +102,12 @@ async fn killed_at_any_moment_it_keeps_what_it_acknowledged() {
     let (mut acknowledged, mut stopped) = (Vec::new(), Vec::new());
     for round in 0..4_u64 {
         let over = Arc::new(AtomicBool::new(false));
+        let taken = Arc::new(AtomicUsize::new(0));
         let mut callers = tokio::task::JoinSet::new();
         for caller in 0..8 {
             let (client, url, key, over) =
                 (client.clone(), daemon.url.clone(), key.clone(), Arc::clone(&over));
+            let taken = Arc::clone(&taken);
             callers.spawn(async move {
                 let (mut kept, mut ended) = (Vec::new(), Vec::new());
                 for n in 0.. {
@@ -119,6 +121,7 @@ async fn killed_at_any_moment_it_keeps_what_it_acknowledged() {
                     else {
                         continue;
                     };
+                    taken.fetch_add(1, Ordering::Relaxed);
                     let id = answer["id"].as_str().unwrap().to_owned();
                     if n % 3 == 0
                         && let Some((200, answer)) = call(
@@ -138,8 +141,9 @@ async fn killed_at_any_moment_it_keeps_what_it_acknowledged() {
                 (kept, ended)
             });
         }
-        // Somewhere in the middle of the load, at another place each round.
-        tokio::time::sleep_until(tokio::time::Instant::now() + Duration::from_millis(150 + 70 * round)).await;
+        // Somewhere in the middle of the load, at another place each round, however slow the machine is.
+        crate::lab_support::eventually("the load is real", || taken.load(Ordering::Relaxed) > 15).await;
+        tokio::time::sleep_until(tokio::time::Instant::now() + Duration::from_millis(10 + 17 * round)).await;
         daemon.kill();
         over.store(true, Ordering::Relaxed);
         while let Some(done) = callers.join_next().await {

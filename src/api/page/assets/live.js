@@ -4,7 +4,9 @@
 // gateway's: the page says when it was made, and from then on the computer's steady clock counts.
 
 const body = document.body;
-const lang = document.documentElement.lang || 'en';
+const page = document.documentElement.lang || 'en';
+// How the viewer writes dates in the language of the page; where nothing is known, hours up to 24.
+const lang = navigator.languages?.find((it) => it === page || it.startsWith(`${page}-`)) ?? (page === 'en' ? 'en-GB' : page);
 const url = body.dataset.live;
 const SILENT_MS = 12_000;
 
