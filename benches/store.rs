@@ -48,6 +48,8 @@ fn admission(nth: usize) -> Admission {
         rule: "regular 24:00".to_owned(),
         time_zone: "Europe/Helsinki".to_owned(),
         tzdata: "2026a".to_owned(),
+        promised: true,
+        until: None,
     };
     let mut hash = [0; 32];
     HostRandom.fill(&mut hash);
@@ -70,6 +72,7 @@ fn admission(nth: usize) -> Admission {
         sha256: stoppress::domain::event::hex(&hash),
         paid: true,
         join: Some(join),
+        route: None,
         at: now(),
         actor: Actor("platform:shop".to_owned()),
     }

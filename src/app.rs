@@ -3,9 +3,13 @@
 //! Nobody else sees concrete engines or clients. The port is bound before anything is spawned, so that
 //! a start that cannot serve does not begin to work.
 
+mod changes;
 mod customers;
+mod hooks;
 mod keys;
 mod links;
+mod port;
+mod warn;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,6 +40,7 @@ use crate::telemetry::Metrics;
 use crate::work::labs::Directory;
 use crate::work::{self, Bells, Bench, chores};
 
+use self::changes::changes;
 pub use self::keys::FirstKey;
 use self::keys::{first_key, link_key};
 
@@ -233,6 +238,8 @@ pub async fn start_driving(
         secrets: Arc::new(config::secret),
         links: hub.clone(),
     };
+    let poster = hooks::poster(tools.outbound.clone(), &ambient.clock);
+    let revoker = hooks::revoker(tools.outbound.clone(), &ambient.clock);
     let bells = Arc::new(Bells::default());
     let end = CancellationToken::new();
     let bench = Bench {
@@ -248,18 +255,22 @@ pub async fn start_driving(
     let registry = Arc::new(Registry::load(Arc::clone(&store), zones, now).await?);
     let link_key = Arc::new(link_key(&*store, &ambient).await?);
     let customers = Arc::new(customers::customers(&*store, &ambient, config, addr).await?);
+    let teller = work::tell::Tell::new(bench.clone(), Arc::clone(&poster));
+    let revoke = work::revoke::Revoke::new(bench.clone(), revoker);
     let rendered = metrics.clone();
     let surface = Api::open(Parts {
         store: Arc::clone(&store),
         clock: Arc::clone(&ambient.clock),
         random: Arc::clone(&ambient.random),
         registry: Arc::clone(&registry),
-        nudge: nudge(&bench),
+        nudge: nudge(&bench, &teller),
         check_driver: Arc::new(move |spec| drivers.check(spec)),
         health: health(&bench),
         metrics: Arc::new(move || rendered.render()),
         links: Arc::clone(&link_key),
         customers,
+        endpoints: hooks::endpoints(&poster),
+        second_factor: config.ops.second_factor,
         budgets: budgets(&config.limits),
         replica: holder.clone(),
         end: end.clone(),
@@ -281,7 +292,9 @@ pub async fn start_driving(
     }
 
     let leave = CancellationToken::new();
-    let loops = spawn_loops(&bench, remind, ambient.poll, &surface, &end, &leave);
+    let warn = work::warn::Warn::new(bench.clone(), warn::near(&registry));
+    let steps = (remind, teller, warn, changes(&bench, &registry), revoke);
+    let loops = spawn_loops(&bench, steps, ambient.poll, &surface, &end, &leave);
     let chores = if ambient.chores {
         let (metrics, registry) = (metrics.clone(), Arc::clone(&registry));
         let clock = Arc::clone(&ambient.clock);
@@ -294,18 +307,13 @@ pub async fn start_driving(
             let (registry, clock, surface) = (Arc::clone(&registry), Arc::clone(&clock), fresh.clone());
             Box::pin(async move { renew_zones(&registry, &surface, &*clock).await })
         });
-        Some(chores::start(&bench, vec![("*/5 * * * * *", upkeep), ("30 * * * * *", zone_data)]).await?)
+        let (days, more) =
+            (config.retention.addresses_days, vec![("*/5 * * * * *", upkeep), ("30 * * * * *", zone_data)]);
+        Some(chores::start(&bench, days, more).await?)
     } else {
         None
     };
-    let settings = serve::Settings {
-        connections: config.serve.connections_max as usize,
-        head_within: std_duration(config.serve.header_within),
-        idle_within: std_duration(config.serve.idle_within),
-        drain_within: std_duration(config.serve.drain_within),
-        trusted_proxies: config.serve.trusted_proxies.clone(),
-        ..serve::Settings::default()
-    };
+    let settings = port::settings(&config.serve);
     tell(&Greeting { addr, zones: &zones_text, ops_key: first.as_ref() });
     let ops_key = first.map(|first| first.secret);
     let desk = Arc::new(links::Reception(surface.clone()));
@@ -336,17 +344,19 @@ fn health(bench: &Bench) -> api::Health {
     Arc::new(move |lab| labs.health(lab, &gateway, clock.now()))
 }
 
-fn nudge(bench: &Bench) -> Nudge {
+fn nudge(bench: &Bench, tell: &work::tell::Tell) -> Nudge {
+    let tell = tell.clone();
     let bell = |name: &'static str| {
         let (bells, labs) = (Arc::clone(&bench.bells), Arc::clone(&bench.labs));
         Bell::new(move || {
             if name == work::transfer::NAME {
                 // A lab may have been changed: the bell does not say which.
                 labs.stale();
+                bells.nudge(work::warn::NAME);
             }
             bells.nudge(name);
             // What may change what is sent ahead: labs, and windows that open.
-            if name != work::stop::NAME {
+            if ![work::stop::NAME, work::changes::NAME, work::revoke::NAME].contains(&name) {
                 bells.nudge(work::import::NAME);
             }
         })
@@ -356,55 +366,60 @@ fn nudge(bench: &Bench) -> Nudge {
         stops: bell(work::stop::NAME),
         closes: bell(work::close::NAME),
         mails: bell(work::remind::NAME),
+        changes: bell(work::changes::NAME),
+        downloads: bell(work::revoke::NAME),
+        addresses: bell(work::address::NAME),
+        webhooks: hooks::bell(bench, tell),
     }
 }
 
+/// The loops that need more than the bench.
+type Steps =
+    (work::remind::Remind, work::tell::Tell, work::warn::Warn, work::changes::Changes, work::revoke::Revoke);
+
 fn spawn_loops(
     bench: &Bench,
-    remind: work::remind::Remind,
+    (remind, tell, warn, changes, revoke): Steps,
     poll: SignedDuration,
     surface: &Api,
     end: &CancellationToken,
     leave: &CancellationToken,
 ) -> Vec<JoinHandle<()>> {
     let (clock, bells) = (&bench.clock, &bench.bells);
-    let names =
-        [work::close::NAME, work::transfer::NAME, work::stop::NAME, work::import::NAME, work::remind::NAME];
+    let names = [
+        work::address::NAME,
+        work::changes::NAME,
+        work::close::NAME,
+        work::transfer::NAME,
+        work::stop::NAME,
+        work::import::NAME,
+        work::remind::NAME,
+        work::revoke::NAME,
+        work::tell::NAME,
+        work::warn::NAME,
+    ];
     for name in names {
         bells.starts(name);
     }
     let fresh = surface.clone();
     let token = end.clone();
+    macro_rules! supervise {
+        ($step:expr) => {
+            tokio::spawn(work::supervise($step, Arc::clone(clock), Arc::clone(bells), poll, end.clone()))
+        };
+    }
     let mut loops = vec![
-        tokio::spawn(work::supervise(
-            work::close::Close(bench.clone()),
-            Arc::clone(clock),
-            Arc::clone(bells),
-            poll,
-            end.clone(),
-        )),
-        tokio::spawn(work::supervise(
-            work::transfer::Transfer(bench.clone()),
-            Arc::clone(clock),
-            Arc::clone(bells),
-            poll,
-            end.clone(),
-        )),
-        tokio::spawn(work::supervise(
-            work::stop::Forward(bench.clone()),
-            Arc::clone(clock),
-            Arc::clone(bells),
-            poll,
-            end.clone(),
-        )),
-        tokio::spawn(work::supervise(
-            work::import::SendAhead::new(bench.clone()),
-            Arc::clone(clock),
-            Arc::clone(bells),
-            poll,
-            end.clone(),
-        )),
-        tokio::spawn(work::supervise(remind, Arc::clone(clock), Arc::clone(bells), poll, end.clone())),
+        supervise!(work::close::Close(bench.clone())),
+        supervise!(work::transfer::Transfer(bench.clone())),
+        supervise!(work::stop::Forward(bench.clone())),
+        supervise!(work::import::SendAhead::new(bench.clone())),
+        supervise!(work::address::Readdress(bench.clone())),
+        supervise!(changes),
+        supervise!(revoke),
+        supervise!(remind),
+        tokio::spawn(tell.clone().hear()),
+        supervise!(tell),
+        supervise!(warn),
         tokio::spawn(async move { fresh.keep_fresh(token).await }),
     ];
     if bench.store.shared() {

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
 /// A clock that tells the time and can be waited on.
@@ -18,6 +18,12 @@ pub trait Clock: Send + Sync + std::fmt::Debug {
     fn now(&self) -> Timestamp;
     /// Returns when [`Clock::now`] is at or past `until`. It never returns early.
     fn sleep_until(&self, until: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
+/// Returns when so much time has passed on the host, whatever its clock shows.
+#[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
+pub(crate) async fn passed(long: SignedDuration) {
+    tokio::time::sleep(Duration::try_from(long).unwrap_or_default()).await;
 }
 
 /// A source of random bytes.

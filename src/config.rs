@@ -12,6 +12,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::lab::{Lasting, SecretRef};
+use crate::domain::second_factor::Wanted;
 use crate::domain::{Fault, nearest};
 
 pub use self::mail::{MailConfig, MailTls};
@@ -37,6 +38,10 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Connections and shutdown.
     pub serve: ServeConfig,
+    /// People of ops at the pages.
+    pub ops: OpsConfig,
+    /// How long what orders say of people is kept.
+    pub retention: RetentionConfig,
     /// The log.
     pub log: LogConfig,
 }
@@ -51,6 +56,8 @@ impl Default for Config {
             mail: MailConfig::default(),
             limits: LimitsConfig::default(),
             serve: ServeConfig::default(),
+            ops: OpsConfig::default(),
+            retention: RetentionConfig::default(),
             log: LogConfig::default(),
         }
     }
@@ -117,6 +124,9 @@ impl Default for LimitsConfig {
 pub struct ServeConfig {
     /// Connections at the same time.
     pub connections_max: u32,
+    /// The same from one address, or one IPv6 network; more are closed at once. 0: no more than in all. Connections
+    /// from this host and from `trusted_proxies` are not counted.
+    pub connections_each_max: u32,
     /// How long a request head may take, and an HTTP/1.1 connection may be without a request.
     pub header_within: Lasting,
     /// How long an HTTP/2 connection may be without a request.
@@ -134,12 +144,36 @@ impl Default for ServeConfig {
     fn default() -> Self {
         Self {
             connections_max: 10_000,
+            connections_each_max: 1_000,
             header_within: Lasting::seconds(10),
             idle_within: Lasting::seconds(75),
             drain_within: Lasting::seconds(20),
             trusted_proxies: Vec::new(),
             public_url: None,
         }
+    }
+}
+
+/// People of ops at the pages.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OpsConfig {
+    /// Whether they need a second factor for what cannot be taken back.
+    pub second_factor: Wanted,
+}
+
+/// How long what orders say of people is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetentionConfig {
+    /// Addresses, e-mails, telephone numbers, pictures, texts that are printed, and metadata: so many days after
+    /// an order came to its end and nothing more was heard of it. 0: for ever.
+    pub addresses_days: u32,
+}
+
+impl Default for RetentionConfig {
+    fn default() -> Self {
+        Self { addresses_days: 30 }
     }
 }
 
@@ -254,6 +288,14 @@ impl Config {
         }
         if self.serve.connections_max == 0 {
             return Err(Fault::not("serve.connections_max", 0, "a whole number of at least 1"));
+        }
+        if self.retention.addresses_days > 36_500 {
+            let days = self.retention.addresses_days;
+            return Err(Fault::not(
+                "retention.addresses_days",
+                days,
+                "a whole number up to 36500; 0: for ever",
+            ));
         }
         if let Some(text) = self.serve.public_url.as_ref().filter(|text| !mail::is_public(text)) {
             return Err(Fault::not("serve.public_url", text, mail::PUBLIC_URL));

@@ -20,12 +20,13 @@
 //! | [`domain`] | the rules: calendars, orders, transfers, stops, verdicts | I/O, clocks, databases |
 //! | [`store`] | what was decided, durable; one text a statement for both engines | calendars, endpoints |
 //! | [`lab`] | calls to labs, also over the links that they dial; classifies every answer once | deciding what an answer means for an order |
-//! | [`work`] | loops: close, transfer, stop, import, remind, clear, chores; each a `tick(now)` | sleeping outside its one runner |
+//! | [`work`] | loops: close, transfer, stop, address, changes, revoke, import, remind, tell, warn, clear, chores; each a `tick(now)` | sleeping outside its one runner |
 //! | [`api`] | the surface: HTTP and gRPC, two faces of the same functions | calling a lab |
 //!
 //! Single files: [`app`] puts the rooms together and is the only one that sees concrete engines;
 //! [`config`] alone reads the environment; [`clock`] alone reads the time and randomness; [`telemetry`] is
-//! the log and the metrics; [`cli`] is the commands. `tests/it/tidy` keeps the walls.
+//! the log and the metrics; [`cli`] is the commands; [`points`] is where
+//! tests of debug builds end the process or plant a mistake. `tests/it/tidy` keeps the walls.
 //!
 //! # What always holds
 //! - An order is acknowledged only after its row is durable; one row a platform and reference, for ever.
@@ -61,6 +62,13 @@
 //! make links, and could as well answer there; deleting the row takes back all links. `api::http::links` is the
 //! page behind: looking at it never acts, and a press of its button settles the stop like any other answer.
 //!
+//! # An endpoint that is told
+//! The log is the outbox of webhooks: an endpoint has a cursor over it, and admitting an order writes nothing for
+//! it. [`work::tell`] takes an endpoint under a lease, writes down up to where the log will be sent, sends, and
+//! writes down what came of many messages at once; what was not taken becomes a row with a time of its own, and what
+//! comes later about the same order waits behind it. Killed in the middle, the stretch that was taken is sent once
+//! more, under the same ids.
+//!
 //! # A customer who presses a button
 //! A platform gives its customer a link ([`domain::customer_link`]), signed like those in mails with a key of its
 //! own, for one order and one action. Opening it swaps it for a session in a cookie and acts on nothing; the
@@ -69,12 +77,56 @@
 //! its head arrived, once its session was verified without a look at the store: nobody without a link can keep
 //! hand-overs waiting.
 //!
+//! # An order in the place of another
+//! A replacement is admitted with a hold, in the transaction that asks for the old order's stop. Stops are decided in
+//! many places; none of them thinks of replacements. Each entry of the log about a stop is heard where it is written,
+//! and `store::verbs` follows what it means for others before the commit: who waits for an order that is stopped is
+//! released, who waits for one that is printed is stopped, and what a merchant was still to decide about either is
+//! overtaken. The store knows no calendar: whoever was released is kept as one that needs a window, until
+//! [`work::changes`] has found it one. A customer's request that a merchant decides on is a hold as well, put under
+//! the lock that a stop takes; so the cutoff passes it by, however long the merchant takes.
+//!
+//! # A parcel that is to go elsewhere
+//! Until the hand-over an address is the platform's to change. Once the lab has the order, only the lab can change where it
+//! goes ([`domain::address`]): a lab whose profile says that it does is asked, and the order keeps its address until the lab
+//! has said `taken`, in the transaction that writes that down. [`work::address`] records the intent, asks under a lease and
+//! with one id, and gives to a person at the deadline what nobody answered. A refusal counts only if no earlier attempt may
+//! have been taken. While the order is on the wire nobody can be asked, and nothing is changed: its frozen bytes may have to
+//! be sent again. From the lab's acknowledgement on they never are, which is why its address may be another one then. A stop
+//! that succeeds ends the question: there is no parcel.
+//!
+//! # A download beside the prints
+//! A line of kind `download` ([`domain::downloads`]) is in no manifest and waits for no cutoff: its platform hosts the file,
+//! and alone can say that the link is dead or that it was fetched. A stop asks about it in its own transaction, under
+//! the same lock, and tells it apart from what is printed. [`work::revoke`] writes down the intent, calls the platform
+//! back under a lease, and takes one of two words; whatever else comes is asked again under the same id, and a person's at
+//! the deadline. Nobody says `revoked` before the platform has, or a person who asked it. An order of downloads only is
+//! refused: no lab and no cutoff is between a shop and what it only lets be fetched.
+//!
+//! # An order that is over
+//! Where a parcel went is nobody's any more once it has gone. So many days after an order was handed over or stopped, with
+//! nothing open and nothing heard of since, [`work::chores`] takes out what its submission says of people
+//! ([`domain::retention`]), under the lock that a stop and a claim take; its log, which never had it, goes on with the hash
+//! of what was there. The bytes of a transfer that may have to be sent again are built from submissions: until it is
+//! known what came of it, none of its orders is touched.
+//!
+//! # An order that names no lab
+//! It gives what it needs, and [`domain::route`] chooses lab and region by rules, a pure function of the rules, the
+//! order and how the labs stand as this gateway sees them. `api::routes` prepares it like one that names both; what
+//! counts as its content is what was asked, so that the same reference is the same order whatever the rules say now.
+//! The explanation is part of the entry of its admission. Where a region has groups ([`domain::region`]), an order
+//! joins the window of one place: `fi`, `fi.mugs`. What it is promised beyond its batch, the log of the order says.
+//!
 //! # A replica that dies while a lab answers
 //! Its claim is durable: `sending`, fence 1, one attempt unresolved. Its lease runs out, another replica
 //! (or the next start on the same file) makes it `unknown` and raises the fence, so that a late time-out
 //! of the dead one counts for nothing, and its late acknowledgement still does. Then
 //! [`domain::batch::remedy`] chooses: send the same bytes again under the same key, look it up after the
 //! horizon, wait, or call a person.
+//!
+#![doc = include_str!("cases.md")]
+#![doc = include_str!("recovery.md")]
+#![doc = include_str!("promise.md")]
 
 pub mod api;
 pub mod app;
@@ -83,6 +135,7 @@ pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod lab;
+pub mod points;
 pub mod store;
 pub mod telemetry;
 pub mod work;

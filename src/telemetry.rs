@@ -10,6 +10,8 @@ use crate::domain::Fault;
 
 /// What other crates say is heard from this level on, unless the filter names them.
 const OTHERS: &str = "warn";
+/// What strangers can make it say as often as they like.
+const QUIET: &str = "h2=error";
 
 /// Starts the log, to standard error. Later calls change nothing.
 ///
@@ -17,7 +19,8 @@ const OTHERS: &str = "warn";
 /// If the level cannot be read.
 pub fn log(config: &LogConfig) -> Result<(), Fault> {
     let simple = ["error", "warn", "info", "debug", "trace", "off"].contains(&config.level.as_str());
-    let filter = if simple { format!("{OTHERS},stoppress={}", config.level) } else { config.level.clone() };
+    let filter =
+        if simple { format!("{OTHERS},{QUIET},stoppress={}", config.level) } else { config.level.clone() };
     let filter = EnvFilter::try_new(&filter).map_err(|_| {
         Fault::not(
             "log.level",

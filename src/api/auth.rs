@@ -163,6 +163,7 @@ pub fn mint(grant: Grant, now: Timestamp, random: &dyn Random) -> (KeyRow, Secre
         created_at: now,
         expires_at: grant.expires_at,
         revoked_at: None,
+        second_factor_at: None,
     };
     (row, text)
 }
@@ -172,6 +173,7 @@ struct Known {
     hash: String,
     expires_at: Option<Timestamp>,
     revoked_at: Option<Timestamp>,
+    second_factor: bool,
     who: Arc<Identity>,
 }
 
@@ -192,10 +194,11 @@ impl Known {
             Scope::Platform(platform) => (format!("platform:{platform}"), format!("platform:{platform}")),
             Scope::Lab(lab) => (format!("lab:{lab}"), format!("lab:{lab}")),
         };
-        let (key, name) = (row.id.as_str().into(), row.name);
+        let (key, name) = (row.id.as_str().into(), row.name.clone());
         let who = Identity { scope, key, name, actor: Actor(actor), tenant };
-        let (hash, expires_at, revoked_at) = (row.hash, row.expires_at, row.revoked_at);
-        Some((row.id, Self { hash, expires_at, revoked_at, who: Arc::new(who) }))
+        let KeyRow { id, hash, expires_at, revoked_at, second_factor_at, .. } = row;
+        let second_factor = second_factor_at.is_some();
+        Some((id, Self { hash, expires_at, revoked_at, second_factor, who: Arc::new(who) }))
     }
 }
 
@@ -241,6 +244,13 @@ impl Keys {
     #[must_use]
     pub fn holds(&self, key: &str, now: Timestamp) -> bool {
         self.owner(key, now).is_some()
+    }
+
+    /// Whether a key has a second factor in force.
+    #[must_use]
+    pub fn second_factor(&self, key: &str) -> bool {
+        let known = Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner));
+        known.get(key).is_some_and(|key| key.second_factor)
     }
 
     /// Whose key it is, if it holds.

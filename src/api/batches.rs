@@ -8,7 +8,7 @@ use super::problem::{Answer, Code, Problem};
 use super::words;
 use crate::domain::Fault;
 use crate::domain::ids::BatchId;
-use crate::store::{self, BatchFilter, BatchMoved, BatchRow, MoveBatch, Scope, Write, Written};
+use crate::store::{self, BatchFilter, BatchMoved, BatchRow, MoveBatch, Scope, SeenBatch, Write, Written};
 
 /// A batch within a scope, with its numbers.
 pub(super) async fn find(api: &Api, scope: &Scope, batch: &BatchId) -> Answer<BatchRow> {
@@ -16,15 +16,29 @@ pub(super) async fn find(api: &Api, scope: &Scope, batch: &BatchId) -> Answer<Ba
     api.store.batches(scope, &filter).await?.pop().ok_or_else(Problem::not_found)
 }
 
+/// What came of a decision on a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moved {
+    /// It is done.
+    Done,
+    /// Nothing was done: the batch was not what whoever decided had seen.
+    Otherwise {
+        /// When it closes.
+        closes_at: Timestamp,
+        /// How many orders wait in it.
+        waiting: i64,
+    },
+}
+
 async fn moved(
     api: &Api,
     caller: &Caller,
-    batch: BatchId,
+    (batch, seen): (BatchId, Option<SeenBatch>),
     to: Option<(Timestamp, String)>,
     reason: String,
-) -> Answer<()> {
-    let write =
-        MoveBatch { batch, to, window: None, reason, at: api.clock.now(), actor: caller.actor.clone() };
+) -> Answer<Moved> {
+    let (at, actor) = (api.clock.now(), caller.actor.clone());
+    let write = MoveBatch { batch, to, window: None, seen, reason, at, actor };
     let Written::BatchMoved(moved) = store::one(&*api.store, Write::MoveBatch(Box::new(write))).await? else {
         return Err(Problem::unexpected("not a batch"));
     };
@@ -40,26 +54,32 @@ async fn moved(
             let text = format!("It was promised to close at {closes_at}.");
             return Err(Problem::new(Code::EarlierThanPromised, text).with("closes_at", closes_at));
         }
+        BatchMoved::Otherwise { closes_at, waiting } => return Ok(Moved::Otherwise { closes_at, waiting }),
     }
     api.nudge.closes.ring();
     api.nudge.transfers.ring();
-    Ok(())
+    Ok(Moved::Done)
 }
 
-/// Releases a batch before its cutoff.
-pub(super) async fn release(api: &Api, caller: &Caller, batch: BatchId, reason: String) -> Answer<()> {
+/// Releases a batch before its cutoff; if `seen` is told, only if it still is so.
+pub(super) async fn release(
+    api: &Api,
+    caller: &Caller,
+    (batch, seen): (BatchId, Option<SeenBatch>),
+    reason: String,
+) -> Answer<Moved> {
     words::required("reason", &reason)?;
-    moved(api, caller, batch, None, reason).await
+    moved(api, caller, (batch, seen), None, reason).await
 }
 
-/// Postpones the cutoff of an open batch.
+/// Postpones the cutoff of an open batch; if `seen` is told, only if it still is so.
 pub(super) async fn postpone(
     api: &Api,
     caller: &Caller,
-    batch: BatchId,
+    (batch, seen): (BatchId, Option<SeenBatch>),
     until: Timestamp,
     reason: String,
-) -> Answer<()> {
+) -> Answer<Moved> {
     words::required("reason", &reason)?;
     let until = crate::clock::whole_micros(until);
     if until <= api.clock.now() {
@@ -68,7 +88,7 @@ pub(super) async fn postpone(
     let row = find(api, &caller.scope, &batch).await?;
     let entry = api.registry.lab(&row.batch.lab).ok_or_else(Problem::not_found)?;
     // A region that is not configured any more has no clock to show: UTC, then.
-    let local = entry.lab.region(Some(&row.batch.region), None);
-    let local = local.map_or_else(|_| until.to_string(), |(_, calendar)| calendar.shown(until).0);
-    moved(api, caller, batch, Some((until, local)), reason).await
+    let local = entry.lab.calendar(&row.batch.region);
+    let local = local.map_or_else(|| until.to_string(), |calendar| calendar.shown(until).0);
+    moved(api, caller, (batch, seen), Some((until, local)), reason).await
 }

@@ -7,9 +7,9 @@ use std::borrow::Cow;
 
 use tokio::sync::mpsc;
 
-use super::Api;
 use super::orders::{Outcome, Prepared, admit, prepare};
-use super::problem::{Answer, Problem};
+use super::problem::{Answer, Code, Problem};
+use super::{Api, routes};
 use crate::domain::event::Actor;
 use crate::domain::ids::PlatformId;
 use crate::domain::order::Submission;
@@ -51,6 +51,8 @@ struct Checked {
     line: u64,
     reference: Option<String>,
     prepared: Answer<Prepared>,
+    /// What no lab can take now: it may have been taken before.
+    unrouted: Option<Box<(PlatformId, Submission)>>,
 }
 
 /// Reads and checks sets in a task of its own, one set ahead of who takes them. Dropping the receiver
@@ -96,13 +98,16 @@ async fn step<S: Source>(source: &mut S, ahead: &mpsc::Sender<Set>) -> Vec<Read<
 fn check<S: Source>(api: &Api, actor: &Actor, source: &S, lines: Vec<Read<S::Raw>>) -> Set {
     let now = api.clock.now();
     let checked = lines.into_iter().map(|(line, read)| {
-        let mut reference = None;
+        let (mut reference, mut unrouted) = (None, None);
         let prepared = read.and_then(|raw| source.read(raw)).and_then(|(platform, submission)| {
             let prepared = prepare(api, &platform, &submission, actor, now);
-            reference = Some(submission.reference);
+            reference = Some(submission.reference.clone());
+            if prepared.as_ref().is_err_and(|problem| problem.code() == Code::NoRoute) {
+                unrouted = Some(Box::new((platform.into_owned(), submission)));
+            }
             prepared
         });
-        Checked { line, reference, prepared }
+        Checked { line, reference, prepared, unrouted }
     });
     Set(checked.collect())
 }
@@ -113,14 +118,18 @@ impl Set {
         let mut done = Vec::with_capacity(self.0.len());
         let mut places = Vec::with_capacity(self.0.len());
         let mut prepared = Vec::with_capacity(self.0.len());
-        for Checked { line, reference, prepared: checked } in self.0 {
-            let outcome = match checked {
-                Ok(admission) => {
+        for Checked { line, reference, prepared: checked, unrouted } in self.0 {
+            let outcome = match (checked, unrouted) {
+                (Ok(admission), _) => {
                     places.push(done.len());
                     prepared.push(admission);
                     None
                 }
-                Err(problem) => Some(Outcome::Refused(problem)),
+                (Err(problem), Some(unrouted)) => {
+                    let known = routes::known(api, &unrouted.0, &unrouted.1, problem).await;
+                    Some(known.unwrap_or_else(Outcome::Refused))
+                }
+                (Err(problem), None) => Some(Outcome::Refused(problem)),
             };
             done.push((line, reference, outcome));
         }

@@ -18,11 +18,13 @@ pub(super) async fn resolve(
     reason: String,
 ) -> Answer<EscalationRow> {
     words::required("reason", &reason)?;
+    let at = api.clock.now();
     let resolve = Resolve {
         escalation: escalation.clone(),
+        next: EscalationId::new(at, &*api.random),
         decision,
         reason,
-        at: api.clock.now(),
+        at,
         actor: caller.actor.clone(),
     };
     let Written::Resolved(resolved) = store::one(&*api.store, Write::Resolve(Box::new(resolve))).await?
@@ -38,6 +40,16 @@ pub(super) async fn resolve(
         Resolved::DoesNotFit { kind } => {
             let text = format!("An escalation of kind {kind} cannot be decided so.");
             return Err(Problem::new(Code::DecisionDoesNotFit, text).with("kind", kind));
+        }
+        Resolved::TooEarly { until } => {
+            let text =
+                format!("What was sent may still be on its way: it can be decided so from {until} on.");
+            return Err(Problem::new(Code::DecisionDoesNotFit, text).with("until", until.to_string()));
+        }
+        Resolved::Stands { phase } => {
+            let phase = phase.word();
+            let text = format!("The transfer is {phase} by now, which was found out since.");
+            return Err(Problem::new(Code::DecisionDoesNotFit, text).with("phase", phase));
         }
     }
     api.nudge.transfers.ring();

@@ -18,7 +18,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use jiff::Timestamp;
 use metrics::{Counter, Histogram};
 use utoipa::openapi::extensions::ExtensionsBuilder;
-use utoipa::openapi::path::Operation;
+use utoipa::openapi::path::{Operation, ParameterIn};
 use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
@@ -50,6 +50,10 @@ enum Takes {
     Stream,
     /// The form of a page, read whole before the handler runs.
     Form,
+    /// The same, from somebody who has a second factor, where one is needed.
+    GuardedForm,
+    /// The same, from somebody who has just shown who they are.
+    SureForm,
 }
 
 /// What holds for a route.
@@ -96,6 +100,17 @@ impl Rule {
     /// The form of a page.
     pub(super) const fn form(roles: &'static [Role]) -> Self {
         Self { access: Access::Session(roles), class: Class::Write, takes: Takes::Form }
+    }
+
+    /// The form of a page for which a second factor may be needed: see `ops.second_factor` of the configuration.
+    pub(super) const fn guarded_form(roles: &'static [Role]) -> Self {
+        Self { access: Access::Session(roles), class: Class::Write, takes: Takes::GuardedForm }
+    }
+
+    /// The form of a page that does what cannot be taken back: who signed in a while ago shows the key again.
+    /// It is a guarded one as well.
+    pub(super) const fn sure_form(roles: &'static [Role]) -> Self {
+        Self { access: Access::Session(roles), class: Class::Write, takes: Takes::SureForm }
     }
 
     /// The form of a page that asks for a stop.
@@ -209,19 +224,31 @@ impl Gate {
     }
 }
 
-/// The routes, each with its rule. Without an [`Api`], only their description.
+/// A route, as it is registered.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listed {
+    /// Its method.
+    pub method: String,
+    /// Its path, with the names of its parts in braces.
+    pub path: String,
+    /// Whether it is in the description of the API: pages are not.
+    pub described: bool,
+}
+
+/// The routes, each with its rule. Without an [`Api`], only their description and their list.
 pub(super) struct Routes<'a> {
     api: Option<&'a Api>,
     router: OpenApiRouter<Api>,
+    listed: Vec<Listed>,
 }
 
 impl<'a> Routes<'a> {
     pub(super) fn new(api: Option<&'a Api>, document: utoipa::openapi::OpenApi) -> Self {
-        Self { api, router: OpenApiRouter::with_openapi(document) }
+        Self { api, router: OpenApiRouter::with_openapi(document), listed: Vec::new() }
     }
 
     /// Adds one operation behind the gate.
-    pub(super) fn add(self, rule: Rule, mut routes: UtoipaMethodRouter<Api>) -> Self {
+    pub(super) fn add(mut self, rule: Rule, mut routes: UtoipaMethodRouter<Api>) -> Self {
         let mut name = String::new();
         for (path, item) in &mut routes.1.paths {
             let operations = [
@@ -235,6 +262,7 @@ impl<'a> Routes<'a> {
                 if let Some(operation) = operation {
                     describe(operation, rule, method == "POST");
                     name = format!("{method} {path}");
+                    self.list(method, path, true);
                 }
             }
         }
@@ -247,20 +275,31 @@ impl<'a> Routes<'a> {
     }
 
     /// Adds one method of a page behind the gate. Pages are for people: the description does not name them.
-    pub(super) fn page(self, rule: Rule, method: &str, path: &str, handler: MethodRouter<Api>) -> Self {
+    pub(super) fn page(mut self, rule: Rule, method: &str, path: &str, handler: MethodRouter<Api>) -> Self {
+        self.list(method, path, false);
         let Some(api) = self.api else { return self };
         let gate = Gate::new(api, rule, format!("{method} {path}"));
         let handler = handler.route_layer(from_fn_with_state(Arc::new(gate), face));
         Self { router: self.router.route(path, handler), ..self }
     }
 
-    pub(super) fn done(self) -> OpenApiRouter<Api> {
-        self.router
+    fn list(&mut self, method: &str, path: &str, described: bool) {
+        self.listed.push(Listed { method: method.to_owned(), path: path.to_owned(), described });
+    }
+
+    pub(super) fn done(self) -> (OpenApiRouter<Api>, Vec<Listed>) {
+        (self.router, self.listed)
     }
 }
 
 /// Adds to the description what the gate does for every route.
 fn describe(operation: &mut Operation, rule: Rule, posts: bool) {
+    let takes = |place: &ParameterIn| {
+        let all = operation.parameters.iter().flatten();
+        all.filter_map(|one| if let RefOr::T(one) = one { Some(&one.parameter_in) } else { None })
+            .any(|one| one == place)
+    };
+    let (asks, names) = (takes(&ParameterIn::Query), takes(&ParameterIn::Path));
     let Access::Roles(roles) = rule.access else {
         operation.security = Some(vec![SecurityRequirement::default()]);
         return;
@@ -279,6 +318,12 @@ fn describe(operation: &mut Operation, rule: Rule, posts: bool) {
     add("429", "`rate_limited`: come again after `Retry-After` seconds.");
     add("500", "`internal`");
     add("503", "`unavailable`: repeat the same request after `Retry-After` seconds.");
+    if names {
+        add("404", "`not_found`: there is no such object, or it is another's.");
+    }
+    if asks {
+        add("422", "`invalid`: `errors` names every field.");
+    }
     if rule.takes == Takes::Json {
         add("400", "`malformed`: not JSON, or a header that cannot be read.");
         add("408", "`too_slow`: the body did not come in time.");
@@ -287,7 +332,7 @@ fn describe(operation: &mut Operation, rule: Rule, posts: bool) {
         add("422", "`invalid`: `errors` names every field; `idempotency_key_reused`.");
     }
     if posts && rule.takes == Takes::Json {
-        use utoipa::openapi::path::{ParameterBuilder, ParameterIn};
+        use utoipa::openapi::path::ParameterBuilder;
         use utoipa::openapi::schema::{ObjectBuilder, Type};
         let text = "1 to 255 printable ASCII characters, quoted or bare. The same key with the same request \
                     gives the stored answer, with `Idempotency-Replayed: true`, for 30 days.";
@@ -340,9 +385,21 @@ async fn face_in(gate: &Gate, mut request: Request, next: Next, at: Timestamp) -
     if let Access::Session(roles) = rule.access {
         let caller = sessions::recognise(api, request.headers(), roles, at).await?;
         api.limits.take(&caller.key, rule.class)?;
-        if rule.takes == Takes::Form {
+        if matches!(rule.takes, Takes::Form | Takes::GuardedForm | Takes::SureForm) {
             let bytes = whole(std::mem::take(request.body_mut()), *rule, 0).await?;
             sessions::own_form(&caller, request.headers(), &bytes)?;
+            let sure = rule.takes == Takes::SureForm;
+            if (sure || rule.takes == Takes::GuardedForm)
+                && let Some(says) = page::second_factor::missing(api, &caller, sure)
+            {
+                return Ok(says);
+            }
+            if sure {
+                let (action, source) = (request.uri().path().to_owned(), who(&request).1);
+                if let Some(asks) = page::confirm::unsure(api, &caller, &action, &bytes, source, at).await? {
+                    return Ok(asks);
+                }
+            }
             request.extensions_mut().insert(Whole(bytes));
         }
         request.extensions_mut().insert(caller);

@@ -4,6 +4,7 @@
 //! being heard. They are fed by our clock, of which only the forward steps count: a clock that is set
 //! back stops no traffic.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -129,13 +130,27 @@ pub struct Limits {
     stops: Option<Limit>,
     reads: Option<Limit>,
     attempts: Limiter,
+    of_orders: Limiter,
+    /// Attempts that our own failure used up: how many, and when the last one did.
+    pardons: Mutex<HashMap<Arc<str>, (u32, u64)>>,
     clock: Passed,
 }
 
-/// So many attempts to stop an order by its customer are taken an hour.
+/// So many attempts to stop an order are taken an hour from one session.
 const ATTEMPTS: std::num::NonZeroU32 = std::num::NonZeroU32::new(5).expect("five is not zero");
-/// From so many orders on those are forgotten whose hour is over.
-const ATTEMPTS_KEPT: usize = 10_000;
+/// So many an hour from all sessions of an order, whose links were not taken back.
+const ATTEMPTS_OF_ORDER: std::num::NonZeroU32 = std::num::NonZeroU32::new(20).expect("twenty is not zero");
+/// How long a pardon is kept, in nanoseconds: until its attempt would count no more.
+const PARDONED_FOR: u64 = 3_600_000_000_000;
+
+/// Who attempts to stop an order: a session, and the order with the serial of its links.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// One session.
+    pub session: Arc<str>,
+    /// All sessions whose links hold if this one's does.
+    pub order: Arc<str>,
+}
 
 impl Limits {
     /// Limits by these budgets.
@@ -149,29 +164,68 @@ impl Limits {
             let limiter = RateLimiter::new(quota, DashMapStateStore::default(), clock.clone());
             Some(Limit { limiter, name, budget: Budget { burst: burst.get(), ..budget } })
         };
+        let hourly =
+            |most| RateLimiter::new(Quota::per_hour(most), DashMapStateStore::default(), clock.clone());
         Self {
             writes: limit("writes", budgets.writes),
             stops: limit("stops", budgets.stops),
             reads: limit("reads", budgets.reads),
-            attempts: RateLimiter::new(
-                Quota::per_hour(ATTEMPTS),
-                DashMapStateStore::default(),
-                clock.clone(),
-            ),
+            attempts: hourly(ATTEMPTS),
+            of_orders: hourly(ATTEMPTS_OF_ORDER),
+            pardons: Mutex::default(),
             clock,
         }
     }
 
     /// Counts an attempt of a customer to stop an order: five an hour, whatever the other limits are. An order
-    /// has one stop, so that more are of no use to anybody.
-    pub fn attempt(&self, order: &Arc<str>) -> Result<(), Problem> {
-        if self.attempts.len() > ATTEMPTS_KEPT {
-            self.attempts.retain_recent();
+    /// has one stop, so that more are of no use to anybody. Whoever opened a link that was taken back counts by
+    /// themselves: they cannot use up what the holder of a newer one has.
+    pub fn attempt(&self, who: &Attempt) -> Result<(), Problem> {
+        let limits =
+            [(&self.attempts, &who.session, ATTEMPTS), (&self.of_orders, &who.order, ATTEMPTS_OF_ORDER)];
+        for (limiter, key, most) in limits {
+            if self.pardoned(key) {
+                continue;
+            }
+            let Err(until) = limiter.check_key(key) else { continue };
+            let wait = until.wait_time_from(self.clock.now());
+            let text = format!("There were {most} attempts to stop the order within the hour.");
+            return Err(Problem::new(Code::RateLimited, text).retry_after(wait.as_secs().max(1)));
         }
-        let Err(until) = self.attempts.check_key(order) else { return Ok(()) };
-        let wait = until.wait_time_from(self.clock.now());
-        let text = format!("There were {ATTEMPTS} attempts to stop the order within the hour.");
-        Err(Problem::new(Code::RateLimited, text).retry_after(wait.as_secs().max(1)))
+        Ok(())
+    }
+
+    /// Takes an attempt back: it failed, and not for anything that was sent.
+    pub fn pardon(&self, who: &Attempt) {
+        let now = self.clock.now().as_u64();
+        let mut pardons = self.pardons.lock().unwrap_or_else(PoisonError::into_inner);
+        for key in [&who.session, &who.order] {
+            let (many, at) = pardons.entry(Arc::clone(key)).or_default();
+            (*many, *at) = (many.saturating_add(1), now);
+        }
+    }
+
+    fn pardoned(&self, key: &Arc<str>) -> bool {
+        let mut pardons = self.pardons.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((many, _)) = pardons.get_mut(key) else { return false };
+        *many -= 1;
+        if *many == 0 {
+            pardons.remove(key);
+        }
+        true
+    }
+
+    /// Forgets whose budgets are whole again.
+    pub(super) fn forget(&self) {
+        let limits =
+            [&self.writes, &self.stops, &self.reads].into_iter().flatten().map(|limit| &limit.limiter);
+        for limiter in limits.chain([&self.attempts, &self.of_orders]) {
+            limiter.retain_recent();
+            limiter.shrink_to_fit();
+        }
+        let now = self.clock.now().as_u64();
+        let mut pardons = self.pardons.lock().unwrap_or_else(PoisonError::into_inner);
+        pardons.retain(|_, (_, at)| now.saturating_sub(*at) < PARDONED_FOR);
     }
 
     /// Takes one from a key's budget.
@@ -222,12 +276,17 @@ mod tests {
         assert_eq!(limits.take(&one, Class::Stop).unwrap_err().code(), Code::RateLimited);
     }
 
+    fn attempt(order: &str, serial: u32, session: &str) -> Attempt {
+        let order = format!("{order} {serial}");
+        Attempt { session: format!("{order} {session}").into(), order: order.into() }
+    }
+
     #[test]
     fn an_order_is_attempted_five_times_an_hour() {
         let clock = ManualClock::at(jiff::Timestamp::from_second(1_000_000).unwrap());
         let limits = Limits::new(Budgets::off(), Arc::new(clock.clone()));
-        let (one, two): (Arc<str>, Arc<str>) = ("one".into(), "two".into());
-        let taken = |order| (0..100).take_while(|_| limits.attempt(order).is_ok()).count();
+        let taken = |who: &Attempt| (0..100).take_while(|_| limits.attempt(who).is_ok()).count();
+        let (one, two) = (attempt("one", 0, "a"), attempt("two", 0, "a"));
         assert_eq!((taken(&one), taken(&two)), (5, 5));
         clock.advance(Duration::from_secs(719));
         assert_eq!(taken(&one), 0);
@@ -235,6 +294,42 @@ mod tests {
         assert_eq!(taken(&one), 1);
         clock.advance(Duration::from_hours(1));
         assert_eq!(taken(&one), 5);
+    }
+
+    #[test]
+    fn a_session_uses_up_its_own_attempts_and_no_more_than_four_those_of_the_order() {
+        let clock = ManualClock::at(jiff::Timestamp::from_second(1_000_000).unwrap());
+        let limits = Limits::new(Budgets::off(), Arc::new(clock));
+        let taken = |who: &Attempt| (0..100).take_while(|_| limits.attempt(who).is_ok()).count();
+        let sessions = ["a", "b", "c", "d", "e"].map(|session| taken(&attempt("one", 0, session)));
+        assert_eq!(sessions, [5, 5, 5, 5, 0]);
+        assert_eq!(taken(&attempt("one", 1, "f")), 5, "the links of the others were taken back");
+    }
+
+    #[test]
+    fn an_attempt_that_fails_for_us_is_given_back_and_what_is_over_is_forgotten() {
+        let clock = ManualClock::at(jiff::Timestamp::from_second(1_000_000).unwrap());
+        let limits = Limits::new(Budgets::default(), Arc::new(clock.clone()));
+        let who = attempt("one", 0, "a");
+        for _ in 0..100 {
+            assert!(limits.attempt(&who).is_ok());
+            limits.pardon(&who);
+        }
+        assert_eq!((0..100).take_while(|_| limits.attempt(&who).is_ok()).count(), 5);
+        limits.pardon(&who);
+        for class in [Class::Read, Class::Write, Class::Stop] {
+            limits.take(&"one".into(), class).unwrap();
+        }
+        limits.forget();
+        let kept = || {
+            let limits_kept = [&limits.reads, &limits.writes, &limits.stops]
+                .map(|limit| limit.as_ref().unwrap().limiter.len());
+            (limits_kept, limits.attempts.len(), limits.of_orders.len(), limits.pardons.lock().unwrap().len())
+        };
+        assert_eq!(kept(), ([1, 1, 1], 1, 1, 2));
+        clock.advance(Duration::from_hours(3));
+        limits.forget();
+        assert_eq!(kept(), ([0, 0, 0], 0, 0, 0));
     }
 
     #[test]

@@ -7,12 +7,20 @@
 //! answers from what was recorded. It never calls a lab. Every route is registered through
 //! [`gate`], which is where callers are recognised; there is no other way in.
 
+mod addresses;
+mod approvals;
 pub mod auth;
 mod batches;
 pub mod board;
 mod bulk;
+pub mod changes;
+mod coming;
+mod crowd;
+mod customer_keys;
+mod downloads;
 mod due;
 mod escalations;
+mod event_filter;
 mod gate;
 mod grpc;
 pub mod http;
@@ -20,10 +28,13 @@ pub mod idempotency;
 pub mod json;
 pub mod lab_desk;
 pub mod limits;
+pub mod ndjson;
 mod orders;
 mod page;
 pub mod problem;
 pub mod registry;
+mod replace;
+mod routes;
 pub mod serve;
 pub mod sessions;
 mod sources;
@@ -43,6 +54,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
+pub use self::grpc::read_submission;
 use self::problem::{Code, Problem};
 use crate::clock::{Clock, Random};
 use crate::domain::Fault;
@@ -53,13 +65,15 @@ use crate::domain::health::LabHealth;
 use crate::domain::ids::LabId;
 use crate::domain::lab::DriverSpec;
 use crate::domain::link::LinkKey;
+use crate::domain::second_factor::Wanted;
+use crate::domain::webhook::Posted;
 use crate::store::{self, Store};
 
 /// How often keys are read again.
 const KEYS_EVERY: SignedDuration = SignedDuration::from_secs(1);
 /// How often labs and platforms are read again.
 const REGISTRY_EVERY: SignedDuration = SignedDuration::from_secs(5);
-/// How often addresses are forgotten that were not heard of for a while.
+/// How often addresses and keys are forgotten that were not heard of for a while.
 const FORGET_EVERY: SignedDuration = SignedDuration::from_secs(60);
 
 /// A bell of somebody else's room. The default one is not heard.
@@ -101,6 +115,14 @@ pub struct Nudge {
     pub closes: Bell,
     /// The loop that writes to the people of labs.
     pub mails: Bell,
+    /// The loop that watches approvals and replacements.
+    pub changes: Bell,
+    /// The loop that asks labs for other addresses.
+    pub addresses: Bell,
+    /// The loop that asks platforms about downloads.
+    pub downloads: Bell,
+    /// The loop that tells endpoints what happens.
+    pub webhooks: Bell,
 }
 
 /// Checks a driver's own settings; faults are named from the driver's root.
@@ -117,6 +139,33 @@ pub struct Customers {
     pub keys: CustomerKeys,
     /// What they begin with, without a slash at its end; `None` where nobody told.
     pub base: Option<String>,
+}
+
+/// What there is to ask about an endpoint, without sending anything that happened.
+#[derive(Clone)]
+pub struct Endpoints {
+    /// Why a URL can never be called; nothing where that has to be tried.
+    pub refusal: Refusal,
+    /// Sends a test message: the URL, the id, the body, and the secrets that sign it.
+    pub ping: Ping,
+}
+
+/// Says why a URL can never be called, if it cannot.
+pub type Refusal = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+/// Sends a test message.
+pub type Ping = Arc<dyn Fn(TestMessage) -> store::Pending<'static, Posted> + Send + Sync>;
+
+/// A message that is sent to try an endpoint.
+#[derive(Debug)]
+pub struct TestMessage {
+    /// Where to.
+    pub url: String,
+    /// Its id.
+    pub id: String,
+    /// What is sent.
+    pub body: String,
+    /// The secrets that sign it.
+    pub secrets: Vec<secrecy::SecretString>,
 }
 
 /// What the surface is made of.
@@ -143,6 +192,10 @@ pub struct Parts {
     pub links: Arc<LinkKey>,
     /// What customers' links are made with.
     pub customers: Arc<Customers>,
+    /// What there is to ask about endpoints.
+    pub endpoints: Endpoints,
+    /// Whether people of ops need a second factor for what cannot be taken back.
+    pub second_factor: Wanted,
     /// The name of this replica, for `/readyz`.
     pub replica: String,
     /// Cancelled when the gateway ends: what never ends by itself ends then.
@@ -170,6 +223,10 @@ pub struct Inner {
     running: idempotency::Running,
     pub(super) links: Arc<LinkKey>,
     pub(super) customers: Arc<Customers>,
+    /// The keys of customers' links as they are now.
+    customer_ring: customer_keys::Ring,
+    endpoints: Endpoints,
+    second_factor: Wanted,
     replica: String,
     end: CancellationToken,
     /// Whether the store answered when it was last asked.
@@ -211,6 +268,8 @@ impl Api {
             budgets,
             links,
             customers,
+            endpoints,
+            second_factor,
             replica,
             end,
         } = parts;
@@ -234,7 +293,10 @@ impl Api {
             sources,
             running,
             links,
+            customer_ring: customer_keys::Ring::new(customers.keys.clone()),
             customers,
+            endpoints,
+            second_factor,
             replica,
             end,
             ready: watch::Sender::new(true),
@@ -248,14 +310,16 @@ impl Api {
     /// Reads keys every second, and labs and platforms every five, until told to end: what other
     /// replicas changed.
     pub async fn keep_fresh(&self, end: CancellationToken) {
-        let keys = every(&*self.clock, KEYS_EVERY, &end, |_| async {
+        let keys = every(&*self.clock, KEYS_EVERY, &end, |now| async move {
             let read = self.keys.refresh().await;
             self.ready.send_if_modified(|ready| std::mem::replace(ready, read.is_ok()) != read.is_ok());
-            read
+            read?;
+            self.customer_ring.refresh(&*self.store, now).await
         });
         let registry = every(&*self.clock, REGISTRY_EVERY, &end, |now| self.registry.refresh(now));
         let sources = every(&*self.clock, FORGET_EVERY, &end, |_| async {
             self.sources.forget();
+            self.limits.forget();
             Ok(())
         });
         tokio::join!(keys, registry, sources);
@@ -297,7 +361,7 @@ async fn every<F: Future<Output = store::Result<()>>>(
 
 /// The routes with everything around them. Merge other services in before serving it.
 pub fn router(api: &Api) -> axum::Router {
-    let (router, _) = http::routes(Some(api)).split_for_parts();
+    let (router, _) = http::routes(Some(api)).0.split_for_parts();
     router
         .merge(grpc::routes(api))
         .method_not_allowed_fallback(wrong_method)

@@ -3,19 +3,25 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde_json::value::RawValue;
 
 use super::auth::Caller;
 use super::problem::{Answer, Code, Problem};
 use super::registry::{LabEntry, unknown_lab};
-use super::{Api, windows};
+use super::{Api, routes, windows};
+use crate::clock::Random;
 use crate::domain::batch::{BatchFacts, Joining};
+use crate::domain::downloads;
 use crate::domain::event::{Actor, hex};
+use crate::domain::extras::Extras;
 use crate::domain::ids::{LabId, OrderId, PlatformId, RegionId};
-use crate::domain::lab::Lab;
+use crate::domain::lab::{Lab, Place};
+use crate::domain::lines;
 use crate::domain::order::{Handing, Held, OrderFacts, Payment, Stage, Submission};
-use crate::domain::verdict::{CanStop, Verdict, verdict, wants_odds};
+use crate::domain::stop::StopFacts;
+use crate::domain::verdict::{self, CanStop, Verdict, verdict, wants_odds};
 use crate::domain::{Fault, nearest};
-use crate::store::{Admission, Admitted, OrderRef, ReportRow, Scope, Write, Written};
+use crate::store::{self, Admission, Admitted, CloseFull, OrderRef, ReportRow, Scope, Write, Written};
 
 /// The platform that a caller submits for.
 pub(super) fn platform_of(api: &Api, caller: &Caller, named: Option<PlatformId>) -> Answer<PlatformId> {
@@ -47,25 +53,31 @@ pub(super) async fn submit(
     actor: &Actor,
 ) -> Answer<Submitted> {
     let now = api.clock.now();
-    let admission = prepare(api, &platform, submission, actor, now)?;
-    let mut outcomes = admit(api, vec![admission]).await?;
-    let (facts, new) =
-        match outcomes.pop().ok_or_else(|| Problem::unexpected("an order without an outcome"))? {
-            Outcome::New(facts) => (facts, true),
-            Outcome::Same(id) => {
-                (Box::new(find(api, &Scope::Platform(platform), OrderRef::Id(id)).await?), false)
-            }
-            Outcome::Refused(problem) => return Err(problem),
-        };
+    let outcome = match prepare(api, &platform, submission, actor, now) {
+        Ok(admission) => admit(api, vec![admission]).await?.pop(),
+        Err(problem) if problem.code() == Code::NoRoute => {
+            Some(routes::known(api, &platform, submission, problem).await?)
+        }
+        Err(problem) => return Err(problem),
+    };
+    let (facts, new) = match outcome.ok_or_else(|| Problem::unexpected("an order without an outcome"))? {
+        Outcome::New(facts) => (facts, true),
+        Outcome::Same(id) => {
+            (Box::new(find(api, &Scope::Platform(platform), OrderRef::Id(id)).await?), false)
+        }
+        Outcome::Refused(problem) => return Err(problem),
+    };
     let verdict = judge(api, &facts, !new, api.clock.now()).await?;
     Ok(Submitted { facts, verdict, new })
 }
 
 /// An order that was checked, with what it takes to find its next window.
 pub(super) struct Prepared {
-    admission: Arc<Admission>,
+    pub(super) admission: Arc<Admission>,
     entry: Arc<LabEntry>,
     direct: bool,
+    /// The places that its items belong to.
+    places: Vec<RegionId>,
 }
 
 /// What became of an order.
@@ -87,8 +99,20 @@ pub(super) fn prepare(
     now: Timestamp,
 ) -> Answer<Prepared> {
     let mut faults = submission.faults();
-    let Some(entry) = api.registry.lab(&submission.lab) else {
-        faults.push(unknown(api, &submission.lab));
+    let lab = match (&submission.lab, &submission.need) {
+        (Some(lab), None) => lab,
+        (None, Some(_)) if faults.is_empty() => {
+            return routes::prepare(api, platform, submission, actor, now);
+        }
+        (Some(_), Some(_)) => {
+            faults
+                .push(Fault::new("need", "is given beside `lab`; an order names its lab, or what it needs"));
+            return Err(faults.into());
+        }
+        _ => return Err(faults.into()),
+    };
+    let Some(entry) = api.registry.lab(lab) else {
+        faults.push(unknown(api, lab));
         return Err(faults.into());
     };
     let country = submission.ship_to.as_ref().map(|address| address.country.as_str());
@@ -102,24 +126,51 @@ pub(super) fn prepare(
     if !faults.is_empty() {
         return Err(faults.into());
     }
+    let (document, sha256) = submission.document();
+    let content = Content { document, sha256: hex(&sha256), route: None };
+    prepared(api, platform, submission, (entry, region), content, actor, now)
+}
+
+/// What is stored of a submission.
+pub(super) struct Content {
+    /// The document.
+    pub(super) document: String,
+    /// The hash of what was submitted, hex.
+    pub(super) sha256: String,
+    /// How lab and region were chosen, if they were.
+    pub(super) route: Option<Box<RawValue>>,
+}
+
+/// The rest of the preparation, once lab and region are known.
+pub(super) fn prepared(
+    api: &Api,
+    platform: &PlatformId,
+    submission: &Submission,
+    (entry, region): (Arc<LabEntry>, RegionId),
+    content: Content,
+    actor: &Actor,
+    now: Timestamp,
+) -> Answer<Prepared> {
+    let places = entry.lab.places_of(&region, &submission.items, submission.service_level.as_ref())?;
+    let places: Vec<RegionId> = places.iter().map(|place| place.id.clone()).collect();
     let direct = windows::is_direct(&entry.lab.spec, submission.transfer == Handing::Direct);
     let paid = submission.payment == Payment::Paid;
-    let join = paid.then(|| join(api, &entry.lab, &region, direct, now)).transpose()?;
-    let (document, sha256) = submission.document();
+    let join = paid.then(|| join(&*api.random, &entry.lab, &places, direct, now)).transpose()?;
     let admission = Admission {
         id: OrderId::new(now, &*api.random),
         platform: platform.clone(),
-        lab: submission.lab.clone(),
+        lab: entry.lab.spec.id.clone(),
         region,
         reference: submission.reference.clone(),
-        document,
-        sha256: hex(&sha256),
+        document: content.document,
+        sha256: content.sha256,
         paid,
         join,
+        route: content.route,
         at: now,
         actor: actor.clone(),
     };
-    Ok(Prepared { admission: Arc::new(admission), entry, direct })
+    Ok(Prepared { admission: Arc::new(admission), entry, direct, places })
 }
 
 fn unknown(api: &Api, lab: &LabId) -> Fault {
@@ -129,22 +180,65 @@ fn unknown(api: &Api, lab: &LabId) -> Fault {
     Fault::new("lab", format!("{:?} is not a known lab{hint}", lab.as_str()))
 }
 
-/// The window of a region as of an instant.
-pub(super) fn join(
-    api: &Api,
+/// The window, as of an instant, of an order whose items belong to these places of one region.
+fn join(
+    random: &dyn Random,
     lab: &Lab,
-    region: &RegionId,
+    places: &[RegionId],
     direct: bool,
     at: Timestamp,
 ) -> Result<Joining, Fault> {
-    let (region, calendar) = lab.region(Some(region), None)?;
-    windows::joining(lab, (&region.id, calendar), direct, at, &*api.random)
+    let places: Vec<&Place> = places.iter().filter_map(|place| lab.place(place)).collect();
+    windows::joining(lab, &places, direct, at, random)
+}
+
+/// The window that an order of a region, of which this is the content, would join as of an instant.
+pub(super) fn window(
+    random: &dyn Random,
+    lab: &Lab,
+    region: &RegionId,
+    submission: &Submission,
+    at: Timestamp,
+) -> Answer<Joining> {
+    let direct = windows::is_direct(&lab.spec, submission.transfer == Handing::Direct);
+    let places = lab.places_of(region, &submission.items, submission.service_level.as_ref());
+    let places: Vec<RegionId> = match places {
+        Ok(places) => places.iter().map(|place| place.id.clone()).collect(),
+        // The lab has changed since the order was taken: it is taken still, as what is in no group.
+        Err(_) => vec![region.clone()],
+    };
+    Ok(join(random, lab, &places, direct, at)?)
+}
+
+/// The reference of an order is that of another one.
+pub(super) fn taken(order: &OrderId) -> Problem {
+    let text = format!("The reference names order {order}, which has other content.");
+    Problem::new(Code::ReferenceTaken, text).with("order", order)
+}
+
+/// Closes a batch before its cutoff, if it promised nothing and is full.
+pub(super) async fn close_if_full(api: &Api, batch: &BatchFacts) -> Answer<()> {
+    if batch.promised || batch.direct {
+        return Ok(());
+    }
+    let size = api.registry.lab(&batch.lab).and_then(|entry| entry.lab.place(&batch.region)?.batch_max);
+    let Some(size) = size else { return Ok(()) };
+    let full = CloseFull { batch: batch.id.clone(), orders: size.into(), at: api.clock.now() };
+    if let Written::Closed(closed) = store::one(&*api.store, Write::CloseFull(Box::new(full))).await?
+        && let Some(closed) = closed.first()
+    {
+        tracing::info!(batch = %closed.id, lab = %closed.lab, region = %closed.region, orders = size, "batch closed: full");
+        api.nudge.transfers.ring();
+    }
+    Ok(())
 }
 
 /// Admits orders in one commit, and those whose window closed meanwhile in the next.
 pub(super) async fn admit(api: &Api, mut prepared: Vec<Prepared>) -> Answer<Vec<Outcome>> {
     let mut outcomes: Vec<Option<Outcome>> = prepared.iter().map(|_| None).collect();
     let mut open: Vec<usize> = (0..prepared.len()).collect();
+    // Batches that promised nothing, to which orders came.
+    let mut filling: Vec<BatchFacts> = Vec::new();
     for _ in 0..windows::TRIES {
         let writes = open.iter().map(|at| Write::Admit(Arc::clone(&prepared[*at].admission))).collect();
         let written = api.store.apply(writes).await?;
@@ -163,13 +257,15 @@ pub(super) async fn admit(api: &Api, mut prepared: Vec<Prepared>) -> Answer<Vec<
                     {
                         api.nudge.closes.ring();
                     }
+                    if let Some(batch) = batch.as_ref().filter(|batch| !batch.promised)
+                        && filling.iter().all(|known| known.id != batch.id)
+                    {
+                        filling.push(BatchFacts::clone(batch));
+                    }
                     Outcome::New(Box::new(facts(admission, batch.map(Arc::unwrap_or_clone))))
                 }
                 Admitted::Same(id) => Outcome::Same(id),
-                Admitted::Differs(id) => {
-                    let text = format!("The reference names order {id}, which has other content.");
-                    Outcome::Refused(Problem::new(Code::ReferenceTaken, text).with("order", id))
-                }
+                Admitted::Differs(id) => Outcome::Refused(taken(&id)),
                 Admitted::WindowClosed => {
                     again.push(at);
                     continue;
@@ -181,9 +277,9 @@ pub(super) async fn admit(api: &Api, mut prepared: Vec<Prepared>) -> Answer<Vec<
         }
         let now = api.clock.now();
         for at in again {
-            let Prepared { admission, entry, direct } = &mut prepared[at];
+            let Prepared { admission, entry, direct, places } = &mut prepared[at];
             let from = windows::after_closed(admission.join.as_ref(), now);
-            match join(api, &entry.lab, &admission.region, *direct, from) {
+            match join(&*api.random, &entry.lab, places, *direct, from) {
                 Ok(joining) => {
                     let moved = Admission { join: Some(joining), at: now, ..Admission::clone(admission) };
                     *admission = Arc::new(moved);
@@ -191,6 +287,12 @@ pub(super) async fn admit(api: &Api, mut prepared: Vec<Prepared>) -> Answer<Vec<
                 }
                 Err(fault) => outcomes[at] = Some(Outcome::Refused(fault.into())),
             }
+        }
+    }
+    for batch in &filling {
+        // The orders are in: what cannot be closed early now closes with the next one, or at the cutoff.
+        if let Err(problem) = close_if_full(api, batch).await {
+            tracing::warn!(batch = %batch.id, detail = problem.document().detail, "a full batch was not closed early");
         }
     }
     let closing = || Problem::new(Code::Unavailable, "Its windows kept closing.").retry_after(1);
@@ -215,6 +317,8 @@ fn facts(admission: &Admission, batch: Option<BatchFacts>) -> OrderFacts {
         batch,
         transfer: None,
         stop: None,
+        lines_out: Vec::new(),
+        extras: Extras::default(),
     }
 }
 
@@ -250,7 +354,23 @@ pub(super) fn may_name(reference: &str) -> bool {
     reference.chars().count() <= 128 && !reference.chars().any(char::is_control)
 }
 
-/// The verdict on an order, with the lab's history where it decides and `history` is wanted.
+/// The stops of an order that name lines, oldest first. There can be none of one that has not left and of which no
+/// line is out.
+pub(super) async fn line_stops(api: &Api, facts: &OrderFacts) -> Answer<Vec<StopFacts>> {
+    if facts.transfer.is_none() && facts.lines_out.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(api.store.line_stops(&facts.id).await?)
+}
+
+/// The lines that were asked about, and are not decided.
+async fn open_lines(api: &Api, facts: &OrderFacts) -> Answer<Vec<String>> {
+    let stops = line_stops(api, facts).await?.into_iter().filter(|stop| !stop.state.is_decided());
+    Ok(stops.flat_map(|stop| stop.items.unwrap_or_default()).collect())
+}
+
+/// The verdict on an order; where one order is asked about (`history`), with each line, and with the lab's history
+/// where it decides.
 pub(super) async fn judge(api: &Api, facts: &OrderFacts, history: bool, now: Timestamp) -> Answer<Verdict> {
     let entry = api.registry.lab(&facts.lab);
     let unknown = entry.is_none().then(|| unknown_lab(facts.lab.clone()));
@@ -267,11 +387,50 @@ pub(super) async fn judge(api: &Api, facts: &OrderFacts, history: bool, now: Tim
         }
         _ => None,
     };
-    let mut verdict = verdict(facts, lab, platform.as_ref().map(|platform| &platform.spec), odds, now);
+    let platform = platform.as_ref().map(|platform| &platform.spec);
+    let mut verdict = verdict(facts, lab, platform, odds, now);
+    if history {
+        let open = open_lines(api, facts).await?;
+        verdict.lines = verdict::lines(facts, lab, platform, verdict.can_stop, &open);
+    }
+    if downloads::may_be_in(&facts.document) || !facts.extras.downloads.is_empty() {
+        verdict.downloads = downloads::judge(&lines::read(&facts.document), &facts.extras.downloads);
+    }
+    if verdict.until.is_some()
+        && let Some(entry) = &entry
+    {
+        promised_less(api, facts, entry, &mut verdict).await?;
+    }
     if let (Some(next), None, CanStop::AskPerson) = (&mut verdict.next, &facts.stop, verdict.can_stop)
         && let Some(due) = entry.and_then(|entry| entry.lab.answer_due(&facts.region, now))
     {
         next.due(due);
     }
     Ok(verdict)
+}
+
+/// Where an order of several groups waits for the last of their cutoffs, it was promised no more than the first:
+/// the log says which. Few orders are such ones, and only for these is it read.
+async fn promised_less(api: &Api, facts: &OrderFacts, entry: &LabEntry, verdict: &mut Verdict) -> Answer<()> {
+    let Some(batch) = facts.batch.as_ref().filter(|batch| !batch.direct) else { return Ok(()) };
+    let of_groups = entry.lab.spec.regions.iter().any(|it| it.id == facts.region && !it.groups.is_empty());
+    let Some(order) = of_groups.then(|| serde_json::from_str::<Submission>(&facts.document).ok()).flatten()
+    else {
+        return Ok(());
+    };
+    let places = entry.lab.places_of(&facts.region, &order.items, order.service_level.as_ref());
+    if places.is_ok_and(|places| places.len() < 2) {
+        return Ok(());
+    }
+    let log = api.store.log(&[facts.id.as_str()]).await?;
+    let joined = log.iter().rev().filter(|event| event.detail["batch"] == batch.id.as_str());
+    let mut untils = joined.filter_map(|event| event.detail["until"].as_str()?.parse::<Timestamp>().ok());
+    let until = untils.next();
+    if let Some(until) = until.filter(|until| *until < batch.closes_at) {
+        let passed = until <= verdict.as_of;
+        let local = entry.lab.calendar(&batch.region).map(|calendar| calendar.shown(until).0);
+        verdict.until = Some(until).filter(|_| !passed);
+        verdict.until_local = local.filter(|_| !passed);
+    }
+    Ok(())
 }

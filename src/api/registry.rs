@@ -13,8 +13,12 @@ use tokio::sync::watch;
 use crate::domain::ids::{LabId, PlatformId};
 use crate::domain::lab::{DriverSpec, Lab, LabPolicy, LabSpec, Profile, StopsVia};
 use crate::domain::platform::PlatformSpec;
+use crate::domain::route::RouteSpec;
 use crate::domain::zones::Zones;
-use crate::store::{self, LabRow, Store};
+use crate::store::{self, LabRow, RoutesRow, Store};
+
+/// Whose routes hold for a platform that has none of its own.
+pub const DEFAULT_ROUTES: &str = "default";
 
 /// A lab, ready to admit orders.
 #[derive(Debug, Clone)]
@@ -39,6 +43,19 @@ pub struct PlatformEntry {
     pub version: i64,
 }
 
+/// The routes of a platform, or of all that have none of their own.
+#[derive(Debug, Clone)]
+pub struct RoutesEntry {
+    /// Whose they are: a platform, or `default`.
+    pub id: PlatformId,
+    /// The rules.
+    pub spec: RouteSpec,
+    /// Their version.
+    pub version: i64,
+    /// When they were changed.
+    pub updated_at: Timestamp,
+}
+
 /// Everything at one instant.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
@@ -46,6 +63,18 @@ pub struct Snapshot {
     pub labs: BTreeMap<LabId, Arc<LabEntry>>,
     /// The platforms.
     pub platforms: BTreeMap<PlatformId, Arc<PlatformEntry>>,
+    /// The routes.
+    pub routes: BTreeMap<PlatformId, Arc<RoutesEntry>>,
+}
+
+impl Snapshot {
+    /// The routes that hold for a platform: its own, else those of `default`.
+    #[must_use]
+    pub fn routes_of(&self, platform: &PlatformId) -> Option<&Arc<RoutesEntry>> {
+        let default =
+            || self.routes.iter().find(|(id, _)| id.as_str() == DEFAULT_ROUTES).map(|(_, entry)| entry);
+        self.routes.get(platform).or_else(default)
+    }
 }
 
 /// The cache.
@@ -78,6 +107,7 @@ impl Registry {
     pub async fn refresh(&self, now: Timestamp) -> store::Result<()> {
         let _turn = self.refreshing.lock().await;
         let (labs, platforms) = (self.store.labs().await?, self.store.platforms().await?);
+        let routes = self.store.routes().await?;
         let old = self.snapshot();
         let (generation, zones) = self.zones.read().unwrap_or_else(PoisonError::into_inner).clone();
         let mut fresh = Snapshot::default();
@@ -94,6 +124,16 @@ impl Registry {
                     fresh.platforms.insert(row.id, Arc::new(entry));
                 }
                 Err(error) => tracing::error!(platform = %row.id, %error, "a stored platform cannot be read"),
+            }
+        }
+        for row in routes {
+            match serde_json::from_str(&row.spec) {
+                Ok(spec) => {
+                    let RoutesRow { id, version, updated_at, .. } = row;
+                    let entry = RoutesEntry { id: id.clone(), spec, version, updated_at };
+                    fresh.routes.insert(id, Arc::new(entry));
+                }
+                Err(error) => tracing::error!(routes = %row.id, %error, "stored routes cannot be read"),
             }
         }
         let same = old.labs.len() == fresh.labs.len()

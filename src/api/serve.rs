@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+use super::crowd::Crowd;
 use crate::domain::source::Source;
 
 /// How every HTTP/2 connection begins.
@@ -38,6 +39,10 @@ const HEAD_MAX: u32 = 16 * 1024;
 pub struct Settings {
     /// Connections at the same time; whoever comes then waits in the host's queue.
     pub connections: usize,
+    /// The same from one address, or one IPv6 network; more are closed at once. 0: as many as there may be in all.
+    pub connections_each: usize,
+    /// The networks that this is not counted of.
+    pub uncounted: Vec<IpNet>,
     /// How long a request's head may take, and an HTTP/1.1 connection may be without one.
     pub head_within: Duration,
     /// How long an HTTP/2 connection may be without a request.
@@ -58,6 +63,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             connections: 10_000,
+            connections_each: 1_000,
+            uncounted: Vec::new(),
             head_within: Duration::from_secs(10),
             idle_within: Duration::from_secs(75),
             ping_every: Duration::from_secs(20),
@@ -88,6 +95,7 @@ pub async fn serve(
 ) -> Drained {
     let builder = Arc::new(builder(&settings));
     let Settings { head_within, idle_within, drain_within, .. } = settings;
+    let crowd = Arc::new(Crowd::new(settings.connections_each, settings.uncounted));
     let trusted: Arc<[IpNet]> = settings.trusted_proxies.into();
     let open = TaskTracker::new();
     let places = Arc::new(Semaphore::new(settings.connections));
@@ -110,10 +118,12 @@ pub async fn serve(
                 continue;
             }
         };
+        // One address may not take the places of all others. It is closed without a word: words cost.
+        let Some(counted) = Crowd::enter(&crowd, peer) else { continue };
         let (builder, router) = (Arc::clone(&builder), router.clone());
         let (end, gone, trusted) = (end.clone(), gone.clone(), Arc::clone(&trusted));
         open.spawn(async move {
-            let _place = place;
+            let (_place, _counted) = (place, counted);
             tokio::select! {
                 // Whoever has said nothing yet has nothing to lose.
                 () = end.cancelled() => return,
@@ -165,7 +175,12 @@ pub async fn serve(
 
 fn builder(settings: &Settings) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(settings.head_within).max_headers(100);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(settings.head_within)
+        .max_headers(100)
+        .max_buf_size(HEAD_MAX as usize);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -272,6 +287,8 @@ mod tests {
 
     const QUICK: Settings = Settings {
         connections: 8,
+        connections_each: 0,
+        uncounted: Vec::new(),
         head_within: Duration::from_millis(200),
         idle_within: Duration::from_millis(300),
         ping_every: Duration::from_millis(200),
@@ -313,6 +330,48 @@ mod tests {
         said(at, PREFACE).await;
         let idle = said(at, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
         assert!(idle.ends_with(b"ok"), "{}", String::from_utf8_lossy(&idle));
+        end.cancel();
+        assert_eq!(task.await.unwrap(), Drained::Clean);
+    }
+
+    #[tokio::test]
+    async fn one_address_has_only_so_many_connections() {
+        let settings = Settings { connections_each: 2, ..QUICK };
+        let (at, end, task) = started(settings.clone()).await;
+        let asks = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            let mut stream = TcpStream::connect(at).await.unwrap();
+            stream.write_all(asks).await.unwrap();
+            assert!(stream.read(&mut [0; 64]).await.unwrap() > 0);
+            held.push(stream);
+        }
+        assert_eq!(said(at, asks).await, b"", "the third is closed without a word");
+        drop(held);
+        let again = async {
+            while said(at, asks).await.is_empty() {
+                pause().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), again).await.expect("places come back");
+        end.cancel();
+        assert_eq!(task.await.unwrap(), Drained::Clean);
+    }
+
+    #[tokio::test]
+    async fn a_head_has_a_bound() {
+        let (at, end, task) = started(QUICK).await;
+        for (size, taken) in [(12_000, true), (20_000, false)] {
+            let head = format!("GET / HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "a".repeat(size));
+            let told = said(at, head.as_bytes()).await;
+            // Who is still sending may see the connection end before the 431.
+            assert_eq!(
+                told.starts_with(b"HTTP/1.1 200"),
+                taken,
+                "{size}: {}",
+                String::from_utf8_lossy(&told)
+            );
+        }
         end.cancel();
         assert_eq!(task.await.unwrap(), Drained::Clean);
     }

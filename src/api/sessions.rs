@@ -19,7 +19,7 @@ use super::problem::{Answer, Code, Problem};
 use crate::clock::Random;
 use crate::domain::batch::later;
 use crate::domain::event::{Actor, hex};
-use crate::store::{Proof, SignIn, SignInLink, Write, Written, one};
+use crate::store::{CodeSaid, Proof, SignIn, SignInLink, SignedIn, Write, Written, one};
 
 /// The cookie of a session.
 const COOKIE: &str = "__Host-stoppress";
@@ -39,6 +39,20 @@ pub(super) struct Session {
     pub(super) id: String,
     /// What forms carry: made from the cookie, of no use without it.
     pub(super) csrf: String,
+    /// When somebody signed in.
+    pub(super) started_at: Timestamp,
+    /// Whether it was with a code of a second factor.
+    pub(super) with_code: bool,
+}
+
+/// Of a sign-in.
+pub(super) enum Begun {
+    /// The cookie of the session.
+    Cookie(HeaderValue),
+    /// The link, or the key, does not work any more.
+    Gone,
+    /// There has to be a code of the second factor, and this is what was said to the one that came.
+    Code(CodeSaid),
 }
 
 /// A text of 256 random bits, and the hash by which it is known.
@@ -59,11 +73,15 @@ fn csrf_of(cookie: &str) -> String {
     known_as(&format!("stoppress form {cookie}"))
 }
 
+/// The cookies of a request: names and values.
+pub(super) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    all.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='))
+}
+
 /// The value of a cookie.
 pub(super) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = all.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(known, _)| *known == name).map(|(_, value)| value)
+    cookies(headers).find(|(known, _)| *known == name).map(|(_, value)| value)
 }
 
 /// Recognises who has signed in.
@@ -89,7 +107,8 @@ async fn of_id(api: &Api, id: String, csrf: String, at: Timestamp) -> Answer<Opt
     if at.duration_since(row.seen_at) >= SEEN_EVERY {
         one(&*api.store, Write::SeeSession { id: id.clone(), at }).await?;
     }
-    Ok(Some(Caller::signed_in(who, at, Session { id, csrf })))
+    let session = Session { id, csrf, started_at: row.started_at, with_code: row.with_code };
+    Ok(Some(Caller::signed_in(who, at, session)))
 }
 
 /// Whether a session that a page was opened with still holds; it counts as used.
@@ -97,17 +116,25 @@ pub(super) async fn still(api: &Api, session: &Session, at: Timestamp) -> Answer
     Ok(of_id(api, session.id.clone(), session.csrf.clone(), at).await?.is_some())
 }
 
-/// Signs a browser in, and gives the cookie; `None` if the link does not work.
-pub(super) async fn begin(api: &Api, proof: Proof, at: Timestamp) -> Answer<Option<HeaderValue>> {
+/// Signs a browser in.
+pub(super) async fn begin(
+    api: &Api,
+    proof: Proof,
+    code: Option<SecretString>,
+    at: Timestamp,
+) -> Answer<Begun> {
     let (cookie, id) = fresh(&*api.random);
-    let sign_in = SignIn { id, proof, at, ends_at: later(at, LASTS) };
-    let Written::SignedIn(key) = one(&*api.store, Write::SignIn(Box::new(sign_in))).await? else {
-        return Err(Problem::unexpected("not a session"));
+    let sign_in = SignIn { id, proof, code, at, ends_at: later(at, LASTS) };
+    let key = match one(&*api.store, Write::SignIn(Box::new(sign_in))).await? {
+        Written::SignedIn(SignedIn::Begun(key)) => key,
+        Written::SignedIn(SignedIn::Gone) => return Ok(Begun::Gone),
+        Written::SignedIn(SignedIn::Code(said)) => return Ok(Begun::Code(said)),
+        _ => return Err(Problem::unexpected("not a session")),
     };
-    if key.and_then(|key| api.keys.owner(&key, at)).is_none() {
-        return Ok(None);
+    if !api.keys.holds(&key, at) {
+        return Ok(Begun::Gone);
     }
-    Ok(Some(set_cookie(COOKIE, cookie.expose_secret(), LASTS.as_secs(), "Strict")?))
+    set_cookie(COOKIE, cookie.expose_secret(), LASTS.as_secs(), "Strict").map(Begun::Cookie)
 }
 
 /// Ends a session, and gives the cookie that replaces it.

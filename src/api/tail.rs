@@ -214,6 +214,19 @@ impl Listener {
         Ok(stretch)
     }
 
+    /// Goes to the end of the log if what comes next is not at hand, without reading what is between; gives
+    /// whether it did.
+    ///
+    /// # Errors
+    /// If the store does not answer; the cursor has not moved.
+    pub(in crate::api) async fn leap(&mut self) -> Result<bool> {
+        if self.tail.desk().held.span.is_some_and(|(from, _)| from <= self.cursor) {
+            return Ok(false);
+        }
+        self.cursor = self.tail.store.log_end().await?.max(self.cursor);
+        Ok(true)
+    }
+
     /// Waits until there may be something new since the last [`Listener::take`].
     pub(in crate::api) async fn more(&mut self) {
         self.tail.read();

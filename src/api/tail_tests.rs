@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::*;
+use crate::api::page::live::happens;
 use crate::clock::ManualClock;
 use crate::domain::event::Actor;
 use crate::domain::ids::{OrderId, PlatformId};
@@ -288,4 +289,22 @@ fn what_names_many_orders_is_held_shorter() {
     assert_eq!(held.entries.len(), ORDERS_MAX / 500);
     assert_eq!(held.span, Some((100 - (ORDERS_MAX as i64 / 500), 100)));
     assert_eq!(held.orders, held.entries.len() * 500);
+}
+
+#[tokio::test]
+async fn one_who_is_far_behind_goes_to_the_end_at_once() {
+    let place = Place::new().await;
+    place.write(1_000).await;
+    let mut far = place.tail.listen(Scope::Ops, 0);
+    // Nothing of it concerns anybody, and still this ends: with a look at what stands at the end.
+    happens(&mut far, &|_: &Sighting| false).await;
+    assert_eq!(far.cursor(), *place.log().await.last().unwrap());
+    // Near enough, everything is looked at.
+    far.take(1).await.unwrap();
+    place.until("the reader reads", || place.tail.desk().held.span.is_some()).await;
+    assert!(!far.leap().await.unwrap());
+    place.write(300).await;
+    let last = *place.log().await.last().unwrap();
+    happens(&mut far, &move |it: &Sighting| it.event.seq == last).await;
+    assert!(far.cursor() >= last);
 }

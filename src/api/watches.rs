@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Api;
 use super::auth::{Caller, unauthenticated};
+use super::event_filter::EventFilter;
 use super::problem::{Answer, Code, Problem};
 use super::tail::Listener;
 use crate::domain::Fault;
@@ -117,6 +118,7 @@ pub(super) struct Told {
 /// on behind the last number.
 pub(super) struct Watch {
     place: Place,
+    filter: EventFilter,
     listener: Listener,
     /// How far the caller knows.
     told: i64,
@@ -128,7 +130,7 @@ impl Watch {
     ///
     /// # Errors
     /// If the number is none, or the store does not answer.
-    pub(super) async fn open(place: Place, from: Begin) -> Answer<Self> {
+    pub(super) async fn open(place: Place, from: Begin, filter: EventFilter) -> Answer<Self> {
         let (scope, tail) = (place.caller.scope.clone(), &place.api.tail);
         let mut held = VecDeque::new();
         let listener = match from {
@@ -139,7 +141,7 @@ impl Watch {
                 listener
             }
         };
-        Ok(Self { told: listener.cursor(), place, listener, held })
+        Ok(Self { told: listener.cursor(), place, filter, listener, held })
     }
 
     /// Waits so long.
@@ -162,7 +164,8 @@ impl Watch {
             }
             let before = self.listener.cursor();
             let stretch = self.listener.take(STRETCH).await?;
-            self.held.extend(stretch.events.into_iter().map(|sighting| {
+            let wanted = stretch.events.into_iter().filter(|sighting| self.filter.takes(sighting));
+            self.held.extend(wanted.map(|sighting| {
                 let cursor = sighting.event.seq;
                 Told { sighting: Some(sighting), cursor }
             }));

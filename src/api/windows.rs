@@ -5,9 +5,9 @@ use jiff::Timestamp;
 use crate::clock::Random;
 use crate::domain::Fault;
 use crate::domain::batch::{Joining, later};
-use crate::domain::calendar::{Calendar, Cutoff};
+use crate::domain::calendar::Cutoff;
 use crate::domain::ids::{BatchId, RegionId};
-use crate::domain::lab::{Lab, LabSpec};
+use crate::domain::lab::{Lab, LabSpec, Place, Promise};
 
 /// How often an admission may find its window closed before it is given up.
 pub const TRIES: usize = 5;
@@ -21,47 +21,62 @@ pub fn is_direct(lab: &LabSpec, asked: bool) -> bool {
     asked || lab.policy.immediate_production
 }
 
-/// The window of an order of `region` as of `at`.
+/// The window of an order as of `at`, whose items belong to these places of one region.
+///
+/// It joins the window of one of them, as the lab's profile says, and is promised the earliest of the cutoffs that
+/// they promise.
 ///
 /// # Errors
-/// If the region's calendar has no cutoff any more.
+/// If a calendar has no cutoff any more.
 pub fn joining(
     lab: &Lab,
-    (region, calendar): (&RegionId, &Calendar),
+    places: &[&Place],
     direct: bool,
     at: Timestamp,
     random: &dyn Random,
 ) -> Result<Joining, Fault> {
+    let closed = |place: &RegionId| {
+        Fault::new("lab", format!("region {place} of lab {} has no cutoff any more", lab.spec.id))
+    };
+    let first = *places.first().ok_or_else(|| Fault::new("lab", format!("{} has no region", lab.spec.id)))?;
     if direct {
         let grace = lab.spec.policy.grace.map(|grace| grace.0).unwrap_or_default();
         let closes_at = crate::clock::whole_micros(later(at, grace));
-        let (local, date) = calendar.shown(closes_at);
+        let (local, date) = first.calendar.shown(closes_at);
         return Ok(Joining {
             batch: BatchId::new(at, random),
             lab: lab.spec.id.clone(),
-            region: region.clone(),
+            region: first.id.clone(),
             direct: true,
             opens_at: at,
             closes_at,
             closes_at_local: local,
             production_date: date.to_string(),
             rule: DIRECT.to_owned(),
-            time_zone: calendar.time_zone().to_owned(),
-            tzdata: calendar.tzdata().to_owned(),
+            time_zone: first.calendar.time_zone().to_owned(),
+            tzdata: first.calendar.tzdata().to_owned(),
+            promised: true,
+            until: None,
         });
     }
-    let window = calendar.window(at).ok_or_else(|| {
-        Fault::new("lab", format!("region {region} of lab {} has no cutoff any more", lab.spec.id))
-    })?;
+    let mut windows = Vec::with_capacity(places.len());
+    for place in places {
+        windows.push(place.calendar.window(at).ok_or_else(|| closed(&place.id))?);
+    }
+    let cutoffs: Vec<_> =
+        windows.iter().zip(places).map(|(window, place)| (window.cutoff.at, place.promise)).collect();
+    let (chosen, until) = lab.spec.profile.mixed.choose(&cutoffs).ok_or_else(|| closed(&first.id))?;
+    let window = windows.swap_remove(chosen);
     let opens_at = window.opens_at.unwrap_or(at);
-    Ok(of(lab, (region, calendar), opens_at, window.cutoff, at, random))
+    let joining = of(lab, places[chosen], opens_at, window.cutoff, at, random);
+    Ok(Joining { until: until.filter(|until| *until < joining.closes_at), ..joining })
 }
 
 /// The window that a cutoff closes.
 #[must_use]
 pub fn of(
     lab: &Lab,
-    (region, calendar): (&RegionId, &Calendar),
+    place: &Place,
     opens_at: Timestamp,
     cutoff: Cutoff,
     now: Timestamp,
@@ -70,15 +85,17 @@ pub fn of(
     Joining {
         batch: BatchId::new(now, random),
         lab: lab.spec.id.clone(),
-        region: region.clone(),
+        region: place.id.clone(),
         direct: false,
         opens_at,
         closes_at: cutoff.at,
         closes_at_local: cutoff.local,
         production_date: cutoff.production_date.to_string(),
         rule: format!("{} {}", cutoff.rule, cutoff.time),
-        time_zone: calendar.time_zone().to_owned(),
-        tzdata: calendar.tzdata().to_owned(),
+        time_zone: place.calendar.time_zone().to_owned(),
+        tzdata: place.calendar.tzdata().to_owned(),
+        promised: place.promise == Promise::Cutoff,
+        until: None,
     }
 }
 
@@ -105,8 +122,7 @@ mod tests {
     }
 
     fn join(lab: &Lab, direct: bool, at: &str) -> Joining {
-        let (region, calendar) = lab.region(None, None).unwrap();
-        joining(lab, (&region.id, calendar), direct, at.parse().unwrap(), &SeededRandom::new(1)).unwrap()
+        joining(lab, &[&lab.places[0]], direct, at.parse().unwrap(), &SeededRandom::new(1)).unwrap()
     }
 
     #[test]

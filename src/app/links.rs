@@ -77,13 +77,14 @@ impl Seat for Place {
 
     fn answer(&self, answer: LateAnswer) -> Pending<'_, Result<Taken, Refusal>> {
         Box::pin(async move {
-            let LateAnswer { stop, word, reason } = answer;
+            let LateAnswer { stop, word, reason, items } = answer;
             let (answer, stage) = match word {
                 Word::Removed => (ApiWord::Removed, Stage::default()),
                 Word::WillPrint(stage) => (ApiWord::WillPrint, stage),
                 Word::Later => (ApiWord::AnswerLater, Stage::default()),
             };
-            let changed = self.0.answer(stop, StopReply { answer, reason, stage }).await.map_err(refusal)?;
+            let changed =
+                self.0.answer(stop, StopReply { answer, reason, stage, items }).await.map_err(refusal)?;
             Ok(if changed { Taken::Taken } else { Taken::Unchanged })
         })
     }

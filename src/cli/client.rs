@@ -188,6 +188,33 @@ impl Client {
         Ok((response.status, json(&response)?))
     }
 
+    /// Sends an object to which nothing is answered.
+    ///
+    /// # Errors
+    /// If the gateway refuses, or does not answer.
+    pub(super) async fn post(&self, path: &[&str], body: &Value) -> Result<(), Failure> {
+        let body = body.to_string().into_bytes();
+        let call = Call { method: Method::POST, path, body, kind: "application/json", ..Call::default() };
+        self.call(call).await.map(drop)
+    }
+
+    /// Asks where an order would go.
+    ///
+    /// # Errors
+    /// If the gateway refuses, or does not answer.
+    pub(super) async fn route(&self, platform: Option<&str>, asked: &Value) -> Result<Value, Failure> {
+        let query: Vec<(&str, &str)> = platform.map(|id| ("platform", id)).into_iter().collect();
+        let call = Call {
+            method: Method::POST,
+            path: &["v1", "routes", "explain"],
+            query: &query,
+            body: asked.to_string().into_bytes(),
+            kind: "application/json",
+            ..Call::default()
+        };
+        json(&self.call(call).await?)
+    }
+
     /// Deletes an object.
     ///
     /// # Errors

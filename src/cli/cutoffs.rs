@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::input::{decode, read};
 use crate::domain::calendar::{Calendar, CalendarSpec, Cutoff};
-use crate::domain::ids::{LabId, RegionId};
+use crate::domain::ids::{GroupId, LabId, RegionId};
 use crate::domain::zones::Zones;
 use crate::domain::{Fault, ics, nearest};
 
@@ -142,9 +142,12 @@ pub fn run(args: &Cutoffs, now: Timestamp, out: &mut dyn Write) -> Result<(), Er
                 (Some(lab), None) => format!("Cutoffs of {lab}"),
                 _ => "Cutoffs".to_owned(),
             };
-            let entries: Vec<_> =
-                rows.map(|(place, cutoff)| ics::Entry { place: place.to_string(), cutoff }).collect();
-            Ok(out.write_all(ics::calendar(&name, &entries, now).as_bytes())?)
+            let revision = ics::Revision::first(now);
+            let entries: Vec<_> = rows
+                .map(|(place, cutoff)| ics::Entry { place: place.to_string(), cutoff, revision })
+                .collect();
+            let feed = ics::Feed { name: &name, time_zone: None, alarms: &ics::ALARMS };
+            Ok(out.write_all(ics::calendar(feed, &entries).as_bytes())?)
         }
     }
 }
@@ -195,6 +198,27 @@ struct Lab {
 struct Region {
     id: RegionId,
     calendar: CalendarSpec,
+    #[serde(default)]
+    groups: Vec<Group>,
+}
+
+#[derive(serde::Deserialize)]
+struct Group {
+    id: GroupId,
+    calendar: CalendarSpec,
+}
+
+impl Region {
+    /// Itself and its groups: each with its id, where its calendar is, and the calendar.
+    fn all(self) -> Vec<(RegionId, String, CalendarSpec)> {
+        let Self { id, calendar, groups } = self;
+        let groups: Vec<_> = groups
+            .into_iter()
+            .enumerate()
+            .map(|(at, group)| (id.of_group(&group.id), format!("groups[{at}].calendar"), group.calendar))
+            .collect();
+        std::iter::once((id, "calendar".to_owned(), calendar)).chain(groups).collect()
+    }
 }
 
 fn bare(file: Value, args: &Cutoffs) -> Result<Vec<Place>, Fault> {
@@ -215,20 +239,21 @@ fn labs(file: Value, args: &Cutoffs) -> Result<Vec<Place>, Fault> {
         return Err(unknown("--lab", lab, labs.iter().map(|known| known.id.as_str())));
     }
     let of_lab = |lab: &Lab| args.lab.as_ref().is_none_or(|chosen| chosen == lab.id.as_str());
-    let regions = labs.iter().filter(|lab| of_lab(lab)).flat_map(|lab| &lab.regions);
-    if let Some(region) = &args.region
-        && !regions.clone().any(|known| known.id.as_str() == region)
-    {
-        return Err(unknown("--region", region, regions.map(|known| known.id.as_str())));
-    }
     let mut places = Vec::new();
     for (l, lab) in labs.into_iter().enumerate().filter(|(_, lab)| of_lab(lab)) {
-        for (r, Region { id, calendar: spec }) in lab.regions.into_iter().enumerate() {
-            if args.region.as_ref().is_none_or(|chosen| chosen == id.as_str()) {
-                let path = format!("labs[{l}].regions[{r}].calendar");
+        for (r, region) in lab.regions.into_iter().enumerate() {
+            for (id, path, spec) in region.all() {
+                let path = format!("labs[{l}].regions[{r}].{path}");
                 places.push(Place { lab_region: Some((lab.id.clone(), id)), path, spec, calendar: None });
             }
         }
+    }
+    if let Some(region) = &args.region {
+        let ids = || places.iter().filter_map(|place| Some(place.lab_region.as_ref()?.1.as_str()));
+        if !ids().any(|known| known == region) {
+            return Err(unknown("--region", region, ids()));
+        }
+        places.retain(|place| place.lab_region.as_ref().is_some_and(|(_, id)| id.as_str() == region));
     }
     Ok(places)
 }

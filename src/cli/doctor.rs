@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::records::{self, Column, Format};
-use super::{Failure, Terminal};
+use super::{Failure, Terminal, evidence};
 use crate::config::{self, Config, Flags};
 use crate::domain::lab::{Answer, LabSpec};
 use crate::domain::zones::{Source, Zones};
@@ -24,6 +24,7 @@ Examples:
   stoppress doctor
   stoppress doctor --config /etc/stoppress/stoppress.toml --labs
   stoppress doctor --database sqlite:stoppress.db --verify-events
+  stoppress doctor --verify-evidence evidence.json
 
 The exit code is 1 if a check failed; warnings alone leave it at 0.")]
 pub struct DoctorArgs {
@@ -39,6 +40,9 @@ pub struct DoctorArgs {
     /// Check the hash chains of the event log; with SQLite, no gateway may run meanwhile
     #[arg(long)]
     verify_events: bool,
+    /// Check an evidence bundle, and nothing else: neither configuration nor database is needed
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "database", "labs", "verify_events"])]
+    verify_evidence: Option<PathBuf>,
     /// How to print the findings
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -85,6 +89,13 @@ const COLUMNS: &[Column] = &[("result", "/result"), ("check", "/check"), ("findi
 /// Runs the command.
 pub(super) async fn run(args: DoctorArgs, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let mut found = Findings::default();
+    if let Some(file) = &args.verify_evidence {
+        match evidence::verify(file) {
+            Ok(said) => found.good("evidence", said),
+            Err(faults) => faults.iter().for_each(|fault| found.failed("evidence", fault)),
+        }
+        return report(&args, &found, terminal);
+    }
     let flags = Flags { file: args.config.clone(), database: args.database.clone(), ..Flags::default() };
     let config = match Config::load(&flags) {
         Ok(config) => {
@@ -115,6 +126,11 @@ pub(super) async fn run(args: DoctorArgs, terminal: &mut Terminal<'_>) -> Result
             events(&config.database, now, &mut found).await;
         }
     }
+    report(&args, &found, terminal)
+}
+
+/// Prints what was found.
+fn report(args: &DoctorArgs, found: &Findings, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let rows: Vec<Value> = found
         .0
         .iter()

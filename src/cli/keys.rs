@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use super::client::{Client, ServerArgs};
 use super::cutoffs::instant;
 use super::records::{self, Column, Format};
+use super::rotate_links::{self, RotateLinksArgs};
+use super::second_factor::{self, SecondFactorArgs};
 use super::{Failure, Terminal};
 use crate::api::auth::{Grant, mint};
 use crate::clock::whole_micros;
@@ -20,7 +22,7 @@ use crate::domain::{Fault, nearest};
 use crate::store::{self, KeyRow, Put, Scope, Store, Write, Written};
 
 /// Who the changelog says it was, where nobody proved who it is: whoever has the database.
-const ACTOR: &str = "ops:database";
+pub(super) const ACTOR: &str = "ops:database";
 
 /// API keys: create, list, revoke
 #[derive(Debug, Subcommand)]
@@ -30,6 +32,8 @@ pub enum Keys {
     List(ListArgs),
     Revoke(RevokeArgs),
     Link(LinkArgs),
+    SecondFactor(SecondFactorArgs),
+    RotateLinks(RotateLinksArgs),
 }
 
 /// Make a key; it is shown once
@@ -103,9 +107,9 @@ pub struct Place {
     /// Work in the database itself, when no gateway runs, or when no key of scope ops is left:
     /// sqlite:FILE or postgres://… (a URL without a password: see PGPASSWORD)
     #[arg(long, value_name = "URL", conflicts_with_all = ["server", "key_file"])]
-    database: Option<String>,
+    pub(super) database: Option<String>,
     #[command(flatten)]
-    server: ServerArgs,
+    pub(super) server: ServerArgs,
 }
 
 fn scope(text: &str) -> Result<Scope, String> {
@@ -125,6 +129,7 @@ const LISTED: &[Column] = &[
     ("created at", "/created_at"),
     ("expires at", "/expires_at"),
     ("revoked at", "/revoked_at"),
+    ("second factor since", "/second_factor_at"),
 ];
 
 /// Runs the command.
@@ -134,6 +139,8 @@ pub(super) async fn run(args: Keys, terminal: &mut Terminal<'_>) -> Result<(), F
         Keys::List(args) => list(args, terminal).await,
         Keys::Revoke(args) => revoke(args, terminal).await,
         Keys::Link(args) => link(args, terminal).await,
+        Keys::SecondFactor(args) => second_factor::run(args, terminal).await,
+        Keys::RotateLinks(args) => rotate_links::run(args, terminal).await,
     }
 }
 
@@ -141,12 +148,12 @@ pub(super) async fn run(args: Keys, terminal: &mut Terminal<'_>) -> Result<(), F
 fn shown(row: &KeyRow) -> Value {
     json!({
         "id": row.id, "scope": row.scope, "owner": row.owner, "name": row.name, "created_at": row.created_at,
-        "expires_at": row.expires_at, "revoked_at": row.revoked_at,
+        "expires_at": row.expires_at, "revoked_at": row.revoked_at, "second_factor_at": row.second_factor_at,
     })
 }
 
 /// Opens a database that is there: a mistyped name must not become an empty one.
-async fn open(url: &str, terminal: &Terminal<'_>) -> Result<Arc<dyn Store>, Failure> {
+pub(super) async fn open(url: &str, terminal: &Terminal<'_>) -> Result<Arc<dyn Store>, Failure> {
     store::inspect(url).await?;
     Ok(store::open(url, terminal.clock.now()).await?)
 }

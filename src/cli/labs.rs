@@ -122,7 +122,8 @@ fn check(args: &CheckArgs, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let now = terminal.clock.now();
     let mut rows = Vec::new();
     for lab in labs_of(&args.file, &zones, now)? {
-        for (region, calendar) in lab.spec.regions.iter().zip(&lab.calendars) {
+        for region in &lab.places {
+            let calendar = &region.calendar;
             let Some(cutoff) = calendar.next_cutoff(now) else { continue };
             rows.push(json!({
                 "lab": lab.spec.id, "region": region.id, "closes_at": cutoff.at, "local": cutoff.local,

@@ -4,18 +4,23 @@
 //! people and programs goes to standard output, what it says on the way to standard error. Exit
 //! codes: 0 done, 1 refused or failed, 2 the input or the arguments are wrong.
 
+pub mod backup;
 pub mod certify;
 pub mod client;
 pub mod completions;
 pub mod cutoffs;
 pub mod demo;
 pub mod doctor;
+pub mod evidence;
 mod import;
 mod input;
 pub mod keys;
 pub mod labs;
 pub mod orders;
 pub mod records;
+mod rotate_links;
+pub mod routes;
+mod second_factor;
 pub mod serve;
 pub mod simulate;
 pub mod stops;
@@ -58,11 +63,15 @@ pub enum Command {
     /// Labs: check a file, import it, list
     #[command(subcommand)]
     Labs(labs::Labs),
+    /// Routes: explain, list, set
+    #[command(subcommand)]
+    Route(routes::Routes),
     Cutoffs(cutoffs::Cutoffs),
     /// API keys: create, list, revoke
     #[command(subcommand)]
     Keys(keys::Keys),
     Doctor(doctor::DoctorArgs),
+    Backup(backup::BackupArgs),
     /// Tools for labs
     #[command(subcommand)]
     Lab(LabTools),
@@ -176,9 +185,11 @@ pub async fn run(cli: Cli, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
         Command::Verdict(args) => stops::verdict(args, terminal).await,
         Command::Stop(args) => stops::stop(args, terminal).await,
         Command::Labs(args) => labs::run(args, terminal).await,
+        Command::Route(args) => routes::run(args, terminal).await,
         Command::Cutoffs(args) => Ok(cutoffs::run(&args, terminal.clock.now(), terminal.out)?),
         Command::Keys(args) => keys::run(args, terminal).await,
         Command::Doctor(args) => doctor::run(args, terminal).await,
+        Command::Backup(args) => backup::run(args, terminal).await,
         Command::Lab(LabTools::Certify(args)) => certify::run(*args, terminal).await,
         Command::Lab(LabTools::Openapi(_)) => {
             Ok(terminal.out.write_all(completions::LAB_OPENAPI.as_bytes())?)

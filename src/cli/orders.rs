@@ -5,15 +5,16 @@ use serde_json::Value;
 
 use super::client::{Client, ServerArgs};
 use super::records::{self, Column, Format};
-use super::{Failure, Terminal, import};
+use super::{Failure, Terminal, evidence, import};
 
-/// Orders: import, list, show
+/// Orders: import, list, show, evidence
 #[derive(Debug, Subcommand)]
 #[expect(missing_docs, reason = "clap takes what is said about a command from its arguments")]
 pub enum Orders {
     Import(import::ImportArgs),
     List(ListArgs),
     Show(ShowArgs),
+    Evidence(evidence::EvidenceArgs),
 }
 
 /// List orders, newest first
@@ -108,6 +109,7 @@ pub(super) async fn run(args: Orders, terminal: &mut Terminal<'_>) -> Result<(),
         Orders::Import(args) => import::run(args, terminal).await,
         Orders::List(args) => list(args, terminal).await,
         Orders::Show(args) => show(args, terminal).await,
+        Orders::Evidence(args) => evidence::run(args, terminal).await,
     }
 }
 

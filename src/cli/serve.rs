@@ -50,6 +50,11 @@ pub async fn run(args: &Serve, out: &mut dyn Write) -> Result<(), Error> {
         log_format: args.log_format.clone(),
     })?;
     telemetry::log(&config.log)?;
+    #[cfg(debug_assertions)]
+    if let Some(text) = crate::config::variable("STOPPRESS_CRASH_AT") {
+        let crash = text.parse().map_err(|fault| crate::domain::Fault::new("STOPPRESS_CRASH_AT", fault))?;
+        crate::points::watch(Some(crash));
+    }
     let running = app::start_telling(&config, Ambient::host(), |greeting| greet(out, greeting)).await?;
     ended().await;
     tracing::info!("ending: no new work, what is under way is finished");

@@ -35,13 +35,14 @@ pub struct VerdictArgs {
 
 /// Stop an order: ask that it not be printed
 ///
-/// The exit code is 0 only if the order is stopped, so that `stoppress stop … && refund …` is safe;
+/// The exit code is 0 only if the order, or with `--items` these lines of it, is stopped, so that `stoppress stop … && refund …` is safe;
 /// it is 1 if it will be printed, or if that is not decided yet.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   stoppress stop @A-1001 --reason 'wrong size' --asked-by customer
   stoppress stop ord_0199f3c2a7e07d3b8a51c0de5fa3b9c4 --wait 10m && echo refund it
+  stoppress stop @A-1001 --items 1,3 && echo refund these lines
 
 An order has one stop: the same command again gives that one, as it stands.")]
 pub struct StopArgs {
@@ -57,6 +58,12 @@ pub struct StopArgs {
     /// Who asks
     #[arg(long, value_name = "WHO", value_parser = ["customer", "merchant", "support", "system"])]
     asked_by: Option<String>,
+    /// Who that is, by a name or an id of the platform's own
+    #[arg(long, value_name = "NAME")]
+    requested_by: Option<String>,
+    /// Stop only these lines, by the ids of their items; the rest of the order goes on
+    #[arg(long, value_name = "ITEM", value_delimiter = ',')]
+    items: Vec<String>,
     /// Wait so long for the lab's answer, if it is the lab that decides, such as 10m
     #[arg(long, value_name = "DURATION", value_parser = lasting)]
     wait: Option<Lasting>,
@@ -94,12 +101,17 @@ const STOP: &[Column] = &[
     ("order", "/order"),
     ("stop", "/id"),
     ("evidence", "/evidence"),
+    ("lines", "/items"),
     ("reason", "/reason"),
     ("asked by", "/asked_by"),
+    ("requested by", "/requested_by"),
     ("asked at", "/asked_at"),
     ("decided at", "/decided_at"),
     ("answer due", "/answer_due_at"),
     ("answer", "/answer"),
+    ("refund", "/consequences/refund"),
+    ("service fee", "/consequences/service_fee"),
+    ("back to stock", "/consequences/restock"),
 ];
 
 /// Runs `verdict`.
@@ -145,11 +157,18 @@ fn show_verdict(out: &mut dyn Write, format: Format, verdict: &Value) -> io::Res
 pub(super) async fn stop(args: StopArgs, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let client = Client::new(&args.server, terminal)?;
     let mut body = Map::new();
-    for (name, value) in [("reason", &args.reason), ("comment", &args.comment), ("asked_by", &args.asked_by)]
-    {
+    for (name, value) in [
+        ("reason", &args.reason),
+        ("comment", &args.comment),
+        ("asked_by", &args.asked_by),
+        ("requested_by", &args.requested_by),
+    ] {
         if let Some(value) = value {
             body.insert(name.to_owned(), value.as_str().into());
         }
+    }
+    if !args.items.is_empty() {
+        body.insert("items".to_owned(), args.items.clone().into());
     }
     let path = ["v1", "orders", &args.order, "stop"];
     let (_, mut answer) = client.send(Method::POST, &path, &Value::Object(body)).await?;
@@ -158,18 +177,34 @@ pub(super) async fn stop(args: StopArgs, terminal: &mut Terminal<'_>) -> Result<
         writeln!(terminal.err, "The lab has been asked; waiting for its answer, at most {wait}.")?;
         while decided(&answer).is_none() && terminal.clock.now() < until {
             terminal.clock.sleep_until(later(terminal.clock.now(), EVERY).min(until)).await;
-            answer = client.get(&path, &[]).await?;
+            answer = same(client.get(&path, &[]).await?, &answer);
         }
     }
     let state = decided(&answer);
     match args.format {
         Format::Json => writeln!(terminal.out, "{answer}")?,
         Format::Table => {
-            writeln!(terminal.out, "{}", sentence(state, answer.pointer("/stop/state")))?;
+            writeln!(terminal.out, "{}", sentence(state, &answer))?;
             records::fields(terminal.out, STOP, answer.get("stop").unwrap_or(&Value::Null))?;
         }
     }
-    if state == Some(StopState::Stopped) { Ok(()) } else { Err(Failure::Told) }
+    let whole = args.items.is_empty();
+    match state {
+        Some(StopState::Stopped) => Ok(()),
+        Some(StopState::StoppedInPart) if !whole => Ok(()),
+        _ => Err(Failure::Told),
+    }
+}
+
+/// The answer with the stop that was asked, among all of its order.
+fn same(mut now: Value, asked: &Value) -> Value {
+    let id = asked.pointer("/stop/id");
+    let parts = now.get("parts").and_then(Value::as_array);
+    let part = parts.and_then(|parts| parts.iter().find(|part| part.get("id") == id)).cloned();
+    if let Some(part) = part {
+        now["stop"] = part;
+    }
+    now
 }
 
 /// The final state of a stop, if a machine or a person has decided it.
@@ -179,13 +214,22 @@ fn decided(answer: &Value) -> Option<StopState> {
     (!matches!(state, StopState::Pending | StopState::WithAPerson)).then_some(state)
 }
 
-fn sentence(decided: Option<StopState>, shown: Option<&Value>) -> String {
+fn sentence(decided: Option<StopState>, answer: &Value) -> String {
+    let shown = |at| answer.pointer(at).and_then(Value::as_str);
     match decided {
         Some(StopState::Stopped) => "Stopped: it will not be printed.".to_owned(),
-        Some(StopState::StoppedInPart) => "Stopped in part: some of its lines will be printed.".to_owned(),
+        Some(StopState::StoppedInPart) => {
+            "Stopped in part: these lines will not be printed, the others will.".to_owned()
+        }
         Some(_) => "Too late: it is or will be printed.".to_owned(),
-        None if shown.and_then(Value::as_str) == Some(StopState::WithAPerson.word()) => {
+        None if shown("/stop/state") == Some(StopState::WithAPerson.word()) => {
             "Not decided yet: a person finds out.".to_owned()
+        }
+        None if shown("/stop/state").is_none() && shown("/approval/state") == Some("declined") => {
+            "Not stopped: the merchant declined what the customer asked.".to_owned()
+        }
+        None if shown("/stop/state").is_none() && shown("/approval/state").is_some() => {
+            "Not decided yet: the merchant decides about what the customer asked.".to_owned()
         }
         None => "Not decided yet: the lab has been asked.".to_owned(),
     }

@@ -10,8 +10,10 @@ use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
+use super::downloads;
 use super::ids::{BatchId, LabId, OrderId, RegionId, TransferId};
 use super::lab::{Answer, Profile};
+use super::order::ItemKind;
 
 /// The phase of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -66,6 +68,10 @@ pub struct Joining {
     pub time_zone: String,
     /// The version of the zone data that the instant was computed with.
     pub tzdata: String,
+    /// Whether its orders are promised that it does not close before. It counts where the window is opened.
+    pub promised: bool,
+    /// Until when the order is promised that it can be stopped, where that is before the window closes.
+    pub until: Option<Timestamp>,
 }
 
 /// What is stored of a batch.
@@ -99,6 +105,8 @@ pub struct BatchFacts {
     pub tzdata: String,
     /// When it really closed.
     pub closed_at: Option<Timestamp>,
+    /// Whether its orders are promised that it does not close before its cutoff; fixed when it was opened.
+    pub promised: bool,
     /// Counts the changes of the batch.
     pub version: i64,
 }
@@ -183,9 +191,9 @@ pub struct TransferFacts {
     pub version: i64,
 }
 
-/// How long a sender may take between its durable intent and the last byte.
+/// How long a sender may take between its durable intent and the begin of the call.
 pub const WRITE_DEADLINE: SignedDuration = SignedDuration::from_secs(30);
-/// How long a sender waits for the answer to an upload.
+/// How long a sender waits at most for the answer to an upload that it has begun.
 pub const REQUEST_DEADLINE: SignedDuration = SignedDuration::from_secs(30);
 /// Added to every horizon: clocks, queues, and what nobody thought of.
 pub const HORIZON_MARGIN: SignedDuration = SignedDuration::from_secs(120);
@@ -242,6 +250,19 @@ pub fn settle(transfer: &TransferFacts, fence: i64, answer: &Answer) -> Option<N
     }
 }
 
+/// Somebody says of one order that it was taken out, or is not there. That says nothing of the others of its
+/// transfer; and while nobody knows what came of that, its bytes, which name the order, must not be sent again: a
+/// person finds out. `None` if it changes nothing.
+#[must_use]
+pub fn taken_out_by_a_person(transfer: &TransferFacts) -> Option<Next> {
+    matches!(transfer.phase, TransferPhase::Sending | TransferPhase::Unknown).then_some(Next {
+        phase: TransferPhase::WithAPerson,
+        fence: transfer.fence + 1,
+        unresolved: transfer.unresolved,
+        attempts: transfer.attempts,
+    })
+}
+
 /// A sender whose lease ran out is dead or slow: what it sent is not known. The fence rises, so
 /// that what it says later counts only if it is positive.
 #[must_use]
@@ -282,6 +303,9 @@ pub enum Remedy {
     Person,
 }
 
+/// After so many attempts a lab that can be asked is asked, once its answer can be believed, before it is sent more.
+pub const ASK_FROM: i64 = 6;
+
 /// Chooses what to do about an unknown outcome.
 #[must_use]
 pub fn remedy(transfer: &TransferFacts, profile: &Profile, now: Timestamp) -> Remedy {
@@ -289,6 +313,11 @@ pub fn remedy(transfer: &TransferFacts, profile: &Profile, now: Timestamp) -> Re
         return Remedy::Person;
     }
     let key_open = transfer.key_until.is_none_or(|until| horizon(now, profile) < until);
+    // It was sent often, and what the lab says to that decides nothing: as one that lost its own answer, and refuses
+    // the key ever since. By now it can be believed what it has.
+    if profile.lookup && transfer.attempts >= ASK_FROM && now >= transfer.horizon_at {
+        return Remedy::LookUp(transfer.horizon_at);
+    }
     if profile.dedupes.truly() && key_open && transfer.attempts < profile.attempts_max {
         Remedy::Resend
     } else if profile.lookup {
@@ -313,6 +342,8 @@ pub struct Entry {
     pub document: String,
     /// What the lab called it when it was sent ahead, if it holds it.
     pub import_reference: Option<String>,
+    /// The lines that are stopped: they are not handed over.
+    pub lines_out: Vec<String>,
 }
 
 /// The bytes that a transfer carries, frozen.
@@ -342,7 +373,37 @@ struct LabOrder<'a> {
     import_reference: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ship_to: Option<&'a RawValue>,
-    items: &'a RawValue,
+    items: Lines<'a>,
+}
+
+/// The lines that are handed over, each as it was submitted: without what is stopped, and without downloads.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Lines<'a> {
+    All(&'a RawValue),
+    Alive(Vec<&'a RawValue>),
+}
+
+impl<'a> Lines<'a> {
+    fn of(all: &'a RawValue, out: &[String]) -> Result<Self, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct Named {
+            id: String,
+            #[serde(default)]
+            kind: ItemKind,
+        }
+        if out.is_empty() && !downloads::may_be_in(all.get()) {
+            return Ok(Self::All(all));
+        }
+        let mut alive = Vec::new();
+        for line in serde_json::from_str::<Vec<&'a RawValue>>(all.get())? {
+            let Named { id, kind } = serde_json::from_str(line.get())?;
+            if kind == ItemKind::Print && !out.contains(&id) {
+                alive.push(line);
+            }
+        }
+        Ok(Self::Alive(alive))
+    }
 }
 
 impl<'a> LabOrder<'a> {
@@ -355,7 +416,7 @@ impl<'a> LabOrder<'a> {
             region: &entry.region,
             import_reference: entry.import_reference.as_deref(),
             ship_to: printed.ship_to,
-            items: printed.items,
+            items: Lines::of(printed.items, &entry.lines_out)?,
         })
     }
 }

@@ -196,6 +196,12 @@ impl Calendar {
         &self.0.tzdata
     }
 
+    /// Whether a season is a peak: it is called so, or it has more cutoffs a day than there are outside of seasons.
+    #[must_use]
+    pub fn is_peak(&self, season: &str) -> bool {
+        called_peak(season) || self.0.plan.is_busier(season)
+    }
+
     /// An instant as the region's clocks show it, with the zone, and its local date.
     #[must_use]
     pub fn shown(&self, at: Timestamp) -> (String, Date) {
@@ -287,6 +293,25 @@ impl Calendar {
     }
 }
 
+/// The name of the season in a rule with or without its time, such as `season:peak 12:00`.
+#[must_use]
+pub fn season_of(rule: &str) -> Option<&str> {
+    let rest = rule.strip_prefix("season:")?;
+    Some(match rest.rsplit_once(' ') {
+        Some((name, time)) if time.contains(':') => name,
+        _ => rest,
+    })
+}
+
+/// Whether a season is called a peak: by that word, and not as what is off it. That is all that can be said of the
+/// season of a region whose calendar is not there any more.
+#[must_use]
+pub fn called_peak(season: &str) -> bool {
+    let lower = season.to_lowercase();
+    let words: Vec<&str> = lower.split(|it: char| !it.is_alphanumeric()).collect();
+    words.contains(&"peak") && !words.contains(&"off")
+}
+
 /// What the local clock shows at an instant: the date, and the whole reading as [`wanted_s`] has
 /// it, at most a second too late where the instant has a fraction.
 fn shown(zone: &TimeZone, at: Timestamp) -> (Date, i64) {
@@ -296,4 +321,49 @@ fn shown(zone: &TimeZone, at: Timestamp) -> (Date, i64) {
 /// The reading of a local clock as if it were UTC, in seconds.
 fn wanted_s(date: Date, minute: u16) -> i64 {
     date.duration_since(Date::constant(1970, 1, 1)).as_secs() + i64::from(minute) * 60
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_season_is_a_peak_by_its_name_or_by_its_cutoffs() {
+        let spec = r#"{"time_zone":"Europe/Helsinki","cutoffs":["24:00"],"seasons":[
+            {"name":"winter","from":"10-01","to":"12-31","cutoffs":["12:00","24:00"]},
+            {"name":"summer","from":"06-01","to":"08-31","cutoffs":["18:00"]}]}"#;
+        let bare = r#"{"time_zone":"Europe/Helsinki","cutoffs":[],"seasons":[
+            {"name":"winter","from":"10-01","to":"12-31","cutoffs":["12:00","24:00"]}]}"#;
+        let now = "2026-11-21T12:00:00Z".parse().unwrap();
+        let calendar = |spec: &str| {
+            Calendar::build(&serde_json::from_str(spec).unwrap(), &Zones::bundled(), now).unwrap()
+        };
+        let (whole, bare) = (calendar(spec), calendar(bare));
+        for (season, peak) in [
+            ("winter", true),
+            ("summer", false),
+            ("none", false),
+            ("Peak", true),
+            ("autumn peak 2026", true),
+            ("off-peak", false),
+            ("speaking", false),
+        ] {
+            assert_eq!(whole.is_peak(season), peak, "{season}");
+        }
+        assert!(!bare.is_peak("winter"), "there is nothing that it is more than");
+    }
+
+    #[test]
+    fn a_rule_names_its_season() {
+        for (rule, season) in [
+            ("season:peak 12:00", Some("peak")),
+            ("season:peak", Some("peak")),
+            ("season:old town 24:00", Some("old town")),
+            ("season:old town", Some("old town")),
+            ("regular 24:00", None),
+            ("special 10:00", None),
+        ] {
+            assert_eq!(season_of(rule), season, "{rule}");
+        }
+    }
 }

@@ -63,6 +63,20 @@ impl Contact {
     }
 }
 
+/// Who may ask the lab for a stop.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StopsVia {
+    /// The gateway asks; the lab's contact may be shown too.
+    #[default]
+    Lab,
+    /// Only through the gateway: contacts are hidden from everybody but ops.
+    GatewayOnly,
+    /// A person of the platform contacts the lab; the contact is shown, and must be given. After the
+    /// hand-over no machine asks the lab.
+    Contact,
+}
+
 /// What of a lab's definition decides about stops.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
@@ -101,6 +115,15 @@ impl LabSpec {
     #[must_use]
     pub fn profile_in_force(&self) -> Profile {
         in_force(self.profile.clone(), &self.driver.kind, &self.policy)
+    }
+
+    /// What is wrong with its word about changes of addresses.
+    pub(super) fn address_changes_fault(&self) -> Option<Fault> {
+        let takes = self.profile.address_changes;
+        (self.driver.kind == PERSON && !takes.is_no()).then(|| {
+            let allowed = "no where the driver is person: only an endpoint can be asked for another address";
+            Fault::not("profile.address_changes", takes.word(), allowed)
+        })
     }
 
     /// Whether people answer its stops: its own, as tasks; or ops, who ask them.

@@ -24,16 +24,22 @@ use super::link::LinkKey;
 const LINK: &[u8] = b"stoppress customer link 1\0";
 const SESSION: &[u8] = b"stoppress customer session 1\0";
 const FORM: &[u8] = b"stoppress customer form 1\0";
+const PAGE: &[u8] = b"stoppress customer page 1\0";
 const VERSION: u8 = 1;
 const TAG: usize = 32;
 const ID: usize = 16;
 /// Version, key, order, action, end, serial.
 const PAYLOAD: usize = 1 + 2 + ID + 1 + 8 + 4;
 const NONCE: usize = 16;
+/// Bytes of a page's name.
+const PAGE_NAME: usize = 8;
 /// A link lasts so long beyond the cutoff.
 pub const BEYOND: SignedDuration = SignedDuration::from_hours(24);
 /// No link lasts longer.
 pub const LASTS_MAX: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// No link is believed that lasts longer from now on: more than any that was made, by so much as the clocks of
+/// gateways may differ.
+pub const BELIEVED_MAX: SignedDuration = SignedDuration::from_hours(30 * 24 + 1);
 /// A session lasts so long after the customer's last look.
 pub const SESSION_LASTS: SignedDuration = SignedDuration::from_mins(15);
 
@@ -79,6 +85,8 @@ pub struct CustomerLink {
 pub struct CustomerSession {
     /// The link.
     pub link: CustomerLink,
+    /// The number of the key that the link was signed with: the session is signed with it too, and ends with it.
+    pub key: u16,
     /// When the session ends; never after the link.
     pub until: Timestamp,
     /// Random: what belongs to this session cannot be foretold.
@@ -86,17 +94,17 @@ pub struct CustomerSession {
 }
 
 impl CustomerSession {
-    /// The session of a link that is opened now.
+    /// The session of a link, with the number of its key, that is opened now.
     #[must_use]
-    pub fn begin(link: CustomerLink, nonce: [u8; NONCE], now: Timestamp) -> Self {
+    pub fn begin((link, key): (CustomerLink, u16), nonce: [u8; NONCE], now: Timestamp) -> Self {
         let until = link.until.min(later(now, SESSION_LASTS));
-        Self { link, until, nonce }
+        Self { link, key, until, nonce }
     }
 
     /// The same session, from now on for its whole length again.
     #[must_use]
     pub fn renewed(&self, now: Timestamp) -> Self {
-        Self::begin(self.link.clone(), self.nonce, now)
+        Self::begin((self.link.clone(), self.key), self.nonce, now)
     }
 }
 
@@ -109,12 +117,16 @@ pub fn link_until(cutoff: Option<Timestamp>, now: Timestamp) -> Timestamp {
     Timestamp::from_second(until.as_second()).unwrap_or(until)
 }
 
-/// The keys of customers' links, by number.
-pub struct CustomerKeys(Vec<(u16, LinkKey)>);
+/// The keys of customers' links, by number, and which of them signs.
+#[derive(Clone)]
+pub struct CustomerKeys {
+    all: Vec<(u16, LinkKey)>,
+    signs: u16,
+}
 
 impl fmt::Debug for CustomerKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|(number, _)| number)).finish()
+        f.debug_list().entries(self.all.iter().map(|(number, _)| number)).finish()
     }
 }
 
@@ -132,13 +144,34 @@ impl CustomerKeys {
             .collect();
         let mut keys = keys.filter(|keys| !keys.is_empty())?;
         keys.sort_by_key(|(number, _)| *number);
-        Some(Self(keys))
+        let signs = keys.last().map(|(number, _)| *number)?;
+        Some(Self { all: keys, signs })
     }
 
-    fn sealed(&self, label: &[u8], payload: impl FnOnce(u16) -> Option<Vec<u8>>) -> Option<String> {
-        let (number, key) = self.0.last()?;
-        let mut bytes = payload(*number)?;
-        let tag = key.mac(label, &bytes)?.finalize().into_bytes();
+    /// The number of the newest key.
+    #[must_use]
+    pub fn newest(&self) -> u16 {
+        self.all.last().map_or(0, |(number, _)| *number)
+    }
+
+    /// The number of the key that signs.
+    #[must_use]
+    pub fn signs(&self) -> u16 {
+        self.signs
+    }
+
+    /// The same, but another one signs, if it is among them.
+    #[must_use]
+    pub fn signing(self, number: u16) -> Self {
+        if self.key(number).is_some() { Self { signs: number, ..self } } else { self }
+    }
+
+    fn key(&self, number: u16) -> Option<&LinkKey> {
+        self.all.iter().find(|(known, _)| *known == number).map(|(_, key)| key)
+    }
+
+    fn sealed(&self, label: &[u8], number: u16, mut bytes: Vec<u8>) -> Option<String> {
+        let tag = self.key(number)?.mac(label, &bytes)?.finalize().into_bytes();
         bytes.extend(tag);
         Some(BASE64.encode(bytes))
     }
@@ -152,8 +185,7 @@ impl CustomerKeys {
         if bytes.len() != length + TAG || bytes.first() != Some(&VERSION) {
             return None;
         }
-        let number = u16::from_be_bytes([*bytes.get(1)?, *bytes.get(2)?]);
-        let (_, key) = self.0.iter().find(|(known, _)| *known == number)?;
+        let key = self.key(signed_with(&bytes)?)?;
         let tag = bytes.split_off(length);
         // In constant time.
         key.mac(label, &bytes)?.verify_slice(&tag).ok()?;
@@ -163,25 +195,24 @@ impl CustomerKeys {
     /// The token of a link.
     #[must_use]
     pub fn link(&self, link: &CustomerLink) -> Option<String> {
-        self.sealed(LINK, |number| written(link, number))
+        self.sealed(LINK, self.signs, written(link, self.signs)?)
     }
 
-    /// Reads a token; `None` if it was not made with one of these keys, whatever is wrong with it. Whether it
-    /// has ended, and whether it was taken back, is for the caller to ask.
+    /// Reads a token, and with which key it was signed; `None` if it was not made with one of these keys,
+    /// whatever is wrong with it. Whether it has ended, and whether it was taken back, is for the caller to ask.
     #[must_use]
-    pub fn read_link(&self, token: &str) -> Option<CustomerLink> {
-        read(&self.opened(LINK, token, PAYLOAD)?)
+    pub fn read_link(&self, token: &str) -> Option<(CustomerLink, u16)> {
+        let bytes = self.opened(LINK, token, PAYLOAD)?;
+        Some((read(&bytes)?, signed_with(&bytes)?))
     }
 
-    /// The text of a session.
+    /// The text of a session; `None` if the key of its link is gone.
     #[must_use]
     pub fn session(&self, session: &CustomerSession) -> Option<String> {
-        self.sealed(SESSION, |number| {
-            let mut bytes = written(&session.link, number)?;
-            bytes.extend(session.until.as_second().to_be_bytes());
-            bytes.extend(session.nonce);
-            Some(bytes)
-        })
+        let mut bytes = written(&session.link, session.key)?;
+        bytes.extend(session.until.as_second().to_be_bytes());
+        bytes.extend(session.nonce);
+        self.sealed(SESSION, session.key, bytes)
     }
 
     /// Reads a session, as [`Self::read_link`] reads a token.
@@ -192,6 +223,7 @@ impl CustomerKeys {
         let (until, nonce) = rest.split_first_chunk::<8>()?;
         Some(CustomerSession {
             link: read(link)?,
+            key: signed_with(link)?,
             until: Timestamp::from_second(i64::from_be_bytes(*until)).ok()?,
             nonce: nonce.try_into().ok()?,
         })
@@ -200,11 +232,20 @@ impl CustomerKeys {
     /// What a form of a session carries, so that no other page, and no page of another session, can send it.
     #[must_use]
     pub fn form(&self, session: &CustomerSession) -> Option<String> {
-        let (_, key) = self.0.last()?;
         let mut bytes = written(&session.link, 0)?;
         bytes.extend(session.nonce);
-        let sum = key.mac(FORM, &bytes)?.finalize().into_bytes();
+        let sum = self.key(session.key)?.mac(FORM, &bytes)?.finalize().into_bytes();
         sum.get(..16).map(hex)
+    }
+
+    /// By which name the pages of a session ask for their own order, in addresses and in the name of the cookie:
+    /// one for each order and action. It opens nothing.
+    #[must_use]
+    pub fn page(&self, session: &CustomerSession) -> Option<String> {
+        let mut bytes = id_bytes(&session.link.order)?.to_vec();
+        bytes.push(session.link.action.code());
+        let sum = self.key(session.key)?.mac(PAGE, &bytes)?.finalize().into_bytes();
+        sum.get(..PAGE_NAME).map(hex)
     }
 
     /// Whether a form is one of this session.
@@ -214,12 +255,27 @@ impl CustomerKeys {
     }
 }
 
+fn id_bytes(order: &OrderId) -> Option<[u8; ID]> {
+    let id = order.as_str().rsplit('_').next().unwrap_or_default();
+    Some(u128::from_str_radix(id, 16).ok()?.to_be_bytes())
+}
+
+/// The number of the key, as a payload has it.
+fn signed_with(payload: &[u8]) -> Option<u16> {
+    Some(u16::from_be_bytes([*payload.get(1)?, *payload.get(2)?]))
+}
+
+/// Whether a text may be the name of a page.
+#[must_use]
+pub fn may_be_page(text: &str) -> bool {
+    text.len() == 2 * PAGE_NAME && text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f'))
+}
+
 fn written(link: &CustomerLink, number: u16) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(PAYLOAD + 8 + NONCE + TAG);
     bytes.push(VERSION);
     bytes.extend(number.to_be_bytes());
-    let id = link.order.as_str().rsplit('_').next().unwrap_or_default();
-    bytes.extend(u128::from_str_radix(id, 16).ok()?.to_be_bytes());
+    bytes.extend(id_bytes(&link.order)?);
     bytes.push(link.action.code());
     bytes.extend(link.until.as_second().to_be_bytes());
     bytes.extend(link.serial.to_be_bytes());
@@ -262,7 +318,7 @@ mod tests {
     }
 
     fn session() -> CustomerSession {
-        CustomerSession::begin(link(), [9; NONCE], at("2026-11-22T08:00:00Z"))
+        CustomerSession::begin((link(), 1), [9; NONCE], at("2026-11-22T08:00:00Z"))
     }
 
     /// Tokens of another program must agree with these to the letter: whoever changes them takes back all links.
@@ -279,6 +335,7 @@ mod tests {
     const VECTOR_LINK: &str =
         "AQABAZChssPU5fYHGCk6S1xtfgIAAAAAawS3YAAAAANVr4IvXdoIU4srQ_SA3okV_Aul5uPv1bTpGYG16FYo5g";
     const VECTOR_SESSION: &str = "AQABAZChssPU5fYHGCk6S1xtfgIAAAAAawS3YAAAAAMAAAAAawKkhAkJCQkJCQkJCQkJCQkJCQlMaQ2CgLY8wRU0iOtjKL2WULsUP3K0jOmkShHp8GaMeA";
+    const VECTOR_PAGE: &str = "096b2eac88b9b7d9";
     const VECTOR_FORM: &str = "4bd7c66ae67685329286b2f46a981b7d";
 
     #[test]
@@ -289,7 +346,7 @@ mod tests {
         for text in [&token, &cookie] {
             assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)), "{text}");
         }
-        assert_eq!(keys.read_link(&token), Some(link()));
+        assert_eq!(keys.read_link(&token), Some((link(), 1)));
         assert_eq!(keys.read_session(&cookie), Some(session()));
         assert_eq!(
             (keys.read_link(&cookie), keys.read_session(&token)),
@@ -318,7 +375,16 @@ mod tests {
         let (old, both, new) = (keys(&[(1, "a7")]), keys(&[(2, "b8"), (1, "a7")]), keys(&[(2, "b8")]));
         let (first, second) = (old.link(&link()).expect("a token"), both.link(&link()).expect("a token"));
         assert_ne!(first, second);
-        assert_eq!((both.read_link(&first), both.read_link(&second)), (Some(link()), Some(link())));
+        assert_eq!((both.read_link(&first), both.read_link(&second)), (Some((link(), 1)), Some((link(), 2))));
+        // A session ends with the key of the link that it was opened by, also if a newer key signs since.
+        let begun =
+            CustomerSession::begin(both.read_link(&first).expect("a link"), [9; NONCE], session().until);
+        let cookie = both.session(&begun).expect("a cookie");
+        assert_eq!(
+            (old.read_session(&cookie), both.read_session(&cookie)),
+            (Some(begun.clone()), Some(begun.clone()))
+        );
+        assert_eq!((new.read_session(&cookie), new.session(&begun), new.form(&begun)), (None, None, None));
         assert_eq!((new.read_link(&first), old.read_link(&second)), (None, None));
         assert_eq!(keys(&[(1, "b8")]).read_link(&first), None, "another key under the same number");
         assert_eq!(format!("{both:?}"), "[1, 2]", "no key is shown");
@@ -353,6 +419,24 @@ mod tests {
             assert!(!keys.is_form(&session, &form), "{session:?}");
         }
         assert!(!keys.is_form(&session(), "") && !keys.is_form(&session(), &form[1..]));
+    }
+
+    #[test]
+    fn a_page_has_a_name_for_its_order_and_action() {
+        let keys = keys(&[(1, "a7")]);
+        let page = keys.page(&session()).expect("a name");
+        assert!(may_be_page(&page) && page == VECTOR_PAGE, "{page}");
+        let mut other = session();
+        (other.nonce, other.link.serial, other.link.until) = ([1; NONCE], 4, other.until);
+        assert_eq!(keys.page(&other).as_ref(), Some(&page), "opened again, by a newer link: the same page");
+        other.link.action = LinkAction::See;
+        assert_ne!(keys.page(&other).as_ref(), Some(&page));
+        let mut other = session();
+        other.link.order = OrderId::parse(&format!("ord_{}", "0".repeat(32))).expect("an id");
+        assert_ne!(keys.page(&other).as_ref(), Some(&page));
+        for bad in ["", &page[1..], &page.to_uppercase(), &format!("{page}0"), "0123456789abcde;"] {
+            assert!(!may_be_page(bad), "{bad:?}");
+        }
     }
 
     #[test]

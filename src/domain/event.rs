@@ -51,6 +51,15 @@ pub struct Event {
     pub hash: String,
 }
 
+/// Whether a kind of event is what a pattern names: itself, a family such as `stop.*`, or everything, `*`.
+#[must_use]
+pub fn fits(pattern: &str, kind: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(family) => kind.starts_with(family),
+        None => kind == pattern,
+    }
+}
+
 /// The hash of an entry: SHA-256 over every field, each with its length before it.
 #[must_use]
 pub fn hash(previous: &str, at: Timestamp, subject: &str, kind: &str, actor: &str, detail: &str) -> String {

@@ -79,6 +79,16 @@ ids! {
     StopId = "stp";
     /// An escalation: a decision that waits for a person.
     EscalationId = "esc";
+    /// An endpoint that is told what happens.
+    WebhookId = "whk";
+    /// A hold: a reason why an order is kept out of its window.
+    HoldId = "hld";
+    /// An approval: a customer's stop that the merchant decides about.
+    ApprovalId = "apr";
+    /// A download of an order: what its platform is asked about under one id.
+    DownloadId = "dwl";
+    /// A change of a shipping address that a lab is asked for.
+    AddressChangeId = "adr";
 }
 
 fn fresh(prefix: &str, now: Timestamp, random: &dyn Random) -> String {
@@ -89,12 +99,24 @@ fn fresh(prefix: &str, now: Timestamp, random: &dyn Random) -> String {
     format!("{prefix}_{}", id.simple())
 }
 
+/// 1 to 63 lower-case letters, digits and inner hyphens.
+fn is_slug(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+        && !text.starts_with('-')
+}
+
+/// One slug, or two with a dot between them.
+fn is_place(text: &str) -> bool {
+    text.split_once('.').map_or_else(|| is_slug(text), |(region, group)| is_slug(region) && is_slug(group))
+}
+
 macro_rules! slugs {
-    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident = $fits:ident $pattern:literal;)*) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
         #[serde(try_from = "String", into = "String")]
-        #[schema(value_type = String, pattern = "^[a-z0-9][a-z0-9-]{0,62}$")]
+        #[schema(value_type = String, pattern = $pattern)]
         pub struct $name(String);
 
         impl $name {
@@ -103,10 +125,7 @@ macro_rules! slugs {
             /// # Errors
             /// If the text is not 1 to 63 lower-case letters, digits and inner hyphens.
             pub fn parse(text: &str) -> Result<Self, Fault> {
-                let fits = (1..=63).contains(&text.len())
-                    && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
-                    && !text.starts_with('-');
-                if fits {
+                if $fits(text) {
                     Ok(Self(text.to_owned()))
                 } else {
                     Err(Fault::not("", text, "1 to 63 lower-case letters, digits and hyphens that do not begin with a hyphen"))
@@ -143,9 +162,30 @@ macro_rules! slugs {
 
 slugs! {
     /// A lab.
-    LabId;
-    /// A production region of a lab.
-    RegionId;
+    LabId = is_slug "^[a-z0-9][a-z0-9-]{0,62}$";
+    /// A production region of a lab; with a dot and the id of a product group behind it, the place where the
+    /// orders of that group are collected.
+    RegionId = is_place "^[a-z0-9][a-z0-9-]{0,62}([.][a-z0-9][a-z0-9-]{0,62})?$";
+    /// A product group of a region.
+    GroupId = is_slug "^[a-z0-9][a-z0-9-]{0,62}$";
+    /// A service level, such as `express`.
+    ServiceLevel = is_slug "^[a-z0-9][a-z0-9-]{0,62}$";
+    /// A rule of routes.
+    RuleId = is_slug "^[a-z0-9][a-z0-9-]{0,62}$";
     /// A platform: a photo portal or shop that sends orders.
-    PlatformId;
+    PlatformId = is_slug "^[a-z0-9][a-z0-9-]{0,62}$";
+}
+
+impl RegionId {
+    /// The place where the orders of a group of this region are collected.
+    #[must_use]
+    pub fn of_group(&self, group: &GroupId) -> Self {
+        Self(format!("{}.{group}", self.0))
+    }
+
+    /// Whether it names a group of a region, and not a region.
+    #[must_use]
+    pub fn is_group(&self) -> bool {
+        self.0.contains('.')
+    }
 }

@@ -6,15 +6,17 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::calendar::{Calendar, CalendarSpec};
+use super::calendar::Calendar;
 use super::hours::{AnswerDue, Hours};
-use super::ids::{LabId, RegionId};
-use super::order::Stage;
+use super::ids::{LabId, RegionId, ServiceLevel};
+use super::order::{Item, Stage};
 use super::zones::Zones;
 use super::{Fault, nearest};
 
-pub use super::contact::{Contact, StopChannel, Terms};
+pub use super::address::AddressChanges;
+pub use super::contact::{Contact, StopChannel, StopsVia, Terms};
 pub use super::measures::{Dedupes, Lasting, Rate};
+pub use super::region::{GroupSpec, Mixed, Place, Promise, RegionSpec};
 
 /// What a lab answered, or that it did not: the one list for all drivers. A driver classifies once;
 /// everybody else only matches.
@@ -37,6 +39,9 @@ pub enum Answer {
         /// More, in the lab's words.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+        /// The lines that were taken out, where the stop named lines: all that it named. Else none is named.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        items: Vec<String>,
     },
     /// It is or will be printed.
     WillPrint {
@@ -110,9 +115,14 @@ pub struct Profile {
     pub lookup: bool,
     /// Whether it takes stops.
     pub stops: TakesStops,
+    /// Whether a stop may name lines: it takes these out, says so, and makes the rest of the order.
+    pub stops_lines: bool,
     /// Whether it has a first phase: it can be sent orders ahead of the hand-over, and holds them. It
     /// prints none before they are handed over.
     pub two_phase: bool,
+    /// Whether it takes another shipping address after the hand-over, and until when it is asked.
+    #[serde(skip_serializing_if = "AddressChanges::is_no")]
+    pub address_changes: AddressChanges,
     /// Who answers stops. Unless told: the lab's people, if its driver is `person` and it has a contact
     /// e-mail; else its endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -129,6 +139,9 @@ pub struct Profile {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "50/s")]
     pub rate: Option<Rate>,
+    /// Which window an order joins whose products belong to several groups of its region.
+    #[serde(skip_serializing_if = "super::region::is_usual")]
+    pub mixed: Mixed,
     /// Uploads of one transfer before a person takes it, 1 to 100.
     pub attempts_max: i64,
     /// How long the gateway may try to hand a transfer over, or to find out what came of it, before
@@ -150,31 +163,20 @@ impl Default for Profile {
             dedupes: Dedupes::No,
             lookup: false,
             stops: TakesStops::No,
+            stops_lines: false,
             two_phase: false,
+            address_changes: AddressChanges::No,
             channel: None,
             orders_per_call: 1,
             acts_within: Lasting::seconds(120),
             answers_within: Lasting::seconds(30 * 60),
             concurrency: 8,
             rate: None,
+            mixed: Mixed::Earliest,
             attempts_max: 20,
             handover_within: Lasting::seconds(6 * 3600),
         }
     }
-}
-
-/// Who may ask the lab for a stop.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum StopsVia {
-    /// The gateway asks; the lab's contact may be shown too.
-    #[default]
-    Lab,
-    /// Only through the gateway: contacts are hidden from everybody but ops.
-    GatewayOnly,
-    /// A person of the platform contacts the lab; the contact is shown, and must be given. After the
-    /// hand-over no machine asks the lab.
-    Contact,
 }
 
 /// The lab's own rules about stops, as data.
@@ -256,19 +258,6 @@ pub struct DriverSpec {
     pub settings: serde_json::Map<String, serde_json::Value>,
 }
 
-/// A production region of a lab.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RegionSpec {
-    /// Its id, unique within the lab.
-    pub id: RegionId,
-    /// The countries (ISO 3166-1 alpha-2) that it prints for; empty: chosen only by name.
-    #[serde(default)]
-    pub countries: Vec<String>,
-    /// When its batches close.
-    pub calendar: CalendarSpec,
-}
-
 /// A lab, as `PUT /v1/labs/{id}` and `stoppress labs import` take it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -303,8 +292,8 @@ pub struct LabsFile {
 pub struct Lab {
     /// What was configured.
     pub spec: LabSpec,
-    /// One calendar a region, in the order of `spec.regions`.
-    pub calendars: Vec<Calendar>,
+    /// Where its orders are collected: each region in the order of `spec.regions`, its groups behind it.
+    pub places: Vec<Place>,
     /// When its people answer, where that is told.
     pub hours: Option<Hours>,
 }
@@ -328,25 +317,45 @@ impl Lab {
     /// count as none, and an address that is none gets no mail.
     pub fn build_stored(spec: LabSpec, zones: &Zones, now: Timestamp) -> Result<Self, Vec<Fault>> {
         let mut faults = spec.faults();
-        let mut calendars = Vec::with_capacity(spec.regions.len());
+        let mut places = Vec::with_capacity(spec.regions.len());
         for (at, region) in spec.regions.iter().enumerate() {
-            match Calendar::build(&region.calendar, zones, now) {
-                Ok(calendar) => calendars.push(calendar),
+            match region.places(zones, now) {
+                Ok(own) => places.extend(own),
                 Err(inner) => {
-                    faults.extend(inner.into_iter().map(|f| f.under(&format!("regions[{at}].calendar"))));
+                    faults.extend(inner.into_iter().map(|fault| fault.under(&format!("regions[{at}]"))));
                 }
             }
         }
         let hours = spec.policy.contact.as_ref().and_then(|contact| contact.hours.as_deref());
         let hours = hours.and_then(|text| Hours::parse(text).ok());
-        if faults.is_empty() { Ok(Self { spec, calendars, hours }) } else { Err(faults) }
+        if faults.is_empty() { Ok(Self { spec, places, hours }) } else { Err(faults) }
     }
 
-    /// The calendar of a region.
+    /// Where orders are collected: a region, or a group of one.
+    #[must_use]
+    pub fn place(&self, id: &RegionId) -> Option<&Place> {
+        self.places.iter().find(|place| place.id == *id)
+    }
+
+    /// The calendar of a region, or of a group of one.
     #[must_use]
     pub fn calendar(&self, region: &RegionId) -> Option<&Calendar> {
-        let at = self.spec.regions.iter().position(|known| known.id == *region)?;
-        self.calendars.get(at)
+        self.place(region).map(|place| &place.calendar)
+    }
+
+    /// The places of a region to which the items of an order belong: see [`RegionSpec::places_of`].
+    ///
+    /// # Errors
+    /// What the region does not make or offer, by field.
+    pub fn places_of(
+        &self,
+        region: &RegionId,
+        items: &[Item],
+        level: Option<&ServiceLevel>,
+    ) -> Result<Vec<&Place>, Vec<Fault>> {
+        let (region, _) = self.region(Some(region), None).map_err(|fault| vec![fault])?;
+        let places = region.places_of(items, level)?;
+        Ok(places.iter().filter_map(|place| self.place(place)).collect())
     }
 
     /// When the answer to a stop is due that is asked now, where contact hours decide it: people answer, and
@@ -363,7 +372,8 @@ impl Lab {
         named: Option<&RegionId>,
         country: Option<&str>,
     ) -> Result<(&RegionSpec, &Calendar), Fault> {
-        let all = || self.spec.regions.iter().zip(&self.calendars);
+        let own = |region: &RegionSpec| self.places.iter().find(|place| place.id == region.id);
+        let all = || self.spec.regions.iter().filter_map(|region| Some((region, &own(region)?.calendar)));
         if let Some(named) = named {
             return all().find(|(region, _)| region.id == *named).ok_or_else(|| {
                 let known: Vec<&str> = self.spec.regions.iter().map(|region| region.id.as_str()).collect();
@@ -429,6 +439,11 @@ impl LabSpec {
                 "a whole number from 1 to 100",
             ));
         }
+        if profile.stops_lines && !self.profile_in_force().by_person() && profile.stops != TakesStops::Yes {
+            let allowed = "true only where `profile.stops` is yes, or the lab's people answer stops";
+            faults.push(Fault::not("profile.stops_lines", true, allowed));
+        }
+        faults.extend(self.address_changes_fault());
         let day = Lasting::seconds(24 * 3600);
         for (field, value) in [
             ("profile.acts_within", profile.acts_within),
@@ -456,6 +471,8 @@ impl LabSpec {
                     "unique: an earlier region of this lab has it",
                 ));
             }
+            let inside = region.faults().into_iter();
+            faults.extend(inside.map(|fault| fault.under(&format!("regions[{at}]"))));
             for (country_at, country) in region.countries.iter().enumerate() {
                 let field = format!("regions[{at}].countries[{country_at}]");
                 if country.len() != 2 || !country.bytes().all(|b| b.is_ascii_uppercase()) {

@@ -5,6 +5,7 @@
 //! contact, or the key, takes back what was mailed. It says nothing about the order.
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
@@ -29,7 +30,8 @@ const TAG: usize = 32;
 pub const KEY_BYTES: usize = 32;
 
 /// The key of all links.
-pub struct LinkKey(SecretSlice<u8>);
+#[derive(Clone)]
+pub struct LinkKey(Arc<SecretSlice<u8>>);
 
 impl fmt::Debug for LinkKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -57,7 +59,7 @@ impl LinkKey {
         let bytes: Option<Vec<u8>> = pairs
             .map(|pair| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok()))
             .collect();
-        bytes.filter(|bytes| bytes.len() == KEY_BYTES).map(|bytes| Self(bytes.into()))
+        bytes.filter(|bytes| bytes.len() == KEY_BYTES).map(|bytes| Self(Arc::new(bytes.into())))
     }
 
     pub(super) fn mac(&self, label: &[u8], bytes: &[u8]) -> Option<Hmac<Sha256>> {

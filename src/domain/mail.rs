@@ -241,6 +241,8 @@ pub struct Letter<'a> {
     pub platform: &'a str,
     /// The lines.
     pub items: &'a [Line],
+    /// Whether only these are to be stopped.
+    pub part: bool,
     /// Why.
     pub reason: &'a str,
     /// When the stop was asked, on the region's clocks.
@@ -276,6 +278,15 @@ impl Letter<'_> {
         line(&format!("To {}", self.lab));
         line("");
         line(match self.step {
+            Step::Ask if self.part => {
+                "Please do not print these lines of an order, if you still can, and make the rest of it:"
+            }
+            Step::Remind if self.part => {
+                "We have asked you to stop these lines of an order, and to make the rest; we have no answer yet:"
+            }
+            Step::Second if self.part => {
+                "Your colleagues were asked to stop these lines of an order, and to make the rest; they have not answered yet:"
+            }
             Step::Ask => "Please do not print this order, if you still can:",
             Step::Remind => "We have asked you to stop this order, and have no answer yet:",
             Step::Second => "Your colleagues were asked to stop this order, and have not answered yet:",
@@ -286,7 +297,11 @@ impl Letter<'_> {
             line(&format!("  Your number   {own}"));
         }
         for (at, item) in self.items.iter().take(ITEMS_MAX).enumerate() {
-            let label = if at == 0 { "Items" } else { "" };
+            let label = match at {
+                0 if self.part => "Only these",
+                0 => "Items",
+                _ => "",
+            };
             line(&format!("  {label:<13} {} x {} (line {})", item.quantity, item.sku, item.id));
         }
         if let Some(more) = self.items.len().checked_sub(ITEMS_MAX).filter(|more| *more > 0) {

@@ -3,25 +3,40 @@
 //! Whoever calls passes `now`. Whatever can go wrong with somebody's input is a [`Fault`] that
 //! names the field, what was there and what is allowed.
 
+pub mod address;
 pub mod batch;
 pub mod calendar;
+pub mod calendar_link;
 pub mod contact;
 pub mod customer_link;
+pub mod downloads;
 pub mod event;
+pub mod evidence;
+pub mod extras;
 pub mod health;
 pub mod hours;
 pub mod ics;
 pub mod ids;
 pub mod lab;
+pub mod lines;
 pub mod link;
 pub mod mail;
 pub mod measures;
 pub mod order;
 pub mod platform;
+pub mod policy;
+pub mod receipt;
+pub mod region;
+pub mod retention;
 pub mod retry;
+pub mod revisions;
+pub mod route;
+pub mod second_factor;
 pub mod source;
 pub mod stop;
 pub mod verdict;
+pub mod warning;
+pub mod webhook;
 pub mod zones;
 
 use serde::{Deserialize, Serialize};

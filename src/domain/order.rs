@@ -10,10 +10,12 @@ use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
 pub use self::thumbnail::Thumbnail;
-use super::Fault;
 use super::batch::{BatchFacts, BatchPhase, TransferFacts, TransferPhase};
-use super::ids::{LabId, OrderId, PlatformId, RegionId};
+use super::extras::Extras;
+use super::ids::{LabId, OrderId, PlatformId, RegionId, ServiceLevel};
+pub use super::route::Need;
 use super::stop::{StopFacts, StopState};
+use super::{Fault, downloads};
 
 /// The most items that one order may have.
 pub const ITEMS_MAX: usize = 1_000;
@@ -30,12 +32,20 @@ pub struct Submission {
     /// same order, for ever.
     #[schema(max_length = 128, min_length = 1, example = "A-1001")]
     pub reference: String,
-    /// The lab that is to print it.
-    pub lab: LabId,
+    /// The lab that is to print it; left out where `need` is given instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lab: Option<LabId>,
     /// The production region; may be left out where the lab has one region, or where the
     /// country of `ship_to` decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<RegionId>,
+    /// Instead of `lab`: the routes of the platform choose lab and region. The order then has both, and keeps
+    /// this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub need: Option<Need>,
+    /// How fast it is to be made and sent, where that is not as usual: one that the region offers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_level: Option<ServiceLevel>,
     /// With the batch of the window, or at once.
     #[serde(default)]
     pub transfer: Handing,
@@ -119,10 +129,11 @@ pub struct Address {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ItemKind {
-    /// Something to print and ship.
+    /// Something to print and ship. An order has at least one such item.
     #[default]
     Print,
-    /// A download.
+    /// A download: a link of the platform's own. It is not handed to the lab, and can be revoked until it is
+    /// fetched.
     Download,
 }
 
@@ -224,6 +235,13 @@ impl Submission {
         if self.reference.trim().is_empty() || !plain(&self.reference, 128) {
             faults.push(Fault::not("reference", &self.reference, REFERENCE));
         }
+        if self.lab.is_none() && self.need.is_none() {
+            faults.push(Fault::missing(
+                "lab",
+                "the id of a lab, where `need` does not say what the order needs",
+            ));
+        }
+        faults.extend(self.need.iter().flat_map(Need::faults).map(|fault| fault.under("need")));
         for (name, address) in [("ship_to", &self.ship_to), ("bill_to", &self.bill_to)] {
             let inside = address.iter().flat_map(Address::faults);
             faults.extend(inside.map(|fault| fault.under(name)));
@@ -273,6 +291,7 @@ impl Submission {
         if self.ship_to.is_none() && self.items.iter().any(|item| item.kind == ItemKind::Print) {
             faults.push(Fault::missing("ship_to", "an address, because an item is to be printed"));
         }
+        faults.extend(downloads::faults(&self.items));
         faults.extend(thumbnail::faults(&self.thumbnails, &self.items));
         let metadata: usize = self.metadata.iter().map(|(name, value)| name.len() + value.len()).sum();
         if metadata > METADATA_BYTES_MAX {
@@ -413,14 +432,19 @@ pub struct OrderFacts {
     pub transfer: Option<TransferFacts>,
     /// The stop, if one was asked.
     pub stop: Option<StopFacts>,
+    /// The lines that are stopped while the rest of it goes on.
+    pub lines_out: Vec<String>,
+    /// What only a few orders have.
+    pub extras: Extras,
 }
 
 impl OrderFacts {
-    /// Its items, as people are shown them.
+    /// Its items, as people of the lab are shown them: without what is stopped, and without downloads.
     #[must_use]
     pub fn lines(&self) -> Vec<super::mail::Line> {
         let submitted: Option<Submission> = serde_json::from_str(&self.document).ok();
-        let Some(Submission { items, mut thumbnails, .. }) = submitted else { return Vec::new() };
+        let Some(Submission { mut items, mut thumbnails, .. }) = submitted else { return Vec::new() };
+        items.retain(|item| item.kind == ItemKind::Print && !self.lines_out.contains(&item.id));
         let line = |item: Item| super::mail::Line {
             quantity: i64::from(item.quantity),
             sku: item.sku,
@@ -428,6 +452,17 @@ impl OrderFacts {
             id: item.id,
         };
         items.into_iter().map(line).collect()
+    }
+
+    /// The items that a stop is about, as people of the lab are shown them.
+    #[must_use]
+    pub fn lines_of(&self, stop: &StopFacts) -> Vec<super::mail::Line> {
+        let mut lines = Self { lines_out: Vec::new(), ..self.clone() }.lines();
+        match &stop.items {
+            Some(items) => lines.retain(|line| items.contains(&line.id)),
+            None => lines.retain(|line| !self.lines_out.contains(&line.id)),
+        }
+        lines
     }
 
     /// The state that follows from the stored facts.

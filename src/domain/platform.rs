@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use super::Fault;
 use super::ids::PlatformId;
+use super::measures::Lasting;
 
 /// Whether customers may ask for stops themselves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -70,6 +71,22 @@ pub struct PlatformPolicy {
     pub restock: bool,
     /// The reasons that are offered.
     pub reasons: Vec<String>,
+    /// How long the merchant has to decide on a customer's stop, with `customer_stops` at `ask_merchant`, before
+    /// ops are called: 24h unless told, at most 720h. The order stays out of its window until it is decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "24h")]
+    pub approval_within: Option<Lasting>,
+}
+
+/// How long a merchant has to decide, unless told.
+const APPROVAL_WITHIN: Lasting = Lasting::seconds(24 * 3600);
+
+impl PlatformPolicy {
+    /// How long the merchant has to decide on a customer's stop.
+    #[must_use]
+    pub fn approval_within(&self) -> Lasting {
+        self.approval_within.unwrap_or(APPROVAL_WITHIN)
+    }
 }
 
 impl PlatformSpec {
@@ -85,6 +102,13 @@ impl PlatformSpec {
             if reason.trim().is_empty() || reason.chars().count() > 200 {
                 faults.push(Fault::not(format!("policy.reasons[{at}]"), reason, "1 to 200 characters"));
             }
+        }
+        let most = Lasting::seconds(30 * 24 * 3600);
+        if let Some(within) =
+            self.policy.approval_within.filter(|within| within.0.is_zero() || *within > most)
+        {
+            let allowed = "a duration above 0s and of at most 720h";
+            faults.push(Fault::not("policy.approval_within", within.to_string(), allowed));
         }
         faults
     }

@@ -43,6 +43,8 @@ pub enum Gate {
     Probe,
     /// Not before this instant.
     Wait(Timestamp),
+    /// Not before the end of the call that tries.
+    Probing,
 }
 
 /// Failures in a row that open the breaker.
@@ -64,18 +66,12 @@ pub struct Breaker {
 
 impl Breaker {
     /// Whether a call may be made at `now`. A [`Gate::Probe`] must be answered with
-    /// [`Breaker::after`].
+    /// [`Breaker::after`], or with [`Breaker::not_tried`].
     pub fn before(&mut self, now: Timestamp) -> Gate {
         match self.open_until {
             None => Gate::Go,
             Some(until) if now < until => Gate::Wait(until),
-            // One probe at a time; if its end is never told, the next may go after another while.
-            Some(_) if self.probing => {
-                let until = now.checked_add(self.open_for).unwrap_or(Timestamp::MAX);
-                self.open_until = Some(until);
-                self.probing = false;
-                Gate::Wait(until)
-            }
+            Some(_) if self.probing => Gate::Probing,
             Some(_) => {
                 self.probing = true;
                 Gate::Probe
@@ -103,6 +99,11 @@ impl Breaker {
         }
         self.probing = false;
         self.open_until = now.checked_add(self.open_for).ok();
+    }
+
+    /// The call that was to try was not made: the next may.
+    pub fn not_tried(&mut self) {
+        self.probing = false;
     }
 
     /// Until when it is open, if it is.

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use super::batch::{TransferFacts, TransferPhase};
 use super::ids::{OrderId, StopId};
 use super::lab::{Answer, Profile, TakesStops};
+use super::lines::{StopTerms, in_part};
 use super::order::Stage;
 
 /// Who asked for a stop.
@@ -57,6 +58,10 @@ pub enum StopState {
 }
 
 impl StopState {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Pending, Self::Stopped, Self::StoppedInPart, Self::TooLate, Self::WithAPerson];
+
     /// The number that the database keeps; 0 is kept for "no stop".
     #[must_use]
     pub fn code(self) -> i64 {
@@ -66,9 +71,7 @@ impl StopState {
     /// Reads what the database keeps.
     #[must_use]
     pub fn from_code(code: i64) -> Option<Self> {
-        [Self::Pending, Self::Stopped, Self::StoppedInPart, Self::TooLate, Self::WithAPerson]
-            .into_iter()
-            .find(|state| state.code() == code)
+        Self::ALL.into_iter().find(|state| state.code() == code)
     }
 
     /// The word for it.
@@ -181,6 +184,20 @@ pub struct StopFacts {
     pub decided_at: Option<Timestamp>,
     /// The lab's or the person's words.
     pub answer: Option<String>,
+    /// The lines that it names; `None`: the whole order.
+    pub items: Option<Vec<String>>,
+    /// Who asked, by a name or an id of the platform's own.
+    pub requested_by: Option<String>,
+    /// What it brings, as it was told when it was asked; `None` of one that was asked before this was kept.
+    pub terms: Option<StopTerms>,
+}
+
+impl StopFacts {
+    /// What it brings, unless it was too late: then nothing changes.
+    #[must_use]
+    pub fn brings(&self) -> Option<&StopTerms> {
+        self.terms.as_ref().filter(|_| self.state != StopState::TooLate)
+    }
 }
 
 /// A state and what it rests on.
@@ -220,15 +237,24 @@ pub fn at_lab(profile: &Profile) -> Decision {
     }
 }
 
-/// What the lab's word makes of a stop. `None` if it changes nothing: what is final stays, and a
-/// late contrary word is kept as evidence only.
+/// What the lab's word makes of a stop, of the whole order or of `lines`. `None` if it changes nothing: what is
+/// final stays, and a late contrary word is kept as evidence only. "Removed" counts if it is about what was asked:
+/// it names the same lines, or none of a whole order. A person was shown what is asked, and need not name it.
 #[must_use]
-pub fn settle(state: StopState, answer: &Answer) -> Option<Decision> {
+pub fn settle(state: StopState, answer: &Answer, lines: Option<&[String]>, person: bool) -> Option<Decision> {
     if !matches!(state, StopState::Pending | StopState::WithAPerson) {
         return None;
     }
     match answer {
-        Answer::Removed { .. } => Some((StopState::Stopped, Some(Evidence::LabRemoved))),
+        Answer::Removed { items, .. } => {
+            let mut named: Vec<&String> = items.iter().collect();
+            let mut asked: Vec<&String> = lines.unwrap_or_default().iter().collect();
+            named.sort_unstable();
+            named.dedup();
+            asked.sort_unstable();
+            let about = named == asked || (person && named.is_empty());
+            about.then_some((in_part(StopState::Stopped, lines), Some(Evidence::LabRemoved)))
+        }
         Answer::WillPrint { stage, .. } => {
             let evidence = match stage {
                 Stage::Received => Evidence::LabRefused,

@@ -8,12 +8,16 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::batch::{BatchPhase, TransferPhase, later};
+use super::address;
+use super::batch::{BatchFacts, BatchPhase, TransferPhase, later};
+use super::downloads::{self, DownloadVerdict};
 use super::hours::AnswerDue;
 use super::ids::OrderId;
-use super::lab::{Contact, LabSpec, StopsVia, TakesStops};
+use super::lab::{Contact, LabSpec, Profile, StopsVia, TakesStops};
+use super::lines::{self, LineVerdict};
 use super::order::{Held, OrderFacts, Stage};
-use super::platform::{PlatformSpec, Refund, ServiceFee};
+use super::platform::{PlatformPolicy, PlatformSpec, Refund, ServiceFee};
+use super::policy::{self, PolicyValue};
 use super::stop::{Evidence, StopFacts, StopState};
 
 /// Below so many cases no odds are shown.
@@ -79,6 +83,10 @@ pub enum Reason {
     RefusedByLab,
     /// A stop was asked, and it was too late.
     TooLate,
+    /// The customer asked for a stop, and the merchant decides. A stop that the merchant asks is decided at once.
+    StopAwaitsMerchant,
+    /// It waits for the stop of the order that it replaces.
+    Replacing,
 }
 
 /// Who decides on a stop that is asked now.
@@ -169,7 +177,8 @@ pub struct Consequences {
     pub refund: Refund,
     /// What happens to the service fee.
     pub service_fee: ServiceFee,
-    /// Whether the goods go back to stock.
+    /// Whether goods go back to stock: none that are made for one customer, and none once production began. Which
+    /// lines do is said with each, where one order is read.
     pub restock: bool,
     /// An item is made for one customer: there is no right of withdrawal once it is made.
     pub personalised: bool,
@@ -199,8 +208,8 @@ pub struct Verdict {
     pub can_stop: CanStop,
     /// Why.
     pub reason: Reason,
-    /// Until when `yes` is guaranteed: the cutoff of its window. Null with `yes`: it can be stopped
-    /// now, and no instant is promised.
+    /// Until when `yes` is guaranteed: the cutoff of its window, or the earliest of those that its products
+    /// have. Null with `yes`: it can be stopped now, and no instant is promised.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub until: Option<Timestamp>,
     /// `until` as the clocks of the production region show it, with the zone.
@@ -216,6 +225,17 @@ pub struct Verdict {
     pub consequences: Consequences,
     /// What can still be changed.
     pub can_change: Vec<Changeable>,
+    /// Each line that is printed: whether it can be stopped by itself, and what that brings. Only where one order is
+    /// read or stopped.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub lines: Vec<LineVerdict>,
+    /// Each download beside them: how it stands. It is stopped by nobody but its platform.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub downloads: Vec<DownloadVerdict>,
+    /// The rules that are in force for it, each with where it comes from.
+    pub policy: Vec<PolicyValue>,
 }
 
 /// What the stored facts say, before dates, contacts and policies are added.
@@ -226,6 +246,17 @@ fn ruling(order: &OrderFacts, lab: &LabSpec) -> Ruling {
     if let Some(stop) = &order.stop {
         return asked(stop, order, lab);
     }
+    match as_it_lies(order, lab) {
+        // Who would decide on a stop is the same; that somebody wants one is the news.
+        (can_stop, _, by) if can_stop != CanStop::No && order.extras.open_approval().is_some() => {
+            (can_stop, Reason::StopAwaitsMerchant, by)
+        }
+        ruling => ruling,
+    }
+}
+
+/// The ruling by where the order is.
+fn as_it_lies(order: &OrderFacts, lab: &LabSpec) -> Ruling {
     let no = |reason| (CanStop::No, reason, DecidedBy::Nobody);
     let yes = |reason| (CanStop::Yes, reason, DecidedBy::Gateway);
     let takes = lab.policy.takes(lab.profile.stops);
@@ -270,6 +301,7 @@ fn waiting(order: &OrderFacts) -> Reason {
     match &order.batch {
         Some(batch) if batch.phase == BatchPhase::Open => Reason::InOpenBatch,
         Some(_) => Reason::WaitingForTransfer,
+        None if order.extras.waits_for_another() => Reason::Replacing,
         None if !order.paid => Reason::AwaitingPayment,
         None if order.held == Held::Review => Reason::InReview,
         None => Reason::OnHold,
@@ -316,8 +348,11 @@ pub fn verdict(
     now: Timestamp,
 ) -> Verdict {
     let (can_stop, reason, decided_by) = ruling(order, lab);
+    let rules = platform.map(|platform| &platform.policy);
     // A cutoff that has passed while the batch is still stored as open is promised to nobody.
-    let window = order.batch.as_ref().filter(|batch| reason == Reason::InOpenBatch && batch.closes_at > now);
+    // Nor is one of a window that may close before it.
+    let promised = |batch: &&BatchFacts| batch.promised && batch.closes_at > now;
+    let window = order.batch.as_ref().filter(|_| reason == Reason::InOpenBatch).filter(promised);
     Verdict {
         order: order.id.clone(),
         as_of: now,
@@ -330,9 +365,38 @@ pub fn verdict(
         odds: odds
             .filter(|_| can_stop == CanStop::AskLab)
             .and_then(|(asked, stopped)| Odds::of(asked, stopped)),
-        consequences: consequences(order, platform),
-        can_change: can_change(order),
+        consequences: consequences(order, rules),
+        can_change: can_change(order, &lab.profile),
+        lines: Vec::new(),
+        downloads: Vec::new(),
+        policy: policy::in_force(order, lab, rules),
     }
+}
+
+/// The verdict on each line of an order that is printed. `open` are the lines that were asked about, and are not decided.
+#[must_use]
+pub fn lines(
+    order: &OrderFacts,
+    lab: &LabSpec,
+    platform: Option<&PlatformSpec>,
+    can_stop: CanStop,
+    open: &[String],
+) -> Vec<LineVerdict> {
+    let awaiting = order.extras.lines_awaiting();
+    let standing = lines::Standing {
+        can_stop,
+        stopped: order.stop.as_ref().is_some_and(|stop| stop.state == StopState::Stopped),
+        // While a stop of the whole order is open, none of a line is asked.
+        by_lines: lab.profile_in_force().stops_lines && order.stop.is_none(),
+        stage: order.stage,
+        out: &order.lines_out,
+        open,
+        awaiting: &awaiting,
+    };
+    let policy = platform.map(|platform| platform.policy.clone()).unwrap_or_default();
+    let mut lines = lines::read(&order.document);
+    lines.retain(|line| !downloads::is_download(line));
+    lines::judge(&lines, &standing, &policy)
 }
 
 fn next(can_stop: CanStop, order: &OrderFacts, lab: &LabSpec, now: Timestamp) -> Option<Next> {
@@ -356,22 +420,32 @@ fn next(can_stop: CanStop, order: &OrderFacts, lab: &LabSpec, now: Timestamp) ->
     Some(Next { channel, contact, answer_due_at, answer_due_local, answer_due_rule })
 }
 
-fn consequences(order: &OrderFacts, platform: Option<&PlatformSpec>) -> Consequences {
-    let policy = platform.map(|platform| platform.policy.clone()).unwrap_or_default();
+fn consequences(order: &OrderFacts, policy: Option<&PlatformPolicy>) -> Consequences {
+    let unless_told = PlatformPolicy::default();
+    let policy = policy.unwrap_or(&unless_told);
+    let stocked = |line: &lines::Line| {
+        !order.lines_out.contains(&line.id) && lines::restocks(line, policy, order.stage)
+    };
     Consequences {
         refund: policy.refund,
         service_fee: policy.service_fee,
-        restock: policy.restock,
+        restock: policy.restock && lines::read(&order.document).iter().any(stocked),
         // The document was written by `Submission::document`. Inside of a string its quotes would
         // be escaped, and the values of options and metadata are strings: only an item matches.
         personalised: order.document.contains(r#""personalised":true"#),
     }
 }
 
-/// What of an order its stored facts allow to be changed. The store decides again when it is.
+/// What of an order its stored facts allow to be changed: after the hand-over only its address, where its lab is asked,
+/// and decides. The store decides again when it is.
 #[must_use]
-pub fn can_change(order: &OrderFacts) -> Vec<Changeable> {
+pub fn can_change(order: &OrderFacts, profile: &Profile) -> Vec<Changeable> {
     let mut list = Vec::new();
+    if address::asks_lab(order, profile) {
+        let open = order.extras.address_change.as_ref().is_some_and(|change| change.state.is_open());
+        list.extend((!open).then_some(Changeable::ShippingAddress));
+        return list;
+    }
     let handed = order
         .transfer
         .as_ref()
@@ -391,4 +465,4 @@ pub fn can_change(order: &OrderFacts) -> Vec<Changeable> {
 
 #[cfg(test)]
 #[path = "verdict_tests.rs"]
-mod tests;
+pub(super) mod tests;

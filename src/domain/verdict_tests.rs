@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::domain::batch::{BatchFacts, TransferFacts};
-use crate::domain::ids::{BatchId, LabId, PlatformId, RegionId, StopId, TransferId};
+use crate::domain::extras::{ApprovalFacts, ApprovalState, Extras, Link, LinkState};
+use crate::domain::ids::{ApprovalId, BatchId, LabId, PlatformId, RegionId, StopId, TransferId};
 use crate::domain::lab::{DriverSpec, LabPolicy, Profile, StopChannel};
 use crate::domain::order::OrderState;
 use crate::domain::stop::{AskedBy, grant};
@@ -47,11 +48,12 @@ fn batch(phase: BatchPhase, closes_at: Timestamp) -> BatchFacts {
         time_zone: "Europe/Helsinki".into(),
         tzdata: "2026f".into(),
         closed_at: None,
+        promised: true,
         version: 1,
     }
 }
 
-fn transfer(phase: TransferPhase) -> TransferFacts {
+pub(in crate::domain) fn transfer(phase: TransferPhase) -> TransferFacts {
     TransferFacts {
         id: TransferId::parse(&hex32("trf")).unwrap(),
         lab: LabId::parse("nordprint").unwrap(),
@@ -88,6 +90,9 @@ fn stop(state: StopState, evidence: Option<Evidence>) -> StopFacts {
         delivered_at: None,
         decided_at: None,
         answer: None,
+        items: None,
+        requested_by: None,
+        terms: None,
     }
 }
 
@@ -108,6 +113,8 @@ fn orders() -> Vec<OrderFacts> {
         batch: None,
         transfer: None,
         stop: None,
+        lines_out: Vec::new(),
+        extras: Extras::default(),
     };
     let mut all = Vec::new();
     for (paid, held) in [(false, Held::No), (true, Held::Hold), (true, Held::Review)] {
@@ -240,6 +247,55 @@ fn states_have_their_reasons() {
 }
 
 #[test]
+fn an_open_approval_is_the_reason_wherever_a_stop_would_do_something() {
+    let approval = ApprovalFacts {
+        id: ApprovalId::parse(&hex32("apr")).unwrap(),
+        order: OrderId::parse(&hex32("ord")).unwrap(),
+        platform: "shop".into(),
+        lab: "nordprint".into(),
+        state: ApprovalState::Open,
+        held: true,
+        reason: "other".into(),
+        comment: None,
+        requested_by: None,
+        items: None,
+        asked_at: at(-5),
+        due_at: at(100),
+        decided_at: None,
+        decided_by: None,
+        why: None,
+    };
+    for order in orders() {
+        for lab in labs() {
+            let bare = verdict(&order, &lab, None, None, at(0));
+            for state in [ApprovalState::Open, ApprovalState::Declined] {
+                let extras = Extras {
+                    approval: Some(ApprovalFacts { state, ..approval.clone() }),
+                    ..Extras::default()
+                };
+                let now = verdict(&OrderFacts { extras, ..order.clone() }, &lab, None, None, at(0));
+                assert_eq!((now.can_stop, now.decided_by), (bare.can_stop, bare.decided_by));
+                let news = state == ApprovalState::Open && bare.can_stop != CanStop::No;
+                assert_eq!(now.reason, if news { Reason::StopAwaitsMerchant } else { bare.reason });
+            }
+        }
+    }
+}
+
+#[test]
+fn who_waits_for_another_says_so() {
+    let lab = lab(TakesStops::Yes, StopsVia::Lab, false);
+    let link = |state| Link { order: OrderId::parse(&hex32("ord")).unwrap(), state };
+    for order in orders().into_iter().filter(|order| order.batch.is_none()) {
+        for (state, waits) in [(LinkState::Waiting, true), (LinkState::Released, false)] {
+            let extras = Extras { replaces: Some(link(state)), ..Extras::default() };
+            let now = verdict(&OrderFacts { extras, ..order.clone() }, &lab, None, None, at(0));
+            assert_eq!((now.reason == Reason::Replacing, now.can_stop), (waits, CanStop::Yes));
+        }
+    }
+}
+
+#[test]
 fn what_can_change_follows_the_state() {
     use Changeable::{BillingAddress, Items, ShippingAddress};
     for order in orders() {
@@ -249,8 +305,63 @@ fn what_can_change_follows_the_state() {
             OrderState::OnHold | OrderState::InBatch | OrderState::Closed => &[ShippingAddress],
             _ => &[],
         };
-        assert_eq!(can_change(&order), expected, "{:?}", order.state());
+        assert_eq!(can_change(&order, &Profile::default()), expected, "{:?}", order.state());
     }
+}
+
+#[test]
+fn once_a_lab_has_an_order_its_address_can_change_only_where_the_lab_is_asked() {
+    use crate::domain::address::{AddressFacts, AddressState};
+    use crate::domain::ids::{AddressChangeId, LabId};
+    use crate::domain::lab::AddressChanges::{No, UntilPrinted, UntilProduction, UntilShipped};
+    let is_there = |order: &OrderFacts| {
+        order.transfer.as_ref().is_some_and(|transfer| transfer.phase == TransferPhase::AtLab)
+    };
+    let (mut asked, mut others) = (0, 0);
+    for order in orders() {
+        for takes in [No, UntilProduction, UntilPrinted, UntilShipped] {
+            let profile = Profile { address_changes: takes, ..Profile::default() };
+            let now = can_change(&order, &profile);
+            if !is_there(&order) {
+                // On its way to the lab, or not there at all: what its lab takes says nothing.
+                assert_eq!(now, can_change(&order, &Profile::default()), "{:?}", order.state());
+                others += 1;
+                continue;
+            }
+            let goes = order
+                .stop
+                .as_ref()
+                .is_none_or(|stop| matches!(stop.state, StopState::TooLate | StopState::StoppedInPart));
+            let expected: &[Changeable] =
+                if goes && takes.asks_at(order.stage) { &[Changeable::ShippingAddress] } else { &[] };
+            assert_eq!(now, expected, "{takes:?} {:?} {:?}", order.stage, order.stop);
+            asked += expected.len();
+            for state in
+                [AddressState::Asked, AddressState::Taken, AddressState::Refused, AddressState::WithAPerson]
+            {
+                let change = AddressFacts {
+                    id: AddressChangeId::parse(&format!("adr_{:032x}", 1)).unwrap(),
+                    order: order.id.clone(),
+                    lab: LabId::parse("nord").unwrap(),
+                    state,
+                    evidence: None,
+                    reason: String::new(),
+                    asked_at: at(0),
+                    deadline_at: at(60),
+                    next_at: at(0),
+                    attempts: 0,
+                    unresolved: 0,
+                    decided_at: None,
+                    answer: None,
+                    contradicted_at: None,
+                };
+                let extras = Extras { address_change: Some(change), ..Extras::default() };
+                let now = can_change(&OrderFacts { extras, ..order.clone() }, &profile);
+                assert_eq!(now, if state.is_open() { &[] } else { expected }, "{state:?}: one at a time");
+            }
+        }
+    }
+    assert!(asked > 0 && others > 0);
 }
 
 #[test]

@@ -23,7 +23,10 @@ use tonic::{Code, Status};
 pub use super::grpc_status::{About, classify, retry_after};
 use super::guard::{Guard, Reach};
 use super::outbound::{CONNECT_TIMEOUT, LAB_BODY_MAX, causes, read_pem};
-use super::{Driver, Import, Lab, Pending, Reply, Settings, StopCall, Timeouts, Tools, Upload, some_words};
+use super::{
+    AddressCall, Driver, Import, Lab, Pending, Reply, Settings, StopCall, Timeouts, Tools, Upload, address,
+    some_words,
+};
 use crate::clock::Clock;
 use crate::domain::Fault;
 use crate::domain::ids::OrderId;
@@ -31,6 +34,7 @@ use crate::domain::lab::{Answer, LabSpec, SecretRef};
 use crate::domain::order::{self, ItemKind, Stage};
 use crate::proto;
 use crate::proto::get_order_response::Stage as LabStage;
+use crate::proto::lab_address_service_client::LabAddressServiceClient;
 use crate::proto::lab_import_service_client::LabImportServiceClient;
 use crate::proto::lab_service_client::LabServiceClient;
 use crate::proto::stop_order_response::Answer as LabAnswer;
@@ -276,17 +280,7 @@ fn order(order: BodyOrder) -> proto::LabOrder {
         platform: order.platform,
         reference: order.reference,
         region: order.region,
-        ship_to: order.ship_to.map(|to| proto::Address {
-            name: to.name,
-            line1: to.line1,
-            line2: to.line2.unwrap_or_default(),
-            postal_code: to.postal_code.unwrap_or_default(),
-            city: to.city,
-            state: to.state.unwrap_or_default(),
-            country: to.country,
-            email: to.email.unwrap_or_default(),
-            phone: to.phone.unwrap_or_default(),
-        }),
+        ship_to: order.ship_to.map(address::address),
         items: order.items.into_iter().map(item).collect(),
         import_reference: order.import_reference.unwrap_or_default(),
     }
@@ -313,6 +307,7 @@ pub(super) fn stop_message(call: &StopCall) -> proto::StopOrderRequest {
         reason: call.reason.clone(),
         asked_at: Some(timestamp(call.asked_at)),
         answer_by: Some(timestamp(call.answer_by)),
+        items: call.items.clone(),
     }
 }
 
@@ -338,15 +333,17 @@ pub(super) fn described(who: &proto::DescribeResponse) -> Answer {
 }
 
 /// What a lab says that took a transfer.
-pub(super) fn taken(said: &proto::SubmitOrdersResponse) -> Answer {
+#[must_use]
+pub fn taken(said: &proto::SubmitOrdersResponse) -> Answer {
     Answer::Accepted { lab_reference: some_words(&said.lab_reference, 200) }
 }
 
 /// What a lab says to a stop.
-pub(super) fn answered(said: &proto::StopOrderResponse) -> Answer {
+#[must_use]
+pub fn answered(said: &proto::StopOrderResponse) -> Answer {
     let reason = some_words(&said.reason, 300);
     match LabAnswer::try_from(said.answer) {
-        Ok(LabAnswer::Removed) => Answer::Removed { reason },
+        Ok(LabAnswer::Removed) => Answer::Removed { reason, items: said.items.clone() },
         Ok(LabAnswer::WillPrint) => {
             // It prints the order, how far it may be: only what is known counts.
             let stage = match LabStage::try_from(said.stage) {
@@ -366,14 +363,15 @@ pub(super) fn answered(said: &proto::StopOrderResponse) -> Answer {
 }
 
 /// What a lab says of an order.
-pub(super) fn seen(said: proto::GetOrderResponse) -> Answer {
+#[must_use]
+pub fn seen(said: proto::GetOrderResponse) -> Answer {
     let will_print = |stage| Answer::WillPrint { reason: None, stage };
     match LabStage::try_from(said.stage) {
         Ok(LabStage::Received) => Answer::Accepted { lab_reference: None },
         Ok(LabStage::InProduction) => will_print(Stage::InProduction),
         Ok(LabStage::Printed) => will_print(Stage::Printed),
         Ok(LabStage::Shipped) => will_print(Stage::Shipped),
-        Ok(LabStage::Removed) => Answer::Removed { reason: None },
+        Ok(LabStage::Removed) => Answer::Removed { reason: None, items: Vec::new() },
         Ok(LabStage::Unspecified) | Err(_) => {
             Answer::Unclear { cause: "the lab answered with a stage that is not known".to_owned() }
         }
@@ -410,6 +408,19 @@ impl Lab for GrpcLab {
                 self.call(budget, message, |mut lab, request| async move { lab.stop_order(request).await });
             match call.await {
                 Ok(said) => answered(&said).into(),
+                Err(trouble) => Self::trouble(trouble, About::Stop),
+            }
+        })
+    }
+
+    fn change_address<'a>(&'a self, call: &'a AddressCall) -> Pending<'a, Reply> {
+        Box::pin(async move {
+            let (budget, message) = (Timeouts::of(self.timeouts.stop), address::message(call));
+            let call = self.over(budget, message, |channel, request| async move {
+                LabAddressServiceClient::new(channel).change_address(request).await
+            });
+            match call.await {
+                Ok(said) => address::changed(&said).into(),
                 Err(trouble) => Self::trouble(trouble, About::Stop),
             }
         })

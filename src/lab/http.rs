@@ -4,10 +4,13 @@
 //! |---|---|
 //! | `POST {base}/orders` | 2xx: the lab has them; 4xx: it never will under this key |
 //! | `POST {base}/orders/{id}/stop` | 2xx with `{"answer": "removed" \| "will_print" \| "answer_later" \| "not_found"}`; 404: not found |
+//! | `POST {base}/orders/{id}/address` | only to labs with `address_changes`: see [`super::address`] |
 //! | `GET {base}/orders/{id}` | 2xx with `{"stage": …}`, perhaps `"prints"`; 404: not found |
 //! | `GET {base}/` | 2xx: somebody is there; perhaps with `{"name": …, "contract": "stoppress/1", "two_phase": …}` |
 //! | `PUT {base}/imports/{id}` | only to labs with `two_phase`: 2xx: the lab holds the order, and prints nothing |
 //! | `DELETE {base}/imports/{id}` | it is not coming; nothing depends on the answer |
+//!
+//! A stop of lines has `"items": [ids]`, and so has its `removed`: only labs with `stops_lines` are asked so.
 //!
 //! An order that was sent ahead is released by the upload that carries it, and by nothing else. The upload is
 //! whole: its content counts, also for a lab that holds another one, or none. What the lab called the order then
@@ -27,7 +30,8 @@ use url::Url;
 use super::outbound::{Failure, LAB_BODY_MAX, Outbound, Request, Response};
 use super::sign::{self, Signer};
 use super::{
-    Driver, Import, Lab, Pending, Reply, Settings, StopCall, Timeouts, Tools, Upload, some_words, words,
+    AddressCall, Driver, Import, Lab, Pending, Reply, Settings, StopCall, Timeouts, Tools, Upload, address,
+    some_words, words,
 };
 use crate::clock::{Clock, Random};
 use crate::domain::Fault;
@@ -115,6 +119,8 @@ struct StopBody<'a> {
     reason: &'a str,
     asked_at: Timestamp,
     answer_by: Timestamp,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    items: &'a [String],
 }
 
 impl HttpLab {
@@ -234,6 +240,7 @@ impl Lab for HttpLab {
                 reason: &call.reason,
                 asked_at: call.asked_at,
                 answer_by: call.answer_by,
+                items: &call.items,
             };
             let Ok(body) = serde_json::to_vec(&body) else {
                 return Answer::Unreachable { cause: "the stop cannot be written as JSON".to_owned() }.into();
@@ -248,6 +255,25 @@ impl Lab for HttpLab {
                 timeout: Timeouts::of(self.timeouts.stop),
             });
             self.reply(outcome.await, classify_stop)
+        })
+    }
+
+    fn change_address<'a>(&'a self, call: &'a AddressCall) -> Pending<'a, Reply> {
+        Box::pin(async move {
+            let Ok(body) = serde_json::to_vec(&address::Body::from(call)) else {
+                return Answer::Unreachable { cause: "the address cannot be written as JSON".to_owned() }
+                    .into();
+            };
+            let path = ["orders", call.order.as_str(), "address"];
+            let outcome = self.call(Call {
+                method: Method::POST,
+                path: &path,
+                key: Some(call.change.as_str()),
+                headers: Vec::new(),
+                body,
+                timeout: Timeouts::of(self.timeouts.stop),
+            });
+            self.reply(outcome.await, address::classify)
         })
     }
 
@@ -344,13 +370,15 @@ pub fn classify_stop(response: &Response) -> Answer {
         reason: Option<String>,
         #[serde(default)]
         stage: Option<serde_json::Value>,
+        #[serde(default)]
+        items: Vec<String>,
     }
     match response.status {
         200..=299 => {
             let Some(said) = response.json::<Said>() else { return Answer::AnswerLater };
             let reason = said.reason.and_then(|text| some_words(&text, 300));
             match said.answer.as_str() {
-                "removed" => Answer::Removed { reason },
+                "removed" => Answer::Removed { reason, items: said.items },
                 "will_print" => {
                     let stage = said.stage.and_then(|stage| serde_json::from_value(stage).ok());
                     Answer::WillPrint { reason, stage: stage.unwrap_or_default() }
@@ -380,7 +408,7 @@ pub fn classify_look_up(response: &Response) -> Answer {
             Some("in_production") => Answer::WillPrint { reason: None, stage: Stage::InProduction },
             Some("printed") => Answer::WillPrint { reason: None, stage: Stage::Printed },
             Some("shipped") => Answer::WillPrint { reason: None, stage: Stage::Shipped },
-            Some("removed") => Answer::Removed { reason: None },
+            Some("removed") => Answer::Removed { reason: None, items: Vec::new() },
             Some(_) => {
                 Answer::Unclear { cause: "the lab answered with a stage that is not known".to_owned() }
             }
@@ -411,12 +439,12 @@ fn classify_describe(response: &Response) -> Answer {
 
 /// A 4xx is the lab's definite word, but for those that servers and their edges send about
 /// time-outs, conflicts, misdirection and load.
-fn definite(status: u16) -> bool {
+pub(super) fn definite(status: u16) -> bool {
     (400..=499).contains(&status) && !matches!(status, 408 | 409 | 421 | 425 | 429)
 }
 
 /// A status and the lab's words about it.
-fn said(response: &Response) -> String {
+pub(super) fn said(response: &Response) -> String {
     #[derive(Deserialize)]
     struct Problem {
         detail: Option<String>,

@@ -20,12 +20,15 @@ use super::Reply;
 use crate::domain::batch::later;
 use crate::domain::health::{Heard, LaneHealth};
 use crate::domain::lab::{Profile, Rate};
-use crate::domain::retry::{Breaker, Gate};
+use crate::domain::retry::{Breaker, Gate, OPEN_MIN};
 
 /// The longest rest that a lab can ask for.
 const REST_MAX: Duration = Duration::from_hours(1);
 /// How long other work gives way to a stop that found the lane full and never came back.
 const GIVE_WAY: SignedDuration = SignedDuration::from_secs(60);
+
+/// How soon a full lane is worth asking again. Its permits may be with a claim that finds nothing to call for.
+pub const FULL: SignedDuration = SignedDuration::from_millis(200);
 
 /// What a call is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +37,8 @@ pub enum Kind {
     Upload,
     /// Asking for a stop.
     Stop,
-    /// Asking whether the lab has an order.
-    LookUp,
+    /// Sending an order ahead, or taking it back: only at a lab that answers.
+    Ahead,
 }
 
 /// What a lane gave.
@@ -44,7 +47,7 @@ pub struct Taken {
     /// One a call, at most as many as were wanted.
     pub permits: Vec<Permit>,
     /// If fewer than wanted: when it is worth asking again. `None` then means: when a permit of
-    /// this lane comes back.
+    /// this lane comes back, which nobody is told; [`FULL`] is soon enough.
     pub wait_until: Option<Timestamp>,
 }
 
@@ -76,12 +79,21 @@ struct State {
     /// How many calls at a time the lab itself allows now, if it says.
     window: Option<u32>,
     seen: Option<Timestamp>,
+    /// Until when the limiter's clock pays for what was drawn, and how many of the draws made no call.
+    drawn_until: Nanos,
+    spare: u32,
+    /// Until when it is not looked again for what has waited too long.
+    looked_until: Option<Timestamp>,
+    /// How long a hand-over takes here: the longest of late.
+    pace: Option<SignedDuration>,
 }
 
 #[derive(Debug)]
 struct Shared {
     concurrency: u32,
     limiter: Option<Limiter>,
+    /// How far apart the limiter spreads calls.
+    spread: Nanos,
     fed: Fed,
     state: Mutex<State>,
 }
@@ -107,11 +119,16 @@ pub struct Lane(Arc<Shared>);
 pub struct Permit {
     shared: Arc<Shared>,
     kind: Kind,
+    /// Whether it is the one call that tries, and has not been told how that ended.
+    tries: bool,
+    /// Whether the call was made.
+    made: bool,
 }
 
 impl Permit {
     /// Tells how the call ended, and gives the place back.
-    pub fn done(self, now: Timestamp, reply: &Reply) {
+    pub fn done(mut self, now: Timestamp, reply: &Reply) {
+        (self.tries, self.made) = (false, true);
         let mut state = self.shared.state();
         let (spoke, was) = (reply.answer.spoke(), state.is_closed(now));
         state.breaker.after(now, spoke);
@@ -126,6 +143,22 @@ impl Permit {
         }
         state.turns(was, now);
     }
+
+    /// The same for a question beside the hand-over. That the lab does not answer it says nothing of the rest, unless
+    /// it was the call that tries.
+    pub fn asked(self, now: Timestamp, reply: &Reply) {
+        if reply.answer.spoke() || reply.retry_after.is_some() || self.tries {
+            self.done(now, reply);
+        } else {
+            self.called();
+        }
+    }
+
+    /// The call was made, and says nothing of the lab. One that is dropped without a word was not made, and its share of
+    /// the rate goes to another.
+    pub fn called(mut self) {
+        self.made = true;
+    }
 }
 
 impl Drop for Permit {
@@ -135,6 +168,12 @@ impl Drop for Permit {
         if self.kind == Kind::Stop {
             state.in_flight_stops = state.in_flight_stops.saturating_sub(1);
         }
+        if self.tries {
+            state.breaker.not_tried();
+        }
+        if !self.made {
+            state.spare += 1;
+        }
     }
 }
 
@@ -143,10 +182,12 @@ impl Lane {
     #[must_use]
     pub fn new(profile: &Profile) -> Self {
         let fed = Fed::default();
-        let limiter = profile.rate.and_then(quota).map(|q| RateLimiter::direct_with_clock(q, fed.clone()));
+        let quota = profile.rate.and_then(quota);
+        let limiter = quota.map(|quota| RateLimiter::direct_with_clock(quota, fed.clone()));
         Self(Arc::new(Shared {
             concurrency: profile.concurrency.max(1),
             limiter,
+            spread: quota.map_or(Nanos::new(0), |quota| quota.replenish_interval().into()),
             fed,
             state: Mutex::new(State {
                 in_flight: 0,
@@ -159,6 +200,10 @@ impl Lane {
                 last_failure: None,
                 window: None,
                 seen: None,
+                drawn_until: Nanos::new(0),
+                spare: 0,
+                looked_until: None,
+                pace: None,
             }),
         }))
     }
@@ -175,10 +220,13 @@ impl Lane {
         if let Some(until) = state.closed_until().filter(|until| now < *until) {
             return none(Some(until));
         }
-        if kind != Kind::Stop
-            && let Some(until) = state.giving_way_until.filter(|until| now < *until)
+        if kind != Kind::Stop && state.gives_way(now) {
+            return none(None);
+        }
+        if kind == Kind::Ahead
+            && let Some(until) = state.breaker.open_until()
         {
-            return none(Some(until));
+            return none(Some(later(until, OPEN_MIN)));
         }
         let want = u32::try_from(want).unwrap_or(u32::MAX);
         let mut room = want.min(self.room(&state, kind));
@@ -187,16 +235,21 @@ impl Lane {
             room = room.min(1);
         }
         // The rate before the breaker: a probe that the breaker grants must be made.
-        let (granted, mut wait_until) = self.within_rate(now, room);
+        let (granted, mut wait_until) = self.within_rate(&mut state, now, room);
         let mut permits = Vec::with_capacity(granted as usize);
         if granted > 0 {
-            if let Gate::Wait(until) = state.breaker.before(now) {
-                return none(Some(until));
-            }
+            let tries = match state.breaker.before(now) {
+                Gate::Go => false,
+                Gate::Probe => true,
+                gate @ (Gate::Wait(_) | Gate::Probing) => {
+                    state.spare += granted;
+                    return none(if let Gate::Wait(until) = gate { Some(until) } else { None });
+                }
+            };
             for _ in 0..granted {
                 state.in_flight += 1;
                 state.in_flight_stops += u32::from(kind == Kind::Stop);
-                permits.push(Permit { shared: Arc::clone(&self.0), kind });
+                permits.push(Permit { shared: Arc::clone(&self.0), kind, tries, made: false });
             }
         }
         if granted == want {
@@ -223,6 +276,38 @@ impl Lane {
         state.turns(was, now);
     }
 
+    /// Whether it is time to look for what has waited too long for a lab that rests; the next time at `next`, which is at
+    /// most so far away.
+    #[must_use]
+    pub fn looks(&self, now: Timestamp, next: Timestamp, most: SignedDuration) -> bool {
+        let mut state = self.0.state();
+        // A clock that was set back does not put it off.
+        let looked = state.looked_until.is_some_and(|until| now < until && until <= later(now, most));
+        if !looked {
+            state.looked_until = Some(next.min(later(now, most)));
+        }
+        !looked
+    }
+
+    /// Notes how long a hand-over took.
+    pub fn took(&self, long: SignedDuration) {
+        let mut state = self.0.state();
+        let known = state.pace.unwrap_or(long);
+        state.pace = Some(if long >= known { long } else { known - (known - long) / 8 });
+    }
+
+    /// How long a hand-over takes here, `None` before the first.
+    #[must_use]
+    pub fn pace(&self) -> Option<SignedDuration> {
+        self.0.state().pace
+    }
+
+    /// Whether hand-overs wait for a stop.
+    #[must_use]
+    pub fn gives_way(&self, now: Timestamp) -> bool {
+        self.0.state().gives_way(now)
+    }
+
     /// How the lane stands.
     #[must_use]
     pub fn health(&self, now: Timestamp) -> LaneHealth {
@@ -247,15 +332,23 @@ impl Lane {
     }
 
     /// How many of `room` calls the rate allows now, and when it allows the next.
-    fn within_rate(&self, now: Timestamp, room: u32) -> (u32, Option<Timestamp>) {
+    fn within_rate(&self, state: &mut State, now: Timestamp, room: u32) -> (u32, Option<Timestamp>) {
         let Some(limiter) = &self.0.limiter else { return (room, None) };
-        for granted in 0..room {
+        let fed = self.0.fed.now();
+        // A draw that made no call is worth what the limiter still waits for because of it, and no more: as if it had
+        // never been.
+        let unpaid = state.drawn_until.saturating_sub(fed).as_u64() / self.0.spread.as_u64().max(1);
+        state.spare = state.spare.min(u32::try_from(unpaid).unwrap_or(u32::MAX));
+        let again = room.min(state.spare);
+        state.spare -= again;
+        for granted in again..room {
             if let Err(not_until) = limiter.check() {
-                let wait = not_until.wait_time_from(self.0.fed.now());
                 // Whole microseconds, upwards: asking again then must succeed.
+                let wait = not_until.wait_time_from(fed);
                 let wait = i64::try_from(wait.as_nanos().div_ceil(1000)).unwrap_or(i64::MAX);
                 return (granted, Some(later(now, SignedDuration::from_micros(wait))));
             }
+            state.drawn_until = state.drawn_until.max(fed) + self.0.spread;
         }
         (room, None)
     }
@@ -284,6 +377,10 @@ impl Lane {
 impl State {
     fn closed_until(&self) -> Option<Timestamp> {
         self.breaker.open_until().max(self.resting_until)
+    }
+
+    fn gives_way(&self, now: Timestamp) -> bool {
+        self.giving_way_until.is_some_and(|until| now < until)
     }
 
     /// Whether no call is made, or only one that tries.

@@ -26,7 +26,10 @@ pub use hub::Hub;
 pub use serve::{Server, routes};
 
 use super::grpc::{self, About};
-use super::{Built, Driver, Import, Lab, Pending, Reply, Settings, StopCall, Timeouts, Tools, Upload, words};
+use super::{
+    AddressCall, Built, Driver, Import, Lab, Pending, Reply, Settings, StopCall, Timeouts, Tools, Upload,
+    address, words,
+};
 use crate::clock::Clock;
 use crate::domain::Fault;
 use crate::domain::ids::{LabId, OrderId};
@@ -120,6 +123,7 @@ impl LinkLab {
             Ask::Describe(_) => "describe",
             Ask::ImportOrder(_) => "import",
             Ask::DiscardImport(_) => "discard",
+            Ask::ChangeAddress(_) => "change_address",
         };
         let said = self.said(ask, within).await;
         let took = self.clock.now().duration_since(began).as_secs_f64();
@@ -218,6 +222,17 @@ impl Lab for LinkLab {
             let within = || Some(Timeouts::of(self.timeouts.stop));
             match self.ask(About::Stop, Ask::StopOrder(grpc::stop_message(call)), within).await {
                 Ok(Said::StopOrder(said)) => grpc::answered(&said).into(),
+                Ok(_) => unfit(),
+                Err(reply) => reply,
+            }
+        })
+    }
+
+    fn change_address<'a>(&'a self, call: &'a AddressCall) -> Pending<'a, Reply> {
+        Box::pin(async move {
+            let within = || Some(Timeouts::of(self.timeouts.stop));
+            match self.ask(About::Stop, Ask::ChangeAddress(address::message(call)), within).await {
+                Ok(Said::ChangeAddress(said)) => address::changed(&said).into(),
                 Ok(_) => unfit(),
                 Err(reply) => reply,
             }

@@ -75,6 +75,8 @@
 //! # Ok::<(), Fault>(())
 //! ```
 
+pub mod address;
+pub mod download;
 pub mod grpc;
 mod grpc_status;
 pub mod guard;
@@ -85,6 +87,7 @@ pub mod mail;
 pub mod outbound;
 pub mod person;
 pub mod sign;
+pub mod webhook;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -102,6 +105,7 @@ use crate::domain::batch::REQUEST_DEADLINE;
 use crate::domain::ids::{OrderId, StopId, TransferId};
 use crate::domain::lab::{Answer, DriverSpec, LabSpec, Lasting, SecretRef};
 use crate::domain::{Fault, nearest};
+pub use address::AddressCall;
 use outbound::Outbound;
 
 /// A boxed future, so that labs can be kept behind `dyn`.
@@ -169,6 +173,9 @@ pub struct StopCall {
     pub asked_at: Timestamp,
     /// When the answer is due.
     pub answer_by: Timestamp,
+    /// The lines that are to be taken out; none: the whole order. Only a lab whose profile says that it stops
+    /// lines is asked with any.
+    pub items: Vec<String>,
 }
 
 /// What came back, classified.
@@ -193,6 +200,12 @@ pub trait Lab: Send + Sync + std::fmt::Debug {
     fn submit<'a>(&'a self, upload: &'a Upload) -> Pending<'a, Reply>;
     /// Asks for a stop.
     fn stop<'a>(&'a self, call: &'a StopCall) -> Pending<'a, Reply>;
+    /// Asks for another shipping address of an order that the lab has: [`Answer::Accepted`] if the parcel goes there,
+    /// [`Answer::WillPrint`] if it goes where it was to go before.
+    fn change_address<'a>(&'a self, _: &'a AddressCall) -> Pending<'a, Reply> {
+        let reason = "the driver of this lab takes no changes of addresses".to_owned();
+        Box::pin(std::future::ready(Answer::Refused { reason }.into()))
+    }
     /// Asks whether the lab has an order: [`Answer::Accepted`], [`Answer::WillPrint`] with a stage,
     /// [`Answer::Removed`] or [`Answer::NotFound`].
     fn look_up<'a>(&'a self, order: &'a OrderId) -> Pending<'a, Reply>;
@@ -396,10 +409,10 @@ impl Timeouts {
         lasting.0.unsigned_abs()
     }
 
-    /// How long an upload may take that starts at `now`; `None` if it must not start any more.
+    /// How long an upload may take that starts at `now`; `None` if it must not start any more. One that starts late has
+    /// its whole time: the horizon counts both, and a call that we cut ourselves leaves nothing known.
     fn of_upload(self, upload: &Upload, now: Timestamp) -> Option<Duration> {
-        let left = upload.not_after.duration_since(now);
-        left.is_positive().then(|| left.unsigned_abs().min(Self::of(self.upload)))
+        (now < upload.not_after).then(|| Self::of(self.upload))
     }
 }
 

@@ -15,17 +15,25 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::session::Session;
 use super::types::{
-    AskGuard, BatchFilter, BatchRow, BoardRows, Due, EscalationFilter, EscalationRow, Gauges, KeyRow, LabRow,
-    MailWanted, OddsRow, OrderFilter, OrderRef, PlatformRow, Remembered, ReportRow, Scope, ScoreRow,
-    SessionRow, StopFilter, Stretch, Touched, TransferRow, Verified, Write, Written,
+    ApprovalFilter, ApprovalRow, AskGuard, BatchFilter, BatchRow, BoardRows, CallbackRow, Delivery,
+    DeliveryFilter, Due, EscalationFilter, EscalationRow, Evidenced, Gauges, KeyRow, LabRow, MailWanted,
+    NearCutoff, OddsRow, OrderFilter, OrderRef, Place, PlatformRow, Remembered, ReportRow, RoutesRow, Scope,
+    ScoreRow, SessionRow, StopFilter, Stretch, Touched, TransferOrders, TransferPage, TransferRow, Verified,
+    WarnedOrder, WarnedRow, WebhookFilter, WebhookRow, Write, Written,
 };
-use super::verbs::{board, read, session, stretch};
-use super::{Error, Pending, Result, StopRow, Store};
+#[cfg(debug_assertions)]
+use super::verbs::mistakes;
+use super::verbs::{board, read, session, stretch, webhook};
+use super::{AddressesDue, Error, Pending, Result, StopRow, Store};
 use crate::clock::Clock;
+#[cfg(debug_assertions)]
+use crate::clock::HostClock;
 use crate::domain::batch::BatchFacts;
 use crate::domain::event::Event;
-use crate::domain::ids::{BatchId, LabId, OrderId, PlatformId};
+use crate::domain::extras::{ApprovalFacts, LinkState};
+use crate::domain::ids::{ApprovalId, BatchId, LabId, OrderId, PlatformId, RegionId, TransferId, WebhookId};
 use crate::domain::order::OrderFacts;
+use crate::domain::stop::StopFacts;
 
 /// The most writes in one transaction, unless one caller brings more.
 const SET_MAX: usize = 512;
@@ -43,6 +51,9 @@ pub(super) trait Engine: Send + Sync + std::fmt::Debug + 'static {
     type Reader: DerefMut<Target: Session + Sized> + Send;
     /// Applies a set in one transaction.
     fn apply(&self, writes: &[Write]) -> impl Future<Output = Result<Vec<Written>>> + Send;
+    /// What a set would give, and nothing of it done: for the planted mistake of who answers too soon.
+    #[cfg(debug_assertions)]
+    fn rehearse(&self, writes: &[Write]) -> impl Future<Output = Result<Vec<Written>>> + Send;
     /// Takes a connection to read on.
     fn reader(&self) -> impl Future<Output = Result<Self::Reader>> + Send;
     /// The number of the log below which no entry can appear any more.
@@ -90,9 +101,15 @@ impl<E: Engine> Grouped<E> {
                 let (sender, receiver) = mpsc::channel(QUEUE_MAX);
                 let work = lane(Arc::clone(&engine), receiver, Arc::clone(&commits));
                 let runtime = tokio::runtime::Handle::current();
+                #[cfg(debug_assertions)]
+                let planted = crate::points::Planted::here();
                 std::thread::Builder::new()
                     .name("store-lane".to_owned())
-                    .spawn(move || runtime.block_on(work))
+                    .spawn(move || {
+                        #[cfg(debug_assertions)]
+                        planted.install();
+                        runtime.block_on(work);
+                    })
                     .map_err(|error| Error::Open(format!("cannot start a thread for the store: {error}")))?;
                 Ok(sender)
             })
@@ -101,6 +118,8 @@ impl<E: Engine> Grouped<E> {
     }
 
     async fn queue(&self, writes: Vec<Write>) -> Result<Vec<Written>> {
+        #[cfg(debug_assertions)]
+        let writes = mistakes::on_entry(writes);
         let claim = writes.iter().find_map(|write| match write {
             Write::Claim(claim) => Some(claim.now),
             _ => None,
@@ -133,14 +152,20 @@ async fn lane<E: Engine>(
             replies.push((unit.reply, unit.writes.len()));
             set.extend(unit.writes);
         }
+        #[cfg(debug_assertions)]
+        if mistakes::too_soon(&set)
+            && let Ok(written) = engine.rehearse(&set).await
+        {
+            answer(replies, written);
+            // Whoever was answered has the time to rely on it.
+            let soon = HostClock.now() + Duration::from_millis(10);
+            HostClock.sleep_until(soon).await;
+            let _ = engine.apply(&set).await;
+            commits.send_modify(|commits| *commits += 1);
+            continue;
+        }
         match engine.apply(&set).await {
-            Ok(written) => {
-                let mut written = written.into_iter();
-                for (reply, count) in replies {
-                    // A caller that has gone away learns nothing; its writes stand.
-                    let _ = reply.send(Ok(written.by_ref().take(count).collect()));
-                }
-            }
+            Ok(written) => answer(replies, written),
             Err(error) if replies.len() == 1 => {
                 for (reply, _) in replies {
                     let _ = reply.send(Err(error.clone()));
@@ -158,6 +183,15 @@ async fn lane<E: Engine>(
             }
         }
         commits.send_modify(|commits| *commits += 1);
+    }
+}
+
+/// Gives each caller the outcomes of its own writes.
+fn answer(replies: Vec<(oneshot::Sender<Result<Vec<Written>>>, usize)>, written: Vec<Written>) {
+    let mut written = written.into_iter();
+    for (reply, count) in replies {
+        // A caller that has gone away learns nothing; its writes stand.
+        let _ = reply.send(Ok(written.by_ref().take(count).collect()));
     }
 }
 
@@ -210,8 +244,11 @@ impl Gate {
         self.asking.lock().map_or(true, |asking| asking.keys().next().is_none_or(|first| *first >= now))
     }
 
+    /// Waits for the stops that are being asked and came before `now`; and for all that are being asked already: if the
+    /// clock was set back since, they came before the claim all the same.
     async fn wait_for_earlier(&self, now: Timestamp) {
-        let now = now.as_microsecond();
+        let last = self.asking.lock().ok().and_then(|asking| asking.keys().next_back().copied());
+        let now = now.as_microsecond().max(last.map_or(i64::MIN, |last| last.saturating_add(1)));
         let wait = async {
             loop {
                 let left = self.left.notified();
@@ -265,18 +302,30 @@ impl<E: Engine> Store for Grouped<E> {
         orders<'a>(scope: &'a Scope, which: &'a [OrderRef]) -> Vec<Option<OrderFacts>>;
         list_orders<'a>(scope: &'a Scope, filter: &'a OrderFilter) -> Vec<OrderFacts>;
         changelog<'a>(scope: &'a Scope, order: &'a OrderId) -> Option<Vec<Event>>;
+        evidence<'a>(scope: &'a Scope, order: &'a OrderId) -> Option<Evidenced>;
         batches<'a>(scope: &'a Scope, filter: &'a BatchFilter) -> Vec<BatchRow>;
         open_batches<'a>(lab: &'a LabId) -> Vec<BatchFacts>;
         open_windows() -> Vec<BatchFacts>;
         transfers<'a>(batch: &'a BatchId) -> Vec<TransferRow>;
+        transfer_page<'a>(batch: &'a BatchId, after: Option<&'a TransferId>, limit: i64) -> TransferPage;
+        transfer_orders<'a>(transfers: &'a [&'a str], limit: i64) -> Vec<TransferOrders>;
         stops<'a>(scope: &'a Scope, filter: &'a StopFilter) -> Vec<StopRow>;
         escalations<'a>(scope: &'a Scope, filter: &'a EscalationFilter) -> Vec<EscalationRow>;
+        line_stops<'a>(order: &'a OrderId) -> Vec<StopFacts>;
         reports<'a>(order: &'a OrderId) -> Vec<ReportRow>;
         contradictions<'a>(subjects: &'a [String]) -> Vec<EscalationRow>;
         not_imported<'a>(batch: &'a BatchId, after: &'a str, limit: i64) -> Vec<OrderId>;
         stray_imports<'a>(lab: &'a LabId, since: Timestamp, limit: i64) -> Vec<OrderId>;
+        list_approvals<'a>(scope: &'a Scope, filter: &'a ApprovalFilter) -> Vec<ApprovalRow>;
+        approval_of<'a>(id: &'a ApprovalId) -> Option<ApprovalFacts>;
+        approval_next() -> Option<Timestamp>;
+        to_join<'a>(after: Option<&'a OrderId>, limit: i64) -> Vec<(OrderId, LinkState)>;
+        download_next() -> Option<Timestamp>;
+        addresses_due(now: Timestamp) -> AddressesDue;
+        download_callback<'a>(platform: &'a PlatformId) -> Option<CallbackRow>;
         labs() -> Vec<LabRow>;
         platforms() -> Vec<PlatformRow>;
+        routes() -> Vec<RoutesRow>;
         keys() -> Vec<KeyRow>;
         remembered<'a>(scope: &'a str, key: &'a str) -> Option<Remembered>;
         odds<'a>(lab: &'a LabId, elapsed_us: i64) -> OddsRow;
@@ -285,13 +334,20 @@ impl<E: Engine> Store for Grouped<E> {
         link_key() -> Option<secrecy::SecretString>;
         customer_keys() -> Vec<(i64, secrecy::SecretString)>;
         link_serial<'a>(order: &'a OrderId) -> u32;
+        calendar_serial<'a>(lab: &'a LabId, region: &'a RegionId) -> u32;
         due(now: Timestamp) -> Due;
         deadlines(now: Timestamp) -> [Option<Timestamp>; 2];
         gauges(now: Timestamp) -> Gauges;
         ping() -> ();
         board<'a>(labs: &'a [LabId]) -> BoardRows;
+        warnings_due<'a>(near: &'a [NearCutoff]) -> Vec<Place>;
+        warned<'a>(labs: &'a [LabId], now: Timestamp) -> Vec<WarnedRow>;
+        warned_orders<'a>(lab: &'a LabId, now: Timestamp, limit: i64) -> Vec<WarnedOrder>;
         log<'a>(subjects: &'a [&'a str]) -> Vec<Event>;
         scorecard<'a>(lab: &'a LabId, since: Timestamp) -> ScoreRow;
+        webhook<'a>(id: &'a WebhookId, platform: Option<&'a PlatformId>) -> Option<WebhookRow>;
+        webhooks<'a>(filter: &'a WebhookFilter) -> Vec<WebhookRow>;
+        deliveries<'a>(id: &'a WebhookId, filter: &'a DeliveryFilter) -> Vec<Delivery>;
         by_reference<'a>(platforms: &'a [PlatformId], reference: &'a str, limit: i64) -> Vec<OrderFacts>;
     }
 
@@ -328,6 +384,14 @@ impl<E: Engine> Store for Grouped<E> {
             let mut reader = self.engine.reader().await?;
             let until = self.engine.settled(&mut reader).await?;
             stretch::last(&mut *reader, until).await
+        })
+    }
+
+    fn log_at(&self, at: Timestamp) -> Pending<'_, Result<i64>> {
+        Box::pin(async move {
+            let mut reader = self.engine.reader().await?;
+            let until = self.engine.settled(&mut reader).await?;
+            webhook::log_at(&mut *reader, at, until).await
         })
     }
 

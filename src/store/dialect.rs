@@ -12,7 +12,9 @@
 //! times as much as the insert itself, they are parameters, for as many rows as [`sized`] says; rows that
 //! are not used are null throughout, so that the statement must pass over a null `r.id`. `{in_order}` keeps
 //! their order.
-//! `{batch}`, `{transfer}`, `{stop}`, `{order}` are lists of columns, read by `verbs::rows` in the same order.
+//! `{way}` is who decided a stop `p`. `{items t.column}` is how many items the JSON array in a text column has.
+//! `{batch}`, `{transfer}`, `{stop}`, `{order}`, `{webhook}`, `{download}`, `{callback}`,
+//! `{address}` are lists of columns, read by `verbs::rows` in the same order.
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -30,21 +32,42 @@ pub enum Dialect {
 }
 
 const BATCH: &str = "b.id, b.lab, b.region, b.phase, b.direct, b.opens_at, b.window_at, b.closes_at, b.closes_at_local, \
-    b.production_date, b.rule, b.time_zone, b.tzdata, b.closed_at, b.version";
+    b.production_date, b.rule, b.time_zone, b.tzdata, b.closed_at, b.promised, b.version";
 /// How many columns `{batch}` has.
-pub(in crate::store) const BATCH_COLUMNS: usize = 15;
+pub(in crate::store) const BATCH_COLUMNS: usize = 16;
 const TRANSFER: &str = "t.id, t.lab, t.batch, t.phase, t.fence, t.attempts, t.unresolved, t.first_at, t.horizon_at, \
     t.key_until, t.deadline_at, t.next_at, t.handed_at, t.version";
 /// How many columns `{transfer}` has.
 pub(in crate::store) const TRANSFER_COLUMNS: usize = 14;
 const STOP: &str = "p.id, p.order_id, p.state, p.evidence, p.reason, p.comment, p.asked_by, p.asked_at, p.handed_at, \
-    p.deadline_at, p.deadline_local, p.deadline_rule, p.next_at, p.attempts, p.delivered_at, p.decided_at, p.answer";
+    p.deadline_at, p.deadline_local, p.deadline_rule, p.next_at, p.attempts, p.delivered_at, p.decided_at, p.answer, \
+    p.items, p.requested_by, p.terms";
 /// How many columns `{stop}` has.
-pub(in crate::store) const STOP_COLUMNS: usize = 17;
+pub(in crate::store) const STOP_COLUMNS: usize = 20;
+const WEBHOOK: &str = "w.id, w.platform, w.spec, w.enabled, w.off_at, w.off_cause, w.secret, w.old_secret, w.old_until, \
+    w.version, w.created_at, w.updated_at, w.cursor, w.taken, w.holder, w.lease_until, w.replay_after, w.replay_until, w.failures, \
+    w.failing_since, w.rest_until, w.due_at, w.delivered, w.delivered_at, w.failed_at, w.failed_cause";
+const DOWNLOAD: &str = "d.order_id, d.item, d.id, d.platform, d.state, d.evidence, d.asked_at, d.deadline_at, d.next_at, \
+    d.attempts, d.decided_at, d.answer, d.contradicted_at";
+const CALLBACK: &str = "c.platform, c.url, c.answers_within, c.secret, c.old_secret, c.old_until, c.version, c.created_at, \
+    c.updated_at";
+/// How many columns `{callback}` has.
+pub(in crate::store) const CALLBACK_COLUMNS: usize = 9;
+const ADDRESS: &str = "a.id, a.order_id, a.lab, a.state, a.evidence, a.reason, a.asked_at, a.deadline_at, a.next_at, \
+    a.attempts, a.unresolved, a.decided_at, a.answer, a.contradicted_at";
 /// When a batch's window ended: at its cutoff, or when it was released before.
 const ENDED: &str = "case when b.closed_at < b.closes_at then b.closed_at else b.closes_at end";
+/// Who decided a stop `p`: nobody had to, since nothing was handed over (0); what was known when it was asked, or
+/// the contract (1); one of ours (2); the lab (3); nobody yet (4).
+const WAY: &str = "case when p.handed_at is null then 0 when p.evidence = 'final_on_receipt' then 1 \
+    when p.evidence in ('in_production', 'shipped') and p.decided_at = p.asked_at and p.attempts = 0 then 1 \
+    when p.decided_at is null then 4 \
+    when exists (select 1 from events e where e.subject = p.order_id and e.at = p.decided_at \
+        and e.kind in ('stop.stopped', 'stop.stopped_in_part', 'stop.too_late') and e.actor like 'ops:%') then 2 \
+    else 3 end";
 const ORDER: &str = "o.id, o.platform, o.lab, o.region, o.reference, o.document, o.admitted_at, s.paid, s.held, s.stage, \
-    s.version + coalesce(b.version, 0) + coalesce(t.version, 0)";
+    s.version + coalesce(b.version, 0) + coalesce(t.version, 0), s.lines_out, \
+    (select count(*) from extras x where x.order_id = o.id)";
 const ORDER_JOINS: &str = "join standings s on s.id = o.id left join batches b on b.id = s.batch \
     left join transfers t on t.id = s.transfer left join stops p on p.order_id = o.id and p.superseded_at is null";
 
@@ -72,6 +95,8 @@ impl Dialect {
                 (">", Self::Sqlite) => out.push_str("))"),
                 ("<", Self::Postgres) => out.push_str("json_agg(json_build_array("),
                 (">", Self::Postgres) => out.push_str("))::text"),
+                ("items", Self::Sqlite) => out.extend(["json_array_length(", alias, ")"]),
+                ("items", Self::Postgres) => out.extend(["json_array_length(", alias, "::json)"]),
                 ("lock" | "share" | "skip", Self::Sqlite) => {}
                 ("lock", Self::Postgres) => out.extend(["for update of ", alias]),
                 ("share", Self::Postgres) => out.extend(["for share of ", alias]),
@@ -82,7 +107,12 @@ impl Dialect {
                 ("transfer", _) => out.push_str(TRANSFER),
                 ("stop", _) => out.push_str(STOP),
                 ("order", _) => out.extend([ORDER, ", ", BATCH, ", ", TRANSFER, ", ", STOP]),
+                ("webhook", _) => out.push_str(WEBHOOK),
+                ("download", _) => out.push_str(DOWNLOAD),
+                ("callback", _) => out.push_str(CALLBACK),
+                ("address", _) => out.push_str(ADDRESS),
                 ("ended", _) => out.push_str(ENDED),
+                ("way", _) => out.push_str(WAY),
                 ("order_joins", _) => out.push_str(ORDER_JOINS),
                 _ => out.push_str(hole),
             }

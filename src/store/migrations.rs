@@ -27,6 +27,18 @@ migrations! {
     9 "0009_sessions";
     10 "0010_board";
     11 "0011_customer_links";
+    12 "0012_webhooks";
+    13 "0013_changes";
+    14 "0014_lines";
+    15 "0015_routes";
+    16 "0016_warnings";
+    18 "0018_ops";
+    19 "0019_stops_decided";
+    20 "0020_downloads";
+    21 "0021_second_factors";
+    22 "0022_retention";
+    23 "0023_approvals_of_lines";
+    24 "0024_addresses";
 }
 
 /// The migrations of one engine.

@@ -8,6 +8,7 @@
 //! The room knows no calendar and no lab's endpoint: windows come in computed, answers classified.
 
 mod batch;
+mod copy;
 mod dialect;
 mod inspect;
 mod migrations;
@@ -26,13 +27,15 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+pub use copy::copy;
 pub use inspect::{Inspection, inspect};
 pub use types::*;
 
 use crate::clock::Clock;
 use crate::domain::batch::BatchFacts;
 use crate::domain::event::Event;
-use crate::domain::ids::{BatchId, LabId, OrderId, PlatformId};
+use crate::domain::extras::{ApprovalFacts, LinkState};
+use crate::domain::ids::{ApprovalId, BatchId, LabId, OrderId, PlatformId, RegionId, TransferId, WebhookId};
 use crate::domain::order::OrderFacts;
 use crate::domain::stop::StopFacts;
 
@@ -103,6 +106,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         scope: &'a Scope,
         order: &'a OrderId,
     ) -> Pending<'a, Result<Option<Vec<Event>>>>;
+    /// The same as it was hashed, also of batches that the order has left, with the checkpoints that cover it.
+    fn evidence<'a>(&'a self, scope: &'a Scope, order: &'a OrderId)
+    -> Pending<'a, Result<Option<Evidenced>>>;
     /// Events after a number, in order, at most `limit`. What is given has no gaps that fill later: an
     /// entry waits until all that have a lower number have committed.
     fn events(&self, after: i64, limit: i64) -> Pending<'_, Result<Vec<Event>>>;
@@ -114,10 +120,24 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn commits(&self) -> watch::Receiver<u64>;
     /// The number of the last entry that [`Store::events`] would give.
     fn log_end(&self) -> Pending<'_, Result<i64>>;
+    /// The number before the first entry of the log that was made at an instant or later; the log is not quite in
+    /// the order of its instants, so that the search begins a little before.
+    fn log_at(&self, at: Timestamp) -> Pending<'_, Result<i64>>;
     /// Which labs the log has spoken of after a number: whose part of the board may be another now.
     fn touched(&self, after: i64) -> Pending<'_, Result<Touched>>;
     /// What these labs have open.
     fn board<'a>(&'a self, labs: &'a [LabId]) -> Pending<'a, Result<BoardRows>>;
+    /// Where orders are in no batch that were not warned of these cutoffs.
+    fn warnings_due<'a>(&'a self, near: &'a [NearCutoff]) -> Pending<'a, Result<Vec<Place>>>;
+    /// Orders of these labs that were warned of a cutoff to come and are still in no batch.
+    fn warned<'a>(&'a self, labs: &'a [LabId], now: Timestamp) -> Pending<'a, Result<Vec<WarnedRow>>>;
+    /// The same orders of one lab by name, those that miss the first cutoff first.
+    fn warned_orders<'a>(
+        &'a self,
+        lab: &'a LabId,
+        now: Timestamp,
+        limit: i64,
+    ) -> Pending<'a, Result<Vec<WarnedOrder>>>;
     /// The log of some subjects, oldest first.
     fn log<'a>(&'a self, subjects: &'a [&'a str]) -> Pending<'a, Result<Vec<Event>>>;
     /// How a lab has done since an instant.
@@ -138,14 +158,29 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn open_windows(&self) -> Pending<'_, Result<Vec<BatchFacts>>>;
     /// The transfers of a batch.
     fn transfers<'a>(&'a self, batch: &'a BatchId) -> Pending<'a, Result<Vec<TransferRow>>>;
+    /// So many transfers of a batch, after one, without their manifests; and how many it has.
+    fn transfer_page<'a>(
+        &'a self,
+        batch: &'a BatchId,
+        after: Option<&'a TransferId>,
+        limit: i64,
+    ) -> Pending<'a, Result<TransferPage>>;
+    /// How many orders transfers have, and the first of them, at most `limit` of each.
+    fn transfer_orders<'a>(
+        &'a self,
+        transfers: &'a [&'a str],
+        limit: i64,
+    ) -> Pending<'a, Result<Vec<TransferOrders>>>;
     /// Stops, newest first; or those that wait, by their deadline.
     fn stops<'a>(&'a self, scope: &'a Scope, filter: &'a StopFilter) -> Pending<'a, Result<Vec<StopRow>>>;
-    /// Escalations, newest first.
+    /// Escalations, newest first; or open ones, by when they are due.
     fn escalations<'a>(
         &'a self,
         scope: &'a Scope,
         filter: &'a EscalationFilter,
     ) -> Pending<'a, Result<Vec<EscalationRow>>>;
+    /// The stops of an order that name lines, oldest first.
+    fn line_stops<'a>(&'a self, order: &'a OrderId) -> Pending<'a, Result<Vec<StopFacts>>>;
     /// What the lab reported of an order, as it came.
     fn reports<'a>(&'a self, order: &'a OrderId) -> Pending<'a, Result<Vec<ReportRow>>>;
     /// The contradictions about orders, stops and transfers, oldest first.
@@ -165,10 +200,35 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         since: Timestamp,
         limit: i64,
     ) -> Pending<'a, Result<Vec<OrderId>>>;
+    /// Approvals within a scope, newest first.
+    fn list_approvals<'a>(
+        &'a self,
+        scope: &'a Scope,
+        filter: &'a ApprovalFilter,
+    ) -> Pending<'a, Result<Vec<ApprovalRow>>>;
+    /// One approval.
+    fn approval_of<'a>(&'a self, id: &'a ApprovalId) -> Pending<'a, Result<Option<ApprovalFacts>>>;
+    /// When the next merchant should have decided, of whom ops were not told.
+    fn approval_next(&self) -> Pending<'_, Result<Option<Timestamp>>>;
+    /// Orders that replace others and have no window yet: those that were released first, by id and behind `after`;
+    /// then those that wait.
+    fn to_join<'a>(
+        &'a self,
+        after: Option<&'a OrderId>,
+        limit: i64,
+    ) -> Pending<'a, Result<Vec<(OrderId, LinkState)>>>;
+    /// When the next platform is to be asked about a download.
+    fn download_next(&self) -> Pending<'_, Result<Option<Timestamp>>>;
+    /// Which labs are to be asked for another address now, and when the next one is.
+    fn addresses_due(&self, now: Timestamp) -> Pending<'_, Result<AddressesDue>>;
+    /// Where a platform is asked to deactivate links.
+    fn download_callback<'a>(&'a self, platform: &'a PlatformId) -> Pending<'a, Result<Option<CallbackRow>>>;
     /// All labs that were not deleted.
     fn labs(&self) -> Pending<'_, Result<Vec<LabRow>>>;
     /// All platforms.
     fn platforms(&self) -> Pending<'_, Result<Vec<PlatformRow>>>;
+    /// All routes.
+    fn routes(&self) -> Pending<'_, Result<Vec<RoutesRow>>>;
     /// All keys.
     fn keys(&self) -> Pending<'_, Result<Vec<KeyRow>>>;
     /// A signed-in browser, by the hash of what it keeps.
@@ -187,6 +247,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn customer_keys(&self) -> Pending<'_, Result<Vec<(i64, secrecy::SecretString)>>>;
     /// The serial of the links of an order that hold: 0 until they were taken back.
     fn link_serial<'a>(&'a self, order: &'a OrderId) -> Pending<'a, Result<u32>>;
+    /// The serial of the links to a region's calendar that hold: 0 until they were taken back.
+    fn calendar_serial<'a>(&'a self, lab: &'a LabId, region: &'a RegionId) -> Pending<'a, Result<u32>>;
     /// How stops of a lab ended that were asked about as long after the hand-over.
     fn odds<'a>(&'a self, lab: &'a LabId, elapsed_us: i64) -> Pending<'a, Result<OddsRow>>;
     /// When each loop is due next, and which labs have work at `now`.
@@ -195,6 +257,20 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn deadlines(&self, now: Timestamp) -> Pending<'_, Result<[Option<Timestamp>; 2]>>;
     /// Numbers for metrics.
     fn gauges(&self, now: Timestamp) -> Pending<'_, Result<Gauges>>;
+    /// One endpoint that is told what happens, if it is there and this platform's.
+    fn webhook<'a>(
+        &'a self,
+        id: &'a WebhookId,
+        platform: Option<&'a PlatformId>,
+    ) -> Pending<'a, Result<Option<WebhookRow>>>;
+    /// Endpoints that are told what happens, by id.
+    fn webhooks<'a>(&'a self, filter: &'a WebhookFilter) -> Pending<'a, Result<Vec<WebhookRow>>>;
+    /// What became of messages of an endpoint, newest first.
+    fn deliveries<'a>(
+        &'a self,
+        id: &'a WebhookId,
+        filter: &'a DeliveryFilter,
+    ) -> Pending<'a, Result<Vec<Delivery>>>;
     /// Whether the store answers.
     fn ping(&self) -> Pending<'_, Result<()>>;
     /// Checks the hash chain of every subject and every checkpoint; gives the first breaks found.

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use sqlx::pool::PoolOptions;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, Postgres as Driver};
-use sqlx::{Column as _, ConnectOptions as _, Row as _, TypeInfo as _, ValueRef as _};
+use sqlx::{Column as _, ConnectOptions as _, Connection as _, Row as _, TypeInfo as _, ValueRef as _};
 
 use super::dialect::Dialect;
 use super::session::{Arg, Cell, Row, Session};
 use super::sql::Statements;
 use super::verbs;
 use super::{Error, Result, Write, Written};
+use crate::points::{mistake, point};
 
 /// The server engine.
 #[derive(Debug)]
@@ -45,6 +46,16 @@ const LOOKS_MAX: usize = 1_000;
 /// How often a transaction that met another one is run again.
 const TRIES_MAX: usize = 8;
 
+/// How long a statement is waited for: longer than the server lets it run, so that only a server that vanished without
+/// a word, with its host or its network, is given up here.
+const STATEMENT_WITHIN: Duration = Duration::from_secs(65);
+/// The same for all statements of a set.
+const SET_WITHIN: Duration = Duration::from_secs(75);
+
+fn silent(within: Duration) -> Error {
+    Error::Unavailable(format!("the database said nothing for {} seconds", within.as_secs()))
+}
+
 /// The oldest server that is supported.
 const VERSION_MIN: i64 = 150_000;
 
@@ -56,7 +67,7 @@ impl Postgres {
             .map_err(|error| Error::Open(format!("the database URL cannot be read: {error}")))?
             .application_name("stoppress")
             .options([
-                ("synchronous_commit", "on"),
+                ("synchronous_commit", if mistake!(CommitCanVanish) { "off" } else { "on" }),
                 ("default_transaction_isolation", "read committed"),
                 ("statement_timeout", "60s"),
                 ("idle_in_transaction_session_timeout", "60s"),
@@ -80,7 +91,9 @@ impl Postgres {
                 "PostgreSQL at {place} has version {version}; 15 or later is needed"
             )));
         }
+        point!("store.migrations.before");
         super::migrations::of(Dialect::Postgres).run(&pool).await.map_err(super::migrations::explain)?;
+        point!("store.migrations.after");
         drop(reader);
         Ok(Self { pool, settled: Mutex::default() })
     }
@@ -110,9 +123,23 @@ impl Postgres {
     }
 
     async fn transaction(&self, writes: &[Write]) -> Result<Vec<Written>> {
-        let mut tx = self.pool.begin().await?;
+        let mut connection = self.pool.acquire().await?;
+        let done = tokio::time::timeout(SET_WITHIN, Self::set(&mut connection, writes)).await;
+        done.unwrap_or_else(|_| {
+            // Nobody is there any more. Back in the pool it would be waited for once more.
+            drop(connection.detach());
+            Err(silent(SET_WITHIN))
+        })
+    }
+
+    async fn set(connection: &mut PgConnection, writes: &[Write]) -> Result<Vec<Written>> {
+        let mut tx = connection.begin().await?;
         let written = verbs::apply(&mut *tx, writes).await?;
+        #[cfg(debug_assertions)]
+        crate::points::commit("before_commit", writes.iter().map(Write::kind));
         tx.commit().await?;
+        #[cfg(debug_assertions)]
+        crate::points::commit("after_commit", writes.iter().map(Write::kind));
         Ok(written)
     }
 }
@@ -130,7 +157,9 @@ impl Session for PgConnection {
     }
 
     async fn fetch(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>> {
-        let rows = bind(sql, args).fetch_all(&mut *self).await?;
+        let rows = bind(sql, args).fetch_all(&mut *self);
+        let rows = tokio::time::timeout(STATEMENT_WITHIN, rows).await;
+        let rows = rows.map_err(|_| silent(STATEMENT_WITHIN))??;
         rows.iter().map(decode).collect()
     }
 
@@ -195,6 +224,14 @@ impl super::batch::Engine for Postgres {
             }
         }
         self.transaction(writes).await
+    }
+
+    #[cfg(debug_assertions)]
+    async fn rehearse(&self, writes: &[Write]) -> Result<Vec<Written>> {
+        let mut tx = self.pool.begin().await?;
+        let written = verbs::apply(&mut *tx, writes).await?;
+        tx.rollback().await?;
+        Ok(written)
     }
 
     async fn reader(&self) -> Result<Self::Reader> {

@@ -1,14 +1,34 @@
 //! Every statement, once. The text is the same on both engines but for the holes of `dialect`.
 
+mod addresses;
 mod board;
+mod changes;
+mod downloads;
+mod keys;
+mod lines;
 mod links;
+mod ops;
+mod retention;
+mod routes;
 mod sessions;
+mod warnings;
+mod webhooks;
 
 use std::sync::LazyLock;
 
+pub use self::addresses::Addresses;
 pub use self::board::Board;
+pub use self::changes::Changes;
+pub use self::downloads::Downloads;
+pub use self::keys::Keys;
+pub use self::lines::Lines;
 pub use self::links::Links;
+pub use self::ops::Ops;
+pub use self::retention::Retention;
+pub use self::routes::Routes;
 pub use self::sessions::Sessions;
+pub use self::warnings::Warnings;
+pub use self::webhooks::Webhooks;
 pub use super::dialect::Dialect;
 use super::dialect::statements;
 
@@ -28,12 +48,32 @@ impl Dialect {
 statements! {
     /// The statement table.
     Statements {
+        /// Changes of addresses that labs are asked for.
+        addresses: Addresses,
+        /// Holds, approvals, replacements.
+        changes: Changes,
+        /// Downloads.
+        downloads: Downloads,
+        /// Keys, and their second factors.
+        keys: Keys,
+        /// Stops of lines.
+        lines: Lines,
         /// Signed links.
         links: Links,
+        /// Routes, and windows that are full.
+        routes: Routes,
         /// Signed-in browsers.
         sessions: Sessions,
         /// The board, scorecards, numbers.
         board: Board,
+        /// The lists of ops.
+        ops: Ops,
+        /// Endpoints that are told what happens.
+        webhooks: Webhooks,
+        /// Warnings before a cutoff.
+        warnings: Warnings,
+        /// What is forgotten of orders.
+        retention: Retention,
     }:
     // ---- events, escalations -------------------------------------------------------------------
     /// Appends entries of the log.
@@ -61,7 +101,8 @@ statements! {
     event_heads_missing = "select h.id from
             (select s.id, s.head from standings s union all select t.id, t.head from transfers t
             union all select b.id, b.head from batches b union all select l.id, l.head from labs l
-            union all select f.id, f.head from platforms f) h
+            union all select f.id, f.head from platforms f union all select w.id, w.head from webhooks w
+            union all select 'routes_' || n.id, n.head from routes n) h
         where not exists (select 1 from events e where e.subject = h.id and e.hash = h.head) order by h.id limit $1";
     /// The last checkpoint, and the last entry.
     checkpoint_last = "select c.at, c.seq, c.hash from checkpoints c order by c.at desc limit 1";
@@ -108,11 +149,12 @@ statements! {
         order by b.id {share b}";
     /// Opens batches.
     batch_insert = "insert into batches (id, lab, region, direct, phase, opens_at, window_at, closes_at, closes_at_local,
-            production_date, rule, time_zone, tzdata, version, head)
+            production_date, rule, time_zone, tzdata, promised, version, head)
         select r.value ->> 'id', r.value ->> 'lab', r.value ->> 'region', cast(r.value ->> 'direct' as bigint), 0,
             cast(r.value ->> 'opens_at' as bigint), cast(r.value ->> 'window_at' as bigint),
             cast(r.value ->> 'window_at' as bigint), r.value ->> 'closes_at_local', r.value ->> 'production_date',
-            r.value ->> 'rule', r.value ->> 'time_zone', r.value ->> 'tzdata', 1, r.value ->> 'head'
+            r.value ->> 'rule', r.value ->> 'time_zone', r.value ->> 'tzdata', cast(r.value ->> 'promised' as bigint), 1,
+            r.value ->> 'head'
         from {rows} where true on conflict do nothing returning id";
     /// Admits orders; a known reference inserts nothing.
     order_insert = "{with id, platform, lab, region, reference, document, sha256, at:int}
@@ -131,13 +173,13 @@ statements! {
 
     // ---- stops and changes ---------------------------------------------------------------------
     /// Locks orders where stops and claims meet, and reads what decides.
-    standing_lock = "select s.id, s.lab, s.batch, s.transfer, s.paid, s.held, s.stage, s.stop, s.version, s.head, o.platform, o.admitted_at
+    standing_lock = "select s.id, s.lab, s.batch, s.transfer, s.paid, s.held, s.stage, s.stop, s.version, s.head, o.platform, o.admitted_at, s.lines_out
         from {rows} join standings s on s.id = r.value ->> 0 join orders o on o.id = s.id
         order by s.id {lock s}";
     /// The transfer of an order, as a first look before locking.
     standing_peek = "select s.transfer from standings s where s.id = $1";
     /// Locks the orders of transfers that have an open question.
-    standing_lock_asked = "select s.id, s.transfer, s.stop, s.version, s.head
+    standing_lock_asked = "select s.id, s.head, s.lines_out
         from {rows} join standings s on s.transfer = r.value ->> 0
         where s.stop in (1, 5) order by s.id {lock s}";
     /// Moves standings; guarded by the version that was read under the lock.
@@ -146,22 +188,13 @@ statements! {
             stop = cast(r.value ->> 'stop' as bigint), version = cast(r.value ->> 'version' as bigint),
             transfer = r.value ->> 'transfer', head = r.value ->> 'head'
         from {rows} where s.id = r.value ->> 'id' and s.head = r.value ->> 'was'";
-    /// Changes only the stop of standings.
-    standing_stop = "update standings as s set stop = cast(r.value ->> 'stop' as bigint), version = s.version + 1,
-            head = r.value ->> 'head'
+    /// Changes only what stops change of standings; what is null stays.
+    standing_stop = "update standings as s set stop = coalesce(cast(r.value ->> 'stop' as bigint), s.stop),
+            lines_out = coalesce(r.value ->> 'lines_out', s.lines_out), version = s.version + 1, head = r.value ->> 'head'
         from {rows} where s.id = r.value ->> 'id' and s.head = r.value ->> 'was'";
     /// How far a lab is with orders, by its answers to their stops.
     standing_stage = "update standings as s set stage = cast(r.value ->> 1 as bigint)
         from {rows} where s.id = r.value ->> 0 and s.stage < cast(r.value ->> 1 as bigint)";
-    /// Records stops.
-    stop_insert = "insert into stops (id, order_id, lab, platform, state, evidence, reason, comment, asked_by, asked_at,
-            handed_at, deadline_at, next_at, attempts, decided_at, deadline_local, deadline_rule)
-        select r.value ->> 'id', r.value ->> 'order', r.value ->> 'lab', r.value ->> 'platform',
-            cast(r.value ->> 'state' as bigint), r.value ->> 'evidence', r.value ->> 'reason', r.value ->> 'comment',
-            r.value ->> 'asked_by', cast(r.value ->> 'asked_at' as bigint), cast(r.value ->> 'handed_at' as bigint),
-            cast(r.value ->> 'deadline_at' as bigint), cast(r.value ->> 'next_at' as bigint), 0,
-            cast(r.value ->> 'decided_at' as bigint), r.value ->> 'deadline_local', r.value ->> 'deadline_rule'
-        from {rows}";
     /// The stops of orders.
     stop_of_orders = "select {stop} from {rows} join stops p on p.order_id = r.value ->> 0 where p.superseded_at is null";
     /// One stop with its order's transfer, as a first look before locking.
@@ -172,7 +205,8 @@ statements! {
     stop_update = "update stops as p set state = cast(r.value ->> 'state' as bigint), evidence = r.value ->> 'evidence',
             decided_at = cast(r.value ->> 'decided_at' as bigint), next_at = cast(r.value ->> 'next_at' as bigint),
             attempts = cast(r.value ->> 'attempts' as bigint), delivered_at = cast(r.value ->> 'delivered_at' as bigint),
-            handed_at = cast(r.value ->> 'handed_at' as bigint), answer = r.value ->> 'answer'
+            handed_at = cast(r.value ->> 'handed_at' as bigint), answer = r.value ->> 'answer',
+            terms = coalesce(r.value ->> 'terms', p.terms)
         from {rows} where p.id = r.value ->> 'id' and p.state = cast(r.value ->> 'was' as bigint)";
     /// Sets a stop aside after its order was reinstated.
     stop_supersede = "update stops set superseded_at = $2 where order_id = $1 and superseded_at is null";
@@ -218,8 +252,8 @@ statements! {
         order by b.id limit $2 {skip b}";
     /// Takes orders of labs' closed batches that are in no transfer yet, so many of each lab. Within a batch
     /// they come as its index has them, by id: asked for, that order would make PostgreSQL sort all that wait.
-    claim_fresh = "select r.value ->> 0, (select {<}q.id, q.batch, o.platform, o.reference, o.region, o.document{>} from
-            (select s.id, s.batch from batches b join standings s on s.batch = b.id
+    claim_fresh = "select r.value ->> 0, (select {<}q.id, q.batch, o.platform, o.reference, o.region, o.document, q.lines_out{>} from
+            (select s.id, s.batch, s.lines_out from batches b join standings s on s.batch = b.id
             where b.lab = r.value ->> 0 and b.phase = 1 and s.transfer is null and s.stop = 0 and {ended} <= $3
             order by b.closes_at, b.id limit $2 {skip s}) q
             join orders o on o.id = q.id)
@@ -247,13 +281,12 @@ statements! {
     /// Puts orders into their transfer; guarded: alive and in none.
     standing_join_transfer = "{with id, transfer} update standings as s set transfer = r.transfer
         from r where s.id = r.id and s.transfer is null and s.stop = 0";
-    /// The orders of a transfer that are alive, locked.
-    standing_alive = "select s.id, s.batch, o.platform, o.reference, o.region, o.document
-        from standings s join orders o on o.id = s.id
-        where s.transfer = $1 and s.stop = 0 order by s.id {lock s}";
+    /// The orders of a transfer that are alive, locked. What they say is read afterwards: a statement that waits for a
+    /// lock reads what it locks anew, and what it joins as it was before.
+    standing_alive = "select s.id from standings s where s.transfer = $1 and s.stop = 0 order by s.id {lock s}";
     /// The orders of a frozen manifest, to build its bytes again.
-    order_entries = "select o.id, o.id, o.platform, o.reference, o.region, o.document
-        from {rows} join orders o on o.id = r.value ->> 0 order by r.key";
+    order_entries = "select o.id, o.id, o.platform, o.reference, o.region, o.document, s.lines_out
+        from {rows} join orders o on o.id = r.value ->> 0 join standings s on s.id = o.id order by r.key";
     /// Transfers by id, locked.
     transfer_lock = "select {[}{transfer}, t.idempotency_key, t.sha256, t.manifest, t.head{]}
         from {rows} join transfers t on t.id = r.value ->> 0 order by t.id {lock t}";
@@ -296,11 +329,11 @@ statements! {
     // ---- the first phase of labs that have two ---------------------------------------------------
     /// Orders of an open batch that its lab was not sent ahead.
     import_fresh = "select s.id from standings s where s.batch = $1 and s.transfer is null and s.stop = 0 and s.id > $2
-        and not exists (select 1 from imports i where i.order_id = s.id) order by s.id limit $3";
+        and s.lines_out is null and not exists (select 1 from imports i where i.order_id = s.id) order by s.id limit $3";
     /// Orders that a lab may hold, and that are not going to be handed over as it stands.
     import_stray = "select i.order_id from imports i join standings s on s.id = i.order_id
         where i.lab = $1 and i.state in (0, 1) and i.closes_at > $2 and s.transfer is null
-            and (s.stop = 2 or s.batch is null)
+            and (s.stop = 2 or s.batch is null or s.lines_out is not null)
         order by i.closes_at, i.order_id limit $3";
     /// Records the intent to send orders ahead; what was sent before is not sent again.
     import_insert = "insert into imports (order_id, lab, state, closes_at, asked_at)
@@ -319,7 +352,7 @@ statements! {
 
     // ---- forwarding stops ----------------------------------------------------------------------
     /// Stops of a lab that are due, with their orders locked; with `$4`, only those whose time is over.
-    claim_stops = "select {stop}, s.stage, s.version, s.head, {transfer}
+    claim_stops = "select {stop}, s.stage, s.stop, s.head, s.lines_out, {transfer}
         from stops p join standings s on s.id = p.order_id left join transfers t on t.id = s.transfer
         where p.lab = $1 and p.state = 1 and p.next_at <= $2 and ($4 = 0 or p.deadline_at <= $2)
         order by p.next_at, p.id limit $3 {skip p, s}";
@@ -365,7 +398,11 @@ statements! {
     /// What of a lab is not at an end: orders that were neither handed over nor stopped, and transfers whose
     /// end is not known.
     lab_waiting = "select (select count(*) from standings s where s.lab = $1 and s.stop in (0, 1) and s.transfer is null)
-        + (select count(*) from transfers t where t.lab = $1 and t.phase in (0, 1, 2, 5))";
+        + (select count(*) from transfers t where t.lab = $1 and t.phase in (0, 1, 2, 5))
+        + (select count(*) from stops p where p.lab = $1 and p.state in (1, 5))
+        + (select count(*) from approvals a where a.lab = $1 and a.state = 0 and a.held = 0)
+        + (select count(*) from address_changes c where c.lab = $1 and c.state = 0)
+        + (select count(*) from escalations x where x.lab = $1 and x.resolved_at is null)";
     /// All labs.
     lab_list = "select l.id, l.spec, l.version, l.paused_at, l.pause_reason, l.updated_at from labs l
         where l.deleted_at is null order by l.id";
@@ -380,17 +417,6 @@ statements! {
             where platforms.head = $5";
     /// All platforms.
     platform_list = "select f.id, f.spec, f.version from platforms f order by f.id";
-    /// A new key.
-    key_insert = "insert into keys (id, scope, owner, name, hash, created_at, expires_at)
-        select r.value ->> 'id', r.value ->> 'scope', r.value ->> 'owner', r.value ->> 'name', r.value ->> 'hash',
-            cast(r.value ->> 'created_at' as bigint), cast(r.value ->> 'expires_at' as bigint)
-        from {rows}";
-    /// Ends a key.
-    key_revoke = "update keys set revoked_at = $2 where id = $1 and revoked_at is null";
-    /// Whether a key is there.
-    key_count = "select count(*) from keys k where k.id = $1";
-    /// All keys.
-    key_list = "select k.id, k.scope, k.owner, k.name, k.hash, k.created_at, k.expires_at, k.revoked_at from keys k order by k.created_at, k.id";
     /// Remembers an answer.
     remember = "insert into remembered (scope, idempotency_key, fingerprint, status, body, created_at)
         values ($1, $2, $3, $4, $5, $6) on conflict do nothing";
@@ -418,24 +444,6 @@ statements! {
     order_list_batch = "select {order} from standings z join orders o on o.id = z.id {order_joins}
         where z.batch = $5 and z.id < $1 and ($2 = '' or o.lab = $2) and ($3 = '' or o.region = $3)
         order by z.id desc limit $4";
-    /// Batches with their numbers.
-    batch_list = "select {batch},
-            (select count(*) from standings s where s.batch = b.id),
-            (select count(*) from standings s where s.batch = b.id and s.stop = 2),
-            (select count(*) from standings s where s.batch = b.id and s.transfer is null and s.stop = 0)
-        from batches b where b.id < $1 and ($2 = -1 or b.phase = $2) order by b.id desc limit $3";
-    /// The batches of a lab with their numbers.
-    batch_list_lab = "select {batch},
-            (select count(*) from standings s where s.batch = b.id),
-            (select count(*) from standings s where s.batch = b.id and s.stop = 2),
-            (select count(*) from standings s where s.batch = b.id and s.transfer is null and s.stop = 0)
-        from batches b where b.lab = $4 and b.id < $1 and ($2 = -1 or b.phase = $2) order by b.id desc limit $3";
-    /// One batch with its numbers.
-    batch_one = "select {batch},
-            (select count(*) from standings s where s.batch = b.id),
-            (select count(*) from standings s where s.batch = b.id and s.stop = 2),
-            (select count(*) from standings s where s.batch = b.id and s.transfer is null and s.stop = 0)
-        from batches b where b.id = $1";
     /// The open batches of a lab.
     batch_open_of_lab = "select {batch} from batches b where b.lab = $1 and b.phase = 0 order by b.closes_at, b.id";
     /// The open batches of all labs, but for those of orders that go alone.
@@ -468,21 +476,18 @@ statements! {
     /// How stops ended that a lab was asked about between two spans after the hand-over.
     odds = "select count(*), coalesce(sum(case when p.state = 2 then 1 else 0 end), 0)
         from stops p where p.lab = $1 and p.handed_at is not null and p.decided_at is not null and p.state in (2, 3, 4)
-            and p.asked_at - p.handed_at between $2 and $3";
+            and p.items is null and p.asked_at - p.handed_at between $2 and $3";
     /// The next cutoff.
-    due_close = "select min(b.closes_at) from batches b where b.phase = 0";
+    due_at = "select (select min(b.closes_at) from batches b where b.phase = 0), \
+        (select min(t.next_at) from transfers t where t.phase in (0, 2) and t.next_at > $1), \
+        (select min(t.lease_until) from transfers t where t.phase = 1), \
+        (select min(p.next_at) from stops p where p.state = 1 and p.next_at > $1)";
     /// Labs that have orders to hand over and are not paused.
     due_fresh = "select distinct b.lab from batches b join labs l on l.id = b.lab where b.phase = 1 and l.paused_at is null";
     /// Labs that have transfers to send again or to resolve.
     due_transfers = "select distinct t.lab from transfers t where t.phase in (0, 2) and t.next_at <= $1";
-    /// When the next transfer is due.
-    due_transfer_at = "select min(t.next_at) from transfers t where t.phase in (0, 2) and t.next_at > $1";
-    /// When the next lease ends.
-    due_lease = "select min(t.lease_until) from transfers t where t.phase = 1";
     /// Labs that have stops to forward.
     due_stops = "select distinct p.lab from stops p where p.state = 1 and p.next_at <= $1";
-    /// When the next stop is due.
-    due_stop_at = "select min(p.next_at) from stops p where p.state = 1 and p.next_at > $1";
     /// When the time of the next stop is over.
     deadline_stop = "select min(p.deadline_at) from stops p where p.state = 1 and p.deadline_at > $1";
     /// When the time of the next transfer is over.

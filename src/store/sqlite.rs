@@ -24,6 +24,7 @@ use super::sql::Statements;
 use super::verbs;
 use super::wal::{Mover, WRITER_PAGES};
 use super::{Error, Result, Write, Written};
+use crate::points::{mistake, point};
 
 /// The embedded engine.
 #[derive(Debug)]
@@ -49,7 +50,11 @@ impl Sqlite {
             .filename(file)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
+            .synchronous(if mistake!(CommitCanVanish) {
+                SqliteSynchronous::Off
+            } else {
+                SqliteSynchronous::Full
+            })
             .busy_timeout(Duration::from_secs(10))
             .foreign_keys(true)
             .pragma("cache_size", "-32768")
@@ -62,7 +67,9 @@ impl Sqlite {
             .connect()
             .await
             .map_err(|error| Error::Open(format!("cannot open the database {shown}: {error}")))?;
+        point!("store.migrations.before");
         super::migrations::of(Dialect::Sqlite).run(&mut writer).await.map_err(super::migrations::explain)?;
+        point!("store.migrations.after");
         let mover = Mover::start(options.clone().pragma("cache_size", "-64")).await?;
         let readers = PoolOptions::new()
             .min_connections(1)
@@ -183,16 +190,32 @@ impl super::batch::Engine for Sqlite {
         let connection = slot.as_mut().ok_or_else(|| Error::Unavailable("the store is closed".to_owned()))?;
         connection.run("begin immediate", &[]).await?;
         let done = match verbs::apply(connection, writes).await {
-            Ok(written) => connection.run("commit", &[]).await.map(|_| written),
+            Ok(written) => {
+                #[cfg(debug_assertions)]
+                crate::points::commit("before_commit", writes.iter().map(Write::kind));
+                connection.run("commit", &[]).await.map(|_| written)
+            }
             Err(error) => Err(error),
         };
         if done.is_ok() {
+            #[cfg(debug_assertions)]
+            crate::points::commit("after_commit", writes.iter().map(Write::kind));
             self.mover.committed(writes.len());
         } else {
             // Also after a commit that failed, which may leave the transaction open. If even this fails,
             // because nothing is open any more, there is nothing to take back.
             let _ = connection.run("rollback", &[]).await;
         }
+        done
+    }
+
+    #[cfg(debug_assertions)]
+    async fn rehearse(&self, writes: &[Write]) -> Result<Vec<Written>> {
+        let mut slot = self.writer.lock().await;
+        let connection = slot.as_mut().ok_or_else(|| Error::Unavailable("the store is closed".to_owned()))?;
+        connection.run("begin immediate", &[]).await?;
+        let done = verbs::apply(connection, writes).await;
+        let _ = connection.run("rollback", &[]).await;
         done
     }
 

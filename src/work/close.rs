@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::{Bench, Step, transfer};
+use crate::points::point;
 use crate::store::{CloseDue, Result, Write, Written, one};
 
 /// The loop's name.
@@ -35,6 +36,7 @@ impl Step for Close {
                 metrics::histogram!("stoppress_close_lag_seconds").record(late.as_secs_f64());
                 tracing::info!(batch = %batch.id, lab = %batch.lab, region = %batch.region, closes_at = %batch.closes_at, late_ms = late.as_millis() as i64, "batch closed");
             }
+            point!("work.close.closed");
             bench.bells.nudge(transfer::NAME);
             if closed.is_empty() {
                 // Another replica holds them.

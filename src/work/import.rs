@@ -17,6 +17,7 @@ use crate::domain::ids::{BatchId, LabId, OrderId};
 use crate::domain::lab::Answer;
 use crate::lab::lane::{Kind, Permit};
 use crate::lab::{self, Lab, Reply};
+use crate::points::point;
 use crate::store::{Ahead, Import, Imported, Result, Write, Written, one};
 
 /// The loop's name.
@@ -46,6 +47,8 @@ struct Looked {
     strays: HashMap<LabId, Timestamp>,
     /// Until when a lab is left to its hand-over.
     quiet: HashMap<LabId, Timestamp>,
+    /// Until when a lab that did not take them is left alone: its hand-over and its stops are not.
+    rests: HashMap<LabId, Timestamp>,
 }
 
 fn limit(left: usize) -> i64 {
@@ -112,6 +115,10 @@ impl SendAhead {
         if let Some(until) = quiet_until.filter(|until| *until > now) {
             return and_soon(until);
         }
+        let rests_until = self.looked().rests.get(&endpoint.id).copied();
+        if let Some(until) = rests_until.filter(|until| *until > now) {
+            return and_soon(until);
+        }
         let due: Vec<&BatchFacts> =
             open.iter().filter(|batch| begins(batch) <= now && now < quiet(batch)).collect();
         let strays = self.looked().strays.get(&endpoint.id).is_none_or(|until| *until <= now);
@@ -120,7 +127,7 @@ impl SendAhead {
         }
         // At most half of the lane.
         let want = (endpoint.profile.concurrency as usize / 2).max(1);
-        let taken = endpoint.lane.take(now, want, Kind::LookUp);
+        let taken = endpoint.lane.take(now, want, Kind::Ahead);
         let again = later(now, EVERY);
         let mut permits = taken.permits;
         let mut left = permits.len();
@@ -166,6 +173,7 @@ impl SendAhead {
         if item.send.is_empty() && item.discard.is_empty() {
             return Ok(());
         }
+        let item_lab = item.lab.clone();
         let Written::Importing(ahead, back) = one(&*self.bench.store, Write::Import(Box::new(item))).await?
         else {
             return Ok(());
@@ -173,10 +181,12 @@ impl SendAhead {
         let calls = ahead.into_iter().map(Call::Send).chain(back.into_iter().map(Call::TakeBack));
         for call in calls {
             let Some(permit) = permits.pop() else { break };
-            let (bench, lab) = (self.bench.clone(), Arc::clone(lab));
-            let guard = self.bench.bells.call();
+            let (bench, lab, looked) = (self.bench.clone(), Arc::clone(lab), Arc::clone(&self.looked));
+            let (id, guard) = (item_lab.clone(), self.bench.bells.call());
             tokio::spawn(async move {
-                make(&bench, &*lab, call, permit).await;
+                if let Some(rests) = make(&bench, &*lab, call, permit).await {
+                    looked.lock().unwrap_or_else(PoisonError::into_inner).rests.insert(id, rests);
+                }
                 bench.bells.nudge(NAME);
                 drop(guard);
             });
@@ -190,30 +200,39 @@ enum Call {
     TakeBack(OrderId),
 }
 
-async fn make(bench: &Bench, lab: &dyn Lab, call: Call, permit: Permit) {
+/// Makes one; gives until when the lab is left alone, if it did not take it.
+async fn make(bench: &Bench, lab: &dyn Lab, call: Call, permit: Permit) -> Option<Timestamp> {
     let (order, reply) = match call {
         Call::Send(order) => {
             let reply = match ahead(&order.entry, order.hold_until) {
                 Ok(body) => {
                     let (id, hold_until) = (order.entry.id.clone(), order.hold_until);
-                    lab.import(&lab::Import { order: id, body, hold_until }).await
+                    point!("work.import.before");
+                    let reply = lab.import(&lab::Import { order: id, body, hold_until }).await;
+                    point!("work.import.after");
+                    reply
                 }
                 Err(error) => Reply::from(Answer::Unreachable { cause: error.to_string() }),
             };
             (Some(order.entry.id), reply)
         }
         Call::TakeBack(order) => {
+            point!("work.discard.before");
             let reply = lab.discard(&order).await;
+            point!("work.discard.after");
             tracing::debug!(%order, answer = reply.answer.word(), "an order that was sent ahead was taken back");
             (None, reply)
         }
     };
     let now = bench.clock.now();
-    permit.done(now, &reply);
-    let Some(order) = order else { return };
+    permit.called();
+    let rest = reply.retry_after.and_then(|rest| SignedDuration::try_from(rest).ok());
+    let rests = rest.or((!reply.answer.spoke()).then_some(EVERY)).map(|rest| later(now, rest));
+    let Some(order) = order else { return rests };
     metrics::counter!("stoppress_imports_total", "answer" => reply.answer.word()).increment(1);
     let write = Write::Imported(Box::new(Imported { order: order.clone(), answer: reply.answer, at: now }));
     if let Err(error) = one(&*bench.store, write).await {
         tracing::warn!(%order, %error, "what a lab said to an order that was sent ahead could not be kept");
     }
+    rests
 }

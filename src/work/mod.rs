@@ -4,14 +4,19 @@
 //! somebody nudges. A nudge is never needed for correctness: what is due is in the store, and a poll
 //! finds it. Calls to labs run beside the loops, at most as many as a lab's lane lets through.
 
+pub mod address;
+pub mod changes;
 pub mod chores;
 pub mod clear;
 pub mod close;
 pub mod import;
 pub mod labs;
 pub mod remind;
+pub mod revoke;
 pub mod stop;
+pub mod tell;
 pub mod transfer;
+pub mod warn;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -24,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Random};
 use crate::domain::batch::later;
-use crate::store::Store;
+use crate::store::{Error, Store, Write, Written};
 
 /// What all loops work with.
 #[derive(Debug, Clone)]
@@ -74,18 +79,25 @@ struct Desk {
     calls: usize,
     /// Whether a stop waits for the end of a transfer.
     stops_wait: bool,
+    /// Whether an order waits for the stop of another.
+    orders_wait: bool,
 }
 
 /// Wakes loops, and knows whether anybody is at work: who plays with the clock must wait until nobody is.
 #[derive(Debug, Default)]
 pub struct Bells {
     desk: Mutex<Desk>,
+    address: Notify,
+    changes: Notify,
     clear: Notify,
     close: Notify,
     import: Notify,
     remind: Notify,
+    revoke: Notify,
     transfer: Notify,
     stop: Notify,
+    tell: Notify,
+    warn: Notify,
     changed: Notify,
 }
 
@@ -108,11 +120,16 @@ impl Bells {
 
     fn bell(&self, name: &str) -> &Notify {
         match name {
+            address::NAME => &self.address,
+            changes::NAME => &self.changes,
             clear::NAME => &self.clear,
             close::NAME => &self.close,
             import::NAME => &self.import,
             remind::NAME => &self.remind,
+            revoke::NAME => &self.revoke,
             stop::NAME => &self.stop,
+            tell::NAME => &self.tell,
+            warn::NAME => &self.warn,
             _ => &self.transfer,
         }
     }
@@ -120,12 +137,21 @@ impl Bells {
     /// Wakes a loop.
     pub fn nudge(&self, name: &'static str) {
         // A loop that has ended looks no more: nobody is to wait until it has.
-        self.with(|desk| {
+        let orders_wait = self.with(|desk| {
             if desk.waits.contains_key(name) {
                 desk.nudged.insert(name, true);
             }
+            desk.orders_wait
         });
         self.bell(name).notify_one();
+        // What wakes these may have decided a stop that an order waits for.
+        if orders_wait && matches!(name, transfer::NAME | stop::NAME) {
+            self.nudge(changes::NAME);
+        }
+        // With an order that another replaces, its downloads are revoked.
+        if name == changes::NAME {
+            self.nudge(revoke::NAME);
+        }
     }
 
     /// Counts a loop as at work from now on, before its task has begun.
@@ -138,6 +164,10 @@ impl Bells {
     #[must_use]
     pub fn stops_wait(&self) -> bool {
         self.desk.lock().unwrap_or_else(std::sync::PoisonError::into_inner).stops_wait
+    }
+
+    fn set_orders_wait(&self, wait: bool) {
+        self.with(|desk| desk.orders_wait = wait);
     }
 
     fn set_stops_wait(&self, wait: bool) {
@@ -171,6 +201,56 @@ impl Bells {
             }
             changed.await;
         }
+    }
+}
+
+/// Writes what somebody outside has said, and will not say again: while the store is away, it is tried again, until the
+/// gateway ends. A positive answer counts however late it is written.
+async fn insist(bench: &Bench, writes: Vec<Write>) -> crate::store::Result<Vec<Written>> {
+    let mut failures = 0_u32;
+    loop {
+        match bench.store.apply(writes.clone()).await {
+            Err(Error::Unavailable(cause)) if !bench.end.is_cancelled() => {
+                failures = failures.saturating_add(1);
+                tracing::error!(cause, failures, "an answer cannot be written; it is tried again");
+                let wait = AFTER_FAILURE.saturating_mul(failures.min(20));
+                let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::ZERO);
+                tokio::select! {
+                    () = bench.clock.sleep_until(later(bench.clock.now(), wait)) => {}
+                    () = bench.end.cancelled() => {}
+                }
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Takes work for several labs in one transaction, and, if that cannot be, for each alone: what is wrong with one is no
+/// reason for the others to wait. `None`: not taken.
+async fn take_each(bench: &Bench, claims: Vec<Write>) -> crate::store::Result<Vec<Option<Written>>> {
+    let each = claims.clone();
+    match bench.store.apply(claims).await {
+        Ok(written) => return Ok(written.into_iter().map(Some).collect()),
+        Err(error) if each.len() < 2 => return Err(error),
+        Err(error) => {
+            tracing::error!(%error, labs = each.len(), "work could not be taken at once; it is for each lab");
+        }
+    }
+    let (mut taken, mut last) = (Vec::with_capacity(each.len()), None);
+    for claim in each {
+        match bench.store.apply(vec![claim]).await {
+            Ok(written) => taken.extend(written.into_iter().map(Some)),
+            Err(error) => {
+                tracing::error!(%error, "work of one lab cannot be taken");
+                taken.push(None);
+                last = Some(error);
+            }
+        }
+    }
+    // Whoever has nothing at all waits as after any failure.
+    match last {
+        Some(error) if taken.iter().all(Option::is_none) => Err(error),
+        _ => Ok(taken),
     }
 }
 
@@ -234,10 +314,14 @@ pub async fn run<S: Step>(
             }
         };
         bells.with(|desk| desk.waits.insert(name, Some(until)));
+        // In this order, not in one that is drawn: who plays with the clock sees the same each time.
         tokio::select! {
-            () = clock.sleep_until(until) => {}
-            () = bell.notified() => {}
+            biased;
             () = end.cancelled() => break,
+            () = bell.notified() => {}
+            () = clock.sleep_until(until) => {}
+            // Whatever becomes of the clock: set back, it would let a loop sleep as much longer.
+            () = crate::clock::passed(poll) => {}
         }
     }
     bells.with(|desk| {

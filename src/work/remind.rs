@@ -22,6 +22,7 @@ use crate::domain::link::LinkKey;
 use crate::domain::mail::{Audience, Letter, MailOutcome, link_until, masked, plan};
 use crate::domain::order::OrderFacts;
 use crate::lab::mail::{Mail, SharedMailer};
+use crate::points::point;
 use crate::store::{
     ClaimMails, MailDue, MailPlan, MailWanted, OrderRef, Result, Scope, SettleMail, Write, Written, one,
 };
@@ -171,7 +172,9 @@ impl Remind {
                 (mail.to, MailOutcome::Unclear("whoever sent it is gone".to_owned()))
             }
             Ok(Ok(mail)) => {
+                point!("work.mail.before");
                 let outcome = self.mailer.send(&mail).await;
+                point!("work.mail.after");
                 (mail.to, outcome)
             }
         };
@@ -215,7 +218,9 @@ impl Remind {
         let Some(to) = to.as_deref() else { return no("", "the lab has no such contact any more") };
         let found = bench.store.orders(&Scope::Ops, &[OrderRef::Id(due.order.clone())]).await?;
         let Some(order) = found.into_iter().next().flatten() else { return no(to, "the order is not there") };
-        let Some(stop) = order.stop.as_ref().filter(|stop| stop.id == due.stop) else {
+        let mut stops = bench.store.line_stops(&due.order).await?;
+        stops.extend(order.stop.clone());
+        let Some(stop) = stops.into_iter().find(|stop| stop.id == due.stop) else {
             return no(to, "the stop was set aside");
         };
         let now = bench.clock.now();
@@ -235,7 +240,8 @@ impl Remind {
             reference: &order.reference,
             lab_reference: lab_reference.as_deref(),
             platform: order.platform.as_str(),
-            items: &order.lines(),
+            items: &order.lines_of(&stop),
+            part: stop.items.is_some(),
             reason: &stop.reason,
             asked_local: &local(stop.asked_at),
             due_local: &local(stop.deadline_at),

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::labs::Endpoint;
-use super::{Bench, Step, remind, transfer};
+use super::{Bench, Step, insist, remind, take_each, transfer};
 use crate::domain::batch::later;
 use crate::domain::event::Actor;
 use crate::domain::ids::{EscalationId, LabId, TransferId};
@@ -13,7 +12,8 @@ use crate::domain::retry;
 use crate::domain::stop::StopFacts;
 use crate::lab::lane::{Kind, Permit};
 use crate::lab::{Lab, StopCall};
-use crate::store::{ClaimStops, Result, Scope, SettleStop, StopDue, Write, Written, one};
+use crate::points::point;
+use crate::store::{Result, Scope, SettleStop, StopDue, Write, Written};
 
 /// The loop's name.
 pub const NAME: &str = "stop";
@@ -40,41 +40,22 @@ impl Step for Forward {
         let mut takers = Vec::new();
         let mut away = 0;
         for id in &due.stop_labs {
-            let Some(endpoint) = bench.labs.get(id) else {
-                tracing::warn!(lab = %id, "stops wait for a lab that is not configured");
-                continue;
-            };
-            if endpoint.is_away() {
-                // Another gateway may have the lab: only stops beyond their deadline are taken here.
-                away += 1;
-                claims.push(claim(bench, &endpoint, CLAIM_MAX, None, true, now));
-                takers.push((id, None, Vec::new()));
-                continue;
-            }
-            let taken = endpoint.lane.take(now, CLAIM_MAX, Kind::Stop);
-            let lab = endpoint.lab.as_ref().ok().map(Arc::clone);
-            // Without a way to ask, what is due only for its deadline still goes to a person.
-            let not_before = match (&lab, taken.permits.is_empty()) {
-                (Some(_), false) => None,
-                (Some(_), true) => {
-                    Some(taken.wait_until.unwrap_or_else(|| later(now, SignedDuration::from_millis(200))))
-                }
-                (None, _) => Some(later(now, SignedDuration::from_secs(30))),
-            };
-            wake = wake.into_iter().chain(not_before).min();
-            let limit = if not_before.is_some() { CLAIM_MAX } else { taken.permits.len() };
-            claims.push(claim(bench, &endpoint, limit, not_before, false, now));
-            if endpoint.profile.by_person() {
+            let asking = bench.labs.asking(id, Kind::Stop, CLAIM_MAX, now);
+            away += usize::from(asking.away);
+            wake = wake.into_iter().chain(asking.not_before).min();
+            if !asking.away && asking.profile.by_person() {
                 bench.bells.nudge(remind::NAME);
             }
-            takers.push((id, lab, taken.permits));
+            claims.push(Write::ClaimStops(Box::new(asking.claim(bench, id, LEASE, now))));
+            takers.push((id, asking));
         }
         if !claims.is_empty() {
-            let written = bench.store.apply(claims).await?;
-            for ((id, lab, mut permits), written) in takers.into_iter().zip(written) {
-                let Written::StopsClaimed(stops) = written else { continue };
+            let written = take_each(bench, claims).await?;
+            point!("work.stop.claimed");
+            for ((id, mut asking), written) in takers.into_iter().zip(written) {
+                let Some(Written::StopsClaimed(stops)) = written else { continue };
                 for due in stops {
-                    self.start(id, lab.as_ref(), due, &mut permits);
+                    self.start(id, asking.lab.as_ref(), due, &mut asking.permits);
                 }
             }
         }
@@ -86,26 +67,6 @@ impl Step for Forward {
         let wake = wake.filter(|at| *at > now).into_iter().chain(deadline).chain(bench.linked_poll(now));
         Ok(next.stop_at.into_iter().chain(more).chain(wake).min())
     }
-}
-
-fn claim(
-    bench: &Bench,
-    endpoint: &Endpoint,
-    limit: usize,
-    not_before: Option<Timestamp>,
-    away: bool,
-    now: Timestamp,
-) -> Write {
-    Write::ClaimStops(Box::new(ClaimStops {
-        lab: endpoint.id.clone(),
-        profile: Arc::clone(&endpoint.profile),
-        limit: limit as i64,
-        escalations: (0..limit).map(|_| EscalationId::new(now, &*bench.random)).collect(),
-        not_before,
-        away,
-        now,
-        lease_until: later(now, LEASE),
-    }))
 }
 
 impl Forward {
@@ -127,6 +88,8 @@ impl Forward {
             StopDue::Decided(stop) => {
                 tracing::info!(stop = %stop.id, order = %stop.order, state = stop.state.word(), "stop decided");
                 metrics::counter!("stoppress_stops_total", "outcome" => stop.state.word()).increment(1);
+                // The transfer's loop has nothing to do with it; whoever waits for this stop is woken with it.
+                self.0.bells.nudge(super::changes::NAME);
             }
             StopDue::Waits(_) => {}
         }
@@ -147,9 +110,12 @@ async fn ask(
         reason: stop.reason.clone(),
         asked_at: stop.asked_at,
         answer_by: stop.deadline_at,
+        items: stop.items.clone().unwrap_or_default(),
     };
     let asked_at = bench.clock.now();
+    point!("work.stop.before");
     let reply = lab.stop(&call).await;
+    point!("work.stop.after");
     let now = bench.clock.now();
     permit.done(now, &reply);
     tracing::info!(stop = %stop.id, order = %stop.order, %transfer, attempt = stop.attempts, answer = reply.answer.word(), "lab answered a stop");
@@ -166,7 +132,7 @@ async fn ask(
         actor: Actor::gateway(),
         escalation: EscalationId::new(now, &*bench.random),
     }));
-    match one(&*bench.store, write).await {
+    match insist(bench, vec![write]).await {
         // It may have moved the transfer, too.
         Ok(_) => bench.bells.nudge(transfer::NAME),
         Err(error) => {

@@ -10,15 +10,16 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
 
 use super::labs::Endpoint;
-use super::{Bench, Step, stop};
+use super::{Bench, Step, insist, labs, stop, take_each};
 use crate::domain::batch::{TransferFacts, WRITE_DEADLINE, later};
 use crate::domain::event::Actor;
 use crate::domain::ids::{EscalationId, LabId, OrderId, TransferId};
-use crate::domain::lab::Answer;
+use crate::domain::lab::{Answer, Profile};
 use crate::domain::order::Stage;
 use crate::domain::retry;
-use crate::lab::lane::{Kind, Permit};
+use crate::lab::lane::{FULL, Kind, Permit};
 use crate::lab::{Lab, Reply, Upload};
+use crate::points::point;
 use crate::store::{
     Claim, Claimed, Outgoing, Report, Result, Scope, Settle, Source, TakeOver, Write, Written, one,
 };
@@ -35,6 +36,8 @@ const AHEAD: usize = 16;
 const BEHIND: SignedDuration = SignedDuration::from_millis(10);
 /// How often it is looked again whether orders have waited too long for a lab that is not connected.
 const AWAY: SignedDuration = SignedDuration::from_secs(30);
+/// How long a place asks about one transfer: with the last call, less than the lease.
+const LOOK_UP_MAX: SignedDuration = SignedDuration::from_secs(60);
 /// Transfers taken over in one transaction.
 const TAKE_OVER_MAX: i64 = 500;
 
@@ -61,39 +64,47 @@ impl Step for Transfer {
         let mut away = false;
         for id in &due.labs {
             let Some(endpoint) = bench.labs.get(id) else {
+                // Another gateway may be able to read what is stored of it.
                 tracing::warn!(lab = %id, "orders wait for a lab that is not configured");
+                away = true;
+                claims.push(claim(bench, (id, &labs::unknown(), false), CLAIM_MAX, Way::Away, now));
+                takers.push((id, None, Vec::new()));
                 continue;
             };
-            let usable = !endpoint.paused && endpoint.lab.is_ok();
-            if usable && endpoint.is_away() {
+            let (permits, limit, way) = if endpoint.paused {
+                // Nothing is called: what waits too long still goes on.
+                (Vec::new(), CLAIM_MAX, Way::Rests)
+            } else if endpoint.lab.is_err() || endpoint.is_away() {
                 // Another gateway may have the lab: only what is beyond its deadline is taken here.
-                away = true;
-                claims.push(claim(bench, &endpoint, CLAIM_MAX, Way::Away, now));
-                takers.push((endpoint, Vec::new()));
-                continue;
-            }
-            let (permits, limit, sends) = if endpoint.manual || !usable {
-                // Nothing is called: what a person must take, and what waits too long, still goes on.
-                (Vec::new(), CLAIM_MAX, endpoint.manual && usable)
+                (Vec::new(), CLAIM_MAX, Way::Away)
+            } else if endpoint.manual {
+                (Vec::new(), CLAIM_MAX, Way::Sends)
             } else {
                 let taken = endpoint.lane.take(now, CLAIM_MAX, Kind::Upload);
                 if taken.permits.is_empty() {
-                    wake = wake.into_iter().chain(taken.wait_until).min();
+                    let again = taken.wait_until.unwrap_or_else(|| later(now, FULL));
+                    wake = wake.into_iter().chain([again]).min();
                     if taken.wait_until.is_none() {
                         continue;
                     }
-                    // The lab rests: deadlines keep running.
-                    (Vec::new(), CLAIM_MAX, false)
+                    // The lab rests, and does not answer perhaps for days: what is beyond its deadline goes to a person.
+                    let [deadline, _] = bench.store.deadlines(now).await?;
+                    let next = deadline.filter(|at| *at > now).unwrap_or(Timestamp::MAX);
+                    wake = wake.into_iter().chain([next, later(now, AWAY)]).min();
+                    if !endpoint.lane.looks(now, next, AWAY) {
+                        continue;
+                    }
+                    (Vec::new(), CLAIM_MAX, Way::Away)
                 } else {
                     let steady = endpoint.profile.rate.is_none() && !endpoint.lane.is_closed(now);
                     let ahead = if steady { endpoint.ahead(AHEAD) } else { 1 };
                     let limit = (taken.permits.len() * ahead).min(CLAIM_MAX.max(taken.permits.len()));
-                    (taken.permits, limit, true)
+                    (taken.permits, limit, Way::Sends)
                 }
             };
-            let way = if sends { Way::Sends } else { Way::Rests };
-            claims.push(claim(bench, &endpoint, limit, way, now));
-            takers.push((endpoint, permits));
+            away |= way == Way::Away;
+            claims.push(claim(bench, endpoint.terms(), limit, way, now));
+            takers.push((id, Some(endpoint), permits));
         }
         if away {
             let [transfer, _] = bench.store.deadlines(now).await?;
@@ -103,13 +114,14 @@ impl Step for Transfer {
         if claims.is_empty() {
             return Ok(wake);
         }
-        let written = bench.store.apply(claims).await?;
-        for ((endpoint, permits), written) in takers.into_iter().zip(written) {
-            let Written::Claimed(claimed) = written else { continue };
+        let written = take_each(bench, claims).await?;
+        point!("work.transfer.claimed");
+        for ((id, endpoint, permits), written) in takers.into_iter().zip(written) {
+            let Some(Written::Claimed(claimed)) = written else { continue };
             if claimed.iter().any(|step| matches!(step, Claimed::Behind)) {
                 wake = wake.into_iter().chain([later(now, BEHIND)]).min();
             }
-            self.start(&endpoint, claimed, permits, now);
+            self.start(id, endpoint, claimed, permits, now);
         }
         let next = bench.store.due(now).await?;
         Ok(next.transfer_at.into_iter().chain(next.lease_at).chain(wake.filter(|at| *at > now)).min())
@@ -132,9 +144,18 @@ impl Transfer {
     }
 
     /// Starts what was claimed: each permit works through its share, one call at a time.
-    fn start(&self, endpoint: &Endpoint, claimed: Vec<Claimed>, permits: Vec<Permit>, now: Timestamp) {
-        let jobs = jobs(&self.0, endpoint, claimed);
-        let Ok(lab) = &endpoint.lab else { return };
+    fn start(
+        &self,
+        id: &LabId,
+        endpoint: Option<Endpoint>,
+        claimed: Vec<Claimed>,
+        permits: Vec<Permit>,
+        now: Timestamp,
+    ) {
+        let jobs = jobs(&self.0, id, claimed);
+        let Some((endpoint, Ok(lab))) = endpoint.as_ref().map(|endpoint| (endpoint, &endpoint.lab)) else {
+            return;
+        };
         let share = jobs.len().div_ceil(permits.len().max(1)).max(1);
         let mut jobs = jobs.into_iter().peekable();
         for permit in permits {
@@ -156,8 +177,8 @@ impl Transfer {
     }
 }
 
-fn count(endpoint: &Endpoint, outcome: &'static str) {
-    metrics::counter!("stoppress_transfers_total", "lab" => endpoint.id.to_string(), "outcome" => outcome)
+fn count(lab: &LabId, outcome: &'static str) {
+    metrics::counter!("stoppress_transfers_total", "lab" => lab.to_string(), "outcome" => outcome)
         .increment(1);
 }
 
@@ -166,18 +187,24 @@ fn count(endpoint: &Endpoint, outcome: &'static str) {
 enum Way {
     /// Send, and look up.
     Sends,
-    /// Nothing is called now; deadlines are kept.
+    /// Ops have paused the lab: nothing new is handed over; the deadlines of what was begun are kept.
     Rests,
-    /// The lab may be with another gateway: only what is beyond its deadline.
+    /// Nothing can be called from here now, another gateway perhaps can: only what is beyond its deadline.
     Away,
 }
 
-fn claim(bench: &Bench, endpoint: &Endpoint, limit: usize, way: Way, now: Timestamp) -> Write {
+fn claim(
+    bench: &Bench,
+    (lab, profile, manual): (&LabId, &Arc<Profile>, bool),
+    limit: usize,
+    way: Way,
+    now: Timestamp,
+) -> Write {
     let random = &*bench.random;
     Write::Claim(Box::new(Claim {
-        lab: endpoint.id.clone(),
-        profile: Arc::clone(&endpoint.profile),
-        manual: endpoint.manual,
+        lab: lab.clone(),
+        profile: Arc::clone(profile),
+        manual,
         ids: (0..limit).map(|_| TransferId::new(now, random)).collect(),
         escalations: (0..limit).map(|_| EscalationId::new(now, random)).collect(),
         now,
@@ -189,15 +216,15 @@ fn claim(bench: &Bench, endpoint: &Endpoint, limit: usize, way: Way, now: Timest
 }
 
 /// The calls that a claim asks for; what needs none is told.
-fn jobs(bench: &Bench, endpoint: &Endpoint, claimed: Vec<Claimed>) -> Vec<Job> {
+fn jobs(bench: &Bench, lab: &LabId, claimed: Vec<Claimed>) -> Vec<Job> {
     let mut jobs = Vec::with_capacity(claimed.len());
     for step in claimed {
         match step {
             Claimed::Send(outgoing) => jobs.push(Job::Send(outgoing)),
             Claimed::LookUp { transfer, orders } => jobs.push(Job::LookUp(transfer, orders)),
             Claimed::Person(id) => {
-                tracing::warn!(transfer = %id, lab = %endpoint.id, "a person takes the transfer");
-                count(endpoint, "with_a_person");
+                tracing::warn!(transfer = %id, %lab, "a person takes the transfer");
+                count(lab, "with_a_person");
                 bench.bells.nudge(stop::NAME);
             }
             Claimed::Empty(id) => tracing::info!(transfer = %id, "every order of the transfer was stopped"),
@@ -224,8 +251,8 @@ impl Sender {
     async fn work(&self, mut jobs: Vec<Job>, permit: Permit, mut claimed_at: Timestamp) {
         let mut permit = Some(permit);
         let mut settling = JoinSet::new();
-        let most = self.endpoint.ahead(AHEAD);
         while !jobs.is_empty() {
+            let most = self.endpoint.ahead(AHEAD);
             // The next ones are claimed while the second half of these goes out, so that neither the lab nor
             // the store waits for the other; unless nothing is to wait behind a call that is out.
             let half = jobs.split_off(if most > 1 { jobs.len() / 2 } else { 0 });
@@ -251,22 +278,45 @@ impl Sender {
         settling.join_all().await;
     }
 
-    /// Whether this place may go on by itself. A lab that rests, or has a rate of its own, is asked for
-    /// places one by one, by the tick.
+    /// Whether this place may go on by itself. A lab that rests, has a rate of its own, or is another now, is asked
+    /// for places one by one, by the tick.
     fn steady(&self) -> bool {
+        let (now, lane) = (self.bench.clock.now(), &self.endpoint.lane);
         self.endpoint.profile.rate.is_none()
-            && !self.endpoint.lane.is_closed(self.bench.clock.now())
+            && !lane.is_closed(now)
+            && !lane.gives_way(now)
+            && self.bench.labs.is_still(&self.endpoint)
             && !self.bench.end.is_cancelled()
             && self.lab.window() != Some(0)
     }
 
+    /// Why what was claimed at an instant is not to be sent any more. A pause counts from its answer on.
+    async fn hindrance(&self, claimed_at: Timestamp, now: Timestamp) -> Option<&'static str> {
+        let seen = self.bench.labs.refresh(&*self.bench.store, now).await;
+        if self.bench.end.is_cancelled() {
+            Some("the gateway ends")
+        } else if seen.is_err() {
+            Some("how the lab is configured cannot be read")
+        } else if !self.bench.labs.is_still(&self.endpoint) {
+            Some("the lab was paused, changed or deleted meanwhile")
+        } else {
+            let late = self.bench.clock.now() >= later(claimed_at, WRITE_DEADLINE);
+            late.then_some("it waited too long behind others")
+        }
+    }
+
     /// Claims what this place sends next.
     async fn ahead(&self, most: usize, now: Timestamp) -> Vec<Job> {
+        if let Err(error) = self.bench.labs.refresh(&*self.bench.store, now).await {
+            tracing::error!(lab = %self.endpoint.id, %error, "the labs cannot be read; the loop comes again");
+            return Vec::new();
+        }
         if !self.steady() {
             return Vec::new();
         }
-        match one(&*self.bench.store, claim(&self.bench, &self.endpoint, most, Way::Sends, now)).await {
-            Ok(Written::Claimed(claimed)) => self::jobs(&self.bench, &self.endpoint, claimed),
+        match one(&*self.bench.store, claim(&self.bench, self.endpoint.terms(), most, Way::Sends, now)).await
+        {
+            Ok(Written::Claimed(claimed)) => self::jobs(&self.bench, &self.endpoint.id, claimed),
             Ok(_) => Vec::new(),
             Err(error) => {
                 tracing::error!(lab = %self.endpoint.id, %error, "a claim failed; the loop comes again");
@@ -293,21 +343,25 @@ impl Sender {
                 Some(permit) => (Some(permit), None),
                 None => self.place(),
             };
+            let now = self.bench.clock.now();
             match (job, own) {
                 (Job::Send(outgoing), own) => {
                     let attempt = Attempt::of(&outgoing.transfer, Source::Upload);
-                    let reply = match own {
-                        Some(permit) => self.send(outgoing, permit, claimed_at).await,
-                        // Claimed ahead, and the lane has closed since: not a byte has left.
-                        None => Reply::from(Answer::Unreachable {
-                            cause: "the lab rests; it was not called".to_owned(),
-                        }),
+                    let (reply, rest) = match (self.hindrance(claimed_at, now).await, own) {
+                        (None, Some(permit)) => (self.send(outgoing, permit, claimed_at).await, None),
+                        (Some(why), own) => {
+                            *permit = own;
+                            (uncalled(why), Some(now))
+                        }
+                        // Claimed ahead, and the lane is full or closed by now.
+                        (None, None) => {
+                            (uncalled("no place is free, or the lab rests"), rest.or(Some(later(now, FULL))))
+                        }
                     };
                     settling.spawn(settle(self.bench.clone(), attempt, reply, rest));
                 }
                 (Job::LookUp(transfer, orders), Some(permit)) => {
-                    let asked_at = self.bench.clock.now();
-                    let (reply, seen) = self.look_up(&orders, permit).await;
+                    let (asked_at, reply, seen) = self.look_up(&transfer, &orders, permit).await;
                     let attempt = Attempt { seen, ..Attempt::of(&transfer, Source::LookUp(asked_at)) };
                     settling.spawn(settle(self.bench.clone(), attempt, reply, None));
                 }
@@ -326,9 +380,14 @@ impl Sender {
             sha256: outgoing.sha256,
             not_after: later(claimed_at, WRITE_DEADLINE),
         };
+        point!("work.submit.before");
+        let begun = self.bench.clock.now();
         let reply = self.lab.submit(&upload).await;
-        permit.done(self.bench.clock.now(), &reply);
-        count(&self.endpoint, reply.answer.word());
+        point!("work.submit.after");
+        let now = self.bench.clock.now();
+        self.endpoint.lane.took(now.duration_since(begun));
+        permit.done(now, &reply);
+        count(&self.endpoint.id, reply.answer.word());
         if !matches!(reply.answer, Answer::Accepted { .. }) {
             tracing::warn!(transfer = %facts.id, lab = %facts.lab, attempt = facts.attempts, answer = ?reply.answer, "the lab did not take a transfer at once");
         }
@@ -336,22 +395,48 @@ impl Sender {
     }
 
     /// Asks the lab about the orders of an unknown transfer: one that is there is a positive sign for
-    /// all; only if all are absent is the transfer.
-    async fn look_up(&self, orders: &[OrderId], permit: Permit) -> (Reply, Option<(OrderId, Stage)>) {
+    /// all; only if all are absent is the transfer. With many orders that takes several times: the next goes on where
+    /// this one ends, as long as nothing was sent in between. Gives since when it is asked, too.
+    async fn look_up(
+        &self,
+        transfer: &TransferFacts,
+        orders: &[OrderId],
+        permit: Permit,
+    ) -> (Timestamp, Reply, Option<(OrderId, Stage)>) {
+        let begun = self.bench.clock.now();
+        let (since, from) = self.endpoint.ask_from(transfer, begun);
         let mut reply = Reply::from(Answer::Unclear { cause: "the manifest names no order".to_owned() });
-        let mut seen = None;
-        for order in orders {
+        let mut permit = Some(permit);
+        for (nth, order) in orders.iter().enumerate().skip(from) {
+            let now = self.bench.clock.now();
+            let goes_on = now < later(begun, LOOK_UP_MAX) && !self.bench.end.is_cancelled();
+            // A place a call, so that others get theirs in between.
+            let place = permit.take().or_else(|| goes_on.then(|| self.place().0).flatten());
+            let Some(place) = place else {
+                self.endpoint.asked(transfer, since, nth);
+                let cause = format!("{nth} of {} orders were asked about: all absent so far", orders.len());
+                return (since, Answer::Unclear { cause }.into(), None);
+            };
+            point!("work.look_up.before");
             reply = self.lab.look_up(order).await;
+            point!("work.look_up.after");
+            place.asked(self.bench.clock.now(), &reply);
             if let Answer::WillPrint { stage, .. } = &reply.answer {
-                seen = Some((order.clone(), *stage));
+                let seen = Some((order.clone(), *stage));
+                return (since, reply, seen);
             }
             if reply.answer != Answer::NotFound {
+                self.endpoint.asked(transfer, since, nth);
                 break;
             }
         }
-        permit.done(self.bench.clock.now(), &reply);
-        (reply, seen)
+        (since, reply, None)
     }
+}
+
+/// What is claimed, and not a byte of it has left.
+fn uncalled(why: &str) -> Reply {
+    Answer::Unreachable { cause: format!("{why}; it was not called") }.into()
 }
 
 /// Which call an answer belongs to.
@@ -399,11 +484,11 @@ async fn settle(bench: Bench, attempt: Attempt, reply: Reply, rest: Option<Times
             escalation: EscalationId::new(now, &*bench.random),
         }))
     });
-    let written = bench.store.apply([write].into_iter().chain(report).collect()).await;
+    let written = insist(&bench, [write].into_iter().chain(report).collect()).await;
     match written.map(|written| written.into_iter().next()) {
         Ok(Some(Written::Settled(Some(_)))) if bench.bells.stops_wait() => bench.bells.nudge(stop::NAME),
         Ok(_) => {}
-        // Nothing is lost: the lease runs out, and the transfer is unknown.
+        // The lease runs out, and the transfer is unknown.
         Err(error) => tracing::error!(%transfer, %error, "what a lab answered could not be written"),
     }
 }

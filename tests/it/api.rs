@@ -1,6 +1,7 @@
 //! The HTTP surface against a real store: the bench that the `api_…` tests share.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
@@ -17,6 +18,7 @@ use stoppress::domain::customer_link::CustomerKeys;
 use stoppress::domain::event::Actor;
 use stoppress::domain::ids::{LabId, PlatformId};
 use stoppress::domain::link::LinkKey;
+use stoppress::domain::second_factor::Wanted;
 use stoppress::domain::zones::Zones;
 use stoppress::store::{self, Scope, Store, Write};
 use tower::ServiceExt as _;
@@ -36,8 +38,21 @@ pub(crate) struct Bench {
     pub(crate) shop: String,
     pub(crate) other: String,
     pub(crate) lab: String,
+    /// How often somebody wanted to know how a lab stands.
+    pub(crate) looks: Arc<AtomicU64>,
     /// Where the rows are.
     _place: Box<dyn std::any::Any + Send + Sync>,
+}
+
+/// A surface that calls nothing: one host is refused, and test messages have no answer.
+pub(crate) fn endpoints() -> stoppress::api::Endpoints {
+    use stoppress::domain::webhook::Posted;
+    stoppress::api::Endpoints {
+        refusal: Arc::new(|url| url.contains("refused.example").then(|| "it is refused here".to_owned())),
+        ping: Arc::new(|_| {
+            Box::pin(async { Posted { cause: Some("nothing is called".into()), ..Posted::default() } })
+        }),
+    }
 }
 
 /// An answer.
@@ -105,19 +120,27 @@ impl Bench {
         let file = folder.path().join("stoppress.db");
         let url = format!("sqlite:{}", file.display());
         let store = store::open(&url, NOON.parse().unwrap()).await.unwrap();
-        Self::of(budgets, store, Box::new(folder)).await
+        Self::of(budgets, store, Box::new(folder), Wanted::Offered).await
     }
 
     /// Over the store of a world.
     pub(crate) async fn over(world: World) -> Self {
         let store = Arc::clone(&world.store);
-        Self::of(Budgets::off(), store, Box::new(world)).await
+        Self::of(Budgets::off(), store, Box::new(world), Wanted::Offered).await
+    }
+
+    /// Where people of ops need a second factor.
+    pub(crate) async fn guarded() -> Self {
+        let world = World::sqlite().await;
+        let store = Arc::clone(&world.store);
+        Self::of(Budgets::off(), store, Box::new(world), Wanted::Required).await
     }
 
     async fn of(
         budgets: Budgets,
         store: Arc<dyn Store>,
         place: Box<dyn std::any::Any + Send + Sync>,
+        second_factor: Wanted,
     ) -> Self {
         let clock = ManualClock::at(NOON.parse().unwrap());
         let parse = |id| (PlatformId::parse(id).unwrap(), LabId::parse("nord").unwrap());
@@ -131,6 +154,7 @@ impl Bench {
             keys.push(secret.expose_secret().to_owned());
         }
         let registry = Registry::load(Arc::clone(&store), Zones::bundled(), clock.now()).await.unwrap();
+        let looks = Arc::new(AtomicU64::new(0));
         let parts = Parts {
             store: Arc::clone(&store),
             clock: Arc::new(clock.clone()),
@@ -141,7 +165,13 @@ impl Bench {
                 let known = driver.kind == "person";
                 if known { vec![] } else { vec![Fault::not("kind", &driver.kind, "a known driver")] }
             }),
-            health: Arc::new(|_| None),
+            health: {
+                let looks = Arc::clone(&looks);
+                Arc::new(move |_| {
+                    looks.fetch_add(1, Ordering::Relaxed);
+                    None
+                })
+            },
             metrics: Arc::new(|| "up 1\n".to_owned()),
             budgets,
             links: Arc::new(LinkKey::parse(&"5a".repeat(32)).unwrap()),
@@ -149,13 +179,15 @@ impl Bench {
                 keys: CustomerKeys::parse([(1, "5b".repeat(32).as_str())]).unwrap(),
                 base: Some("https://gw.example".to_owned()),
             }),
+            endpoints: crate::api::endpoints(),
+            second_factor,
             replica: "test".into(),
             end: tokio_util::sync::CancellationToken::new(),
         };
         let api = Api::open(parts).await.unwrap();
         let router = router(&api);
         let [ops, shop, other, lab_key] = keys.try_into().unwrap();
-        let bench = Self { api, router, store, clock, ops, shop, other, lab: lab_key, _place: place };
+        let bench = Self { api, router, store, clock, ops, shop, other, lab: lab_key, looks, _place: place };
         bench.put("/v1/labs/nord", &lab(&json!(["24:00"]))).await.is(201);
         for platform in ["shop", "other"] {
             let path = format!("/v1/platforms/{platform}");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::Request;
+use hyper::http::Method;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use stoppress::api::limits::Budgets;
@@ -17,6 +18,7 @@ use stoppress::store::{self, CloseDue, Write};
 use tower::ServiceExt as _;
 
 use crate::api::{Bench, lab, order};
+use crate::rig::Rig;
 
 async fn board(bench: &Bench, query: &str) -> Value {
     bench.get(&format!("/v1/board{query}"), &bench.ops).await.is(200)
@@ -131,6 +133,7 @@ async fn filters_are_refused_or_kept() {
         ("?at=2026-11-21T22:00:00Z", 1),
         ("?at=2026-11-21T22:14:59Z", 1),
         ("?at=2026-11-21T22:15:00Z", 0),
+        ("?at=2026-11-22T12:30:00Z", 0),
     ] {
         assert_eq!(count(query).await, rows, "{query}");
     }
@@ -142,6 +145,35 @@ async fn filters_are_refused_or_kept() {
     }
     for key in [&bench.shop, &bench.lab] {
         bench.get("/v1/board", key).await.problem(403, "forbidden");
+    }
+}
+
+/// What a lab does not take is late a minute after its cutoff, whether it refuses or cannot be reached, long before a
+/// person has to find out.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_lab_does_not_take_is_late() {
+    for behaviour in [json!({"refuses": 1.0}), json!({"down": {"by": "refuse"}})] {
+        let profile = json!({"dedupes": "forever", "stops": "yes", "lookup": true});
+        let rig = Rig::new("2026-11-20T20:00:00Z", "http", profile, json!({})).await;
+        rig.lab.set_behaviour(serde_json::from_value(behaviour.clone()).unwrap());
+        rig.order("A-1").await;
+        rig.go_to("2026-11-20T22:00:05Z").await;
+        let look = async || {
+            let (status, seen) = rig.call(&rig.ops, Method::GET, "/v1/board", Value::Null).await;
+            assert_eq!(status, 200, "{seen}");
+            seen["regions"][0].clone()
+        };
+        assert_eq!(
+            look().await["alerts"].as_array().unwrap().iter().filter(|it| it["level"] == "act").count(),
+            0
+        );
+        rig.go_to("2026-11-20T22:01:10Z").await;
+        let row = look().await;
+        assert_eq!(row["level"], "act", "{behaviour}: {row}");
+        let kinds: Vec<&str> =
+            row["alerts"].as_array().unwrap().iter().map(|it| it["kind"].as_str().unwrap()).collect();
+        assert!(kinds.contains(&"not_taken"), "{behaviour}: {row}");
+        assert!(row["alerts"][0]["batch"].is_string(), "{row}");
     }
 }
 
@@ -164,6 +196,8 @@ async fn anew(bench: &Bench) -> Value {
             keys: CustomerKeys::parse([(1, "5b".repeat(32).as_str())]).unwrap(),
             base: Some("https://gw.example".to_owned()),
         }),
+        endpoints: crate::api::endpoints(),
+        second_factor: stoppress::domain::second_factor::Wanted::Offered,
         replica: "another".into(),
         end: tokio_util::sync::CancellationToken::new(),
     };

@@ -23,9 +23,11 @@ fn filled(path: &str) -> String {
         .replace("{batch}", &id("bat"))
         .replace("{stop}", &id("stp"))
         .replace("{escalation}", &id("esc"))
+        .replace("{approval}", &id("apr"))
         .replace("{lab}", "nord")
         .replace("{region}", "fi")
         .replace("{platform}", "shop")
+        .replace("{webhook}", &id("whk"))
         .replace("{key}", "none")
 }
 
@@ -35,7 +37,7 @@ async fn every_documented_operation_is_there_and_behind_the_gate() {
     let document = bench.get("/openapi.json", "").await.is(200);
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"), "{}", document["openapi"]);
     let operations = operations(&document);
-    assert_eq!(operations.len(), 52);
+    assert_eq!(operations.len(), 85);
     for (method, path, operation) in &operations {
         let at = format!("{method} {path}");
         assert!(operation["summary"].is_string() && operation["tags"][0].is_string(), "{at}");
@@ -152,6 +154,10 @@ async fn answers_are_as_described() {
     let events = bench.get("/v1/events", &bench.ops).await.is(200);
     fits("EventAnswer", &events["events"][0]);
     fits("Changelog", &bench.get("/v1/orders/@A-1/changelog", &bench.shop).await.is(200));
+    let evidence = bench.get("/v1/orders/@A-1/evidence", &bench.shop).await.is(200);
+    fits("EvidenceBundle", &evidence);
+    fits("EvidenceEntry", &evidence["entries"][0]);
+    fits("EvidenceChain", &evidence["chains"][0]);
     fits("Ready", &bench.get("/readyz", "").await.is(200));
     let mut broken = order("A-2");
     broken["items"] = json!([]);

@@ -46,6 +46,73 @@ async fn a_promised_cutoff_moves_later_or_stays() {
     assert_eq!(closes().await, now);
 }
 
+/// The path of the batch of an order.
+async fn batch_of(bench: &Bench, order: &str) -> String {
+    let order = bench.get(&format!("/v1/orders/@{order}"), &bench.shop).await.is(200);
+    format!("/v1/batches/{}", order["window"]["batch"].as_str().unwrap())
+}
+
+/// Where the window of an order ends, and what its log says of its calendar.
+async fn window(bench: &Bench, order: &str) -> (String, Vec<String>) {
+    let path = format!("/v1/orders/@{order}");
+    let order = bench.get(&path, &bench.shop).await.is(200);
+    let log = bench.get(&format!("{path}/changelog"), &bench.shop).await.is(200);
+    let kinds = log["events"].as_array().unwrap().iter().filter_map(|event| event["kind"].as_str());
+    let moves = kinds.filter(|kind| ["batch.postponed", "batch.promise_kept"].contains(kind));
+    (order["window"]["closes_at"].as_str().unwrap().to_owned(), moves.map(str::to_owned).collect())
+}
+
+#[tokio::test]
+async fn what_ops_have_postponed_stays_whatever_is_changed_of_its_lab() {
+    let bench = Bench::new().await;
+    bench.admitted("A-1").await;
+    let batch = batch_of(&bench, "A-1").await;
+    let late = json!({"until": "2026-11-22T00:00:00Z", "reason": "late truck"});
+    bench.post(&format!("{batch}/postpone"), &bench.ops, &late).await.is(200);
+    let postponed = ("2026-11-22T00:00:00Z".to_owned(), vec!["batch.postponed".to_owned()]);
+    let mut spec = lab(&json!(["24:00"]));
+    // Before the cutoff that it had, and after it.
+    for (now, name) in [("2026-11-21T21:00:00Z", "Nord 1"), ("2026-11-21T22:30:00Z", "Nord 2")] {
+        bench.clock.set(now.parse().unwrap());
+        spec["name"] = json!(name);
+        let put = bench.put("/v1/labs/nord", &spec).await.is(200);
+        assert_eq!(put["kept_promises"], Value::Null, "nothing was changed about it: {now}");
+        assert_eq!(window(&bench, "A-1").await, postponed, "{now}");
+    }
+    // Another calendar: earlier it stays, and later than it was postponed to it moves.
+    let put = bench.put("/v1/labs/nord", &lab(&json!(["23:00"]))).await.is(200);
+    assert_eq!(put["kept_promises"][0]["calendar_says"], "2026-11-21T21:00:00Z", "{put}");
+    assert_eq!(window(&bench, "A-1").await.0, postponed.0);
+    bench.clock.set("2026-11-21T22:31:00Z".parse().unwrap());
+    bench.put("/v1/labs/nord", &lab(&json!(["01:00"]))).await.is(200);
+    assert_eq!(window(&bench, "A-1").await.0, postponed.0);
+}
+
+#[tokio::test]
+async fn a_window_is_compared_with_its_own_cutoff_not_with_the_next() {
+    let bench = Bench::new().await;
+    bench.admitted("A-1").await;
+    let batch = batch_of(&bench, "A-1").await;
+    bench.post(&format!("{batch}/release"), &bench.ops, &json!({"reason": "full truck"})).await.is(200);
+    // Tonight's has gone: this one waits for tomorrow's.
+    bench.admitted("A-2").await;
+    let tomorrow = ("2026-11-22T22:00:00Z".to_owned(), Vec::new());
+    assert_eq!(window(&bench, "A-2").await, tomorrow);
+    let mut spec = lab(&json!(["24:00"]));
+    spec["name"] = json!("Nord");
+    let put = bench.put("/v1/labs/nord", &spec).await.is(200);
+    assert_eq!((&put["kept_promises"], window(&bench, "A-2").await), (&Value::Null, tomorrow));
+    // Of two cutoffs a day each window goes with its own.
+    let put = bench.put("/v1/labs/nord", &lab(&json!(["12:00", "24:00"]))).await.is(200);
+    assert_eq!(put["kept_promises"], Value::Null, "{put}");
+    bench.clock.set("2026-11-22T08:00:00Z".parse().unwrap());
+    bench.admitted("A-3").await;
+    assert_eq!(window(&bench, "A-3").await.0, "2026-11-22T10:00:00Z");
+    bench.put("/v1/labs/nord", &lab(&json!(["13:00", "24:00"]))).await.is(200);
+    assert_eq!(window(&bench, "A-3").await.0, "2026-11-22T11:00:00Z", "the first that is not earlier");
+    assert_eq!(window(&bench, "A-2").await.0, "2026-11-22T22:00:00Z");
+}
+
 #[tokio::test]
 async fn labs_are_checked_versioned_and_shown_as_far_as_they_may() {
     let bench = Bench::new().await;
@@ -110,7 +177,7 @@ async fn cutoffs_are_listed() {
     assert_eq!(list["time_zone"], "Europe/Helsinki");
     let ics = bench.get(&format!("{path}.ics"), &bench.shop).await;
     assert_eq!(ics.header("content-type"), "text/calendar; charset=utf-8");
-    assert_eq!(ics.text.matches("BEGIN:VEVENT").count(), 60);
+    assert_eq!(ics.text.matches("BEGIN:VEVENT").count(), 62);
     bench.get("/v1/labs/nord/regions/xx/cutoffs", &bench.shop).await.problem(404, "not_found");
     let long = format!("{path}?from=2026-01-01T00:00:00Z&to=2028-01-01T00:00:00Z");
     assert_eq!(bench.get(&long, &bench.shop).await.problem(422, "invalid")["errors"][0]["field"], "to");

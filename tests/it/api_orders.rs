@@ -35,9 +35,18 @@ async fn an_order_is_admitted_read_and_stopped() {
     // What was answered from what was admitted is what is stored.
     let read = bench.get(&format!("/v1/orders/{id}"), &bench.shop).await;
     assert_eq!(read.header("etag"), tag);
-    assert_eq!(read.is(200), new);
-    assert_eq!(bench.get("/v1/orders/@A-1", &bench.shop).await.is(200), new);
-    assert_eq!(bench.get("/v1/orders/@A-1/verdict", &bench.shop).await.is(200), new["verdict"]);
+    // Each line is judged where one order is read.
+    let judged = |verdict: &mut Value| {
+        let lines = verdict.as_object_mut().unwrap().remove("lines").unwrap();
+        assert_eq!((&lines[0]["can_stop"], &lines[0]["withdrawal"]), (&json!("yes"), &json!("until_made")));
+    };
+    let (mut read, mut named) = (read.is(200), bench.get("/v1/orders/@A-1", &bench.shop).await.is(200));
+    judged(&mut read["verdict"]);
+    judged(&mut named["verdict"]);
+    assert_eq!((&read, &named), (&new, &new));
+    let mut verdict = bench.get("/v1/orders/@A-1/verdict", &bench.shop).await.is(200);
+    judged(&mut verdict);
+    assert_eq!(verdict, new["verdict"]);
     assert_eq!(bench.get("/v1/orders?reference=A-1", &bench.shop).await.is(200)["orders"], json!([new]));
 
     bench.pass(60);
@@ -247,9 +256,16 @@ async fn customers_stop_where_the_platform_lets_them() {
     };
     ask().await.problem(403, "customer_stops_off");
     set("ask_merchant").await;
-    ask().await.problem(403, "merchant_decides");
+    let asked = ask().await.is(202);
+    assert_eq!((&asked["stop"], &asked["approval"]["state"]), (&Value::Null, &json!("open")));
+    assert_eq!(asked["approval"]["due_at"], "2026-11-22T12:00:00Z", "a day, unless told");
+    assert_eq!(asked["verdict"]["reason"], "stop_awaits_merchant");
+    assert_eq!(ask().await.is(202)["approval"]["id"], asked["approval"]["id"]);
+    // What customers may do from now on changes nothing about what the merchant was asked before.
     set("on").await;
-    ask().await.is(200);
+    assert_eq!(ask().await.is(200)["stop"]["state"], "stopped");
+    let order = bench.get("/v1/orders/@C-1", &bench.shop).await.is(200);
+    assert_eq!(order["approval"]["state"], "overtaken");
 }
 
 #[tokio::test]

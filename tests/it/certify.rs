@@ -9,11 +9,11 @@ use secrecy::SecretString;
 use stoppress::cli::certify::report::{Basis, Report, Status};
 use stoppress::cli::certify::rules::Name;
 use stoppress::cli::certify::{Target, To, certify};
-use stoppress::cli::simulate::behaviour::{Behaviour, LooksUp, Stops};
+use stoppress::cli::simulate::behaviour::{Addresses, Behaviour, LooksUp, Stops};
 use stoppress::cli::simulate::ledger::What;
 use stoppress::cli::simulate::{Gateway, Simulator, SimulatorSettings};
 use stoppress::clock::{Clock, HostClock, HostRandom, Random};
-use stoppress::domain::lab::{Dedupes, Lasting, Profile, TakesStops};
+use stoppress::domain::lab::{AddressChanges, Dedupes, Lasting, Profile, TakesStops};
 
 use crate::cli::alone;
 use crate::lab_support::SECRET;
@@ -317,4 +317,75 @@ async fn the_command_says_how_it_went() {
     assert_eq!(printed["checks"].as_array().unwrap().len(), 6);
     assert_eq!(stored["checks"][7]["status"], "failed");
     assert_eq!(stored["profile"]["dedupes"], "no");
+}
+
+/// A lab that says that it stops single lines is tried; what it says of them decides whether the profile has it.
+#[tokio::test]
+async fn stops_of_lines_are_tried_where_they_are_claimed() {
+    for kind in WAYS {
+        for (stops, status, words, proved) in [
+            (Stops::Yes, Status::Passed, "it took out the line that it was asked for", true),
+            (Stops::Whole, Status::Failed, "asked for line 2, it says", false),
+            (Stops::No, Status::Warning, "it takes no stops of lines", false),
+            (Stops::TooLate, Status::Warning, "too late at once", false),
+        ] {
+            let lab = lab(Behaviour { stops, ..Behaviour::default() }).await;
+            let target = Target { only: vec![Name::StopLines], stops_lines: true, ..reach(kind, &lab) };
+            let report = certified(&target).await;
+            let (got, said) = found(&report, Name::StopLines);
+            assert!(got == status && said.contains(words), "{kind} {stops:?}: {got:?}: {said}");
+            assert_eq!(report.profile.stops_lines, proved, "{kind} {stops:?}");
+            let line =
+                if proved { "stops_lines = true\n" } else { "stops_lines = false  # not proved: stop_lines" };
+            assert!(report.profile_toml.contains(line), "{}", report.profile_toml);
+            let takes = matches!(stops, Stops::Yes | Stops::Whole);
+            assert_eq!(
+                report.left.is_empty(),
+                takes,
+                "{kind} {stops:?}: the test orders are out again if it takes any out"
+            );
+        }
+    }
+    // Nobody claims it: it is not tried, and nothing is said.
+    let lab = lab(Behaviour::default()).await;
+    let report = certified(&Target { only: vec![Name::SameKey], ..reach("http", &lab) }).await;
+    assert!(report.checks.iter().all(|check| check.name != Name::StopLines));
+    assert!(!report.profile.stops_lines && !report.profile_toml.contains("stops_lines"));
+}
+
+/// A lab that says that it takes other addresses is tried; what it says decides whether the profile has it.
+#[tokio::test]
+async fn changes_of_addresses_are_tried_where_they_are_claimed() {
+    for kind in WAYS {
+        for (addresses, status, words) in [
+            (Addresses::Takes, Status::Passed, "it took another address"),
+            (Addresses::No, Status::Warning, "it takes no changes of addresses"),
+            (Addresses::TooLate, Status::Warning, "too late at once"),
+            (Addresses::Later, Status::NotSeen, "it answers later"),
+            (Addresses::Wavers, Status::Failed, "the same change again had another answer"),
+            (Addresses::Anything, Status::Failed, "for an order that it never had"),
+        ] {
+            let lab = lab(Behaviour { addresses, ..Behaviour::default() }).await;
+            let target =
+                Target { only: vec![Name::ChangesAddress], address_changes: true, ..reach(kind, &lab) };
+            let report = certified(&target).await;
+            let (got, said) = found(&report, Name::ChangesAddress);
+            assert!(got == status && said.contains(words), "{kind} {addresses:?}: {got:?}: {said}");
+            let proved = addresses == Addresses::Takes;
+            let expected = if proved { AddressChanges::UntilProduction } else { AddressChanges::No };
+            assert_eq!(report.profile.address_changes, expected, "{kind} {addresses:?}");
+            let line = if proved {
+                "address_changes = \"until_production\"\n"
+            } else {
+                "address_changes = \"no\"  # not proved: changes_address"
+            };
+            assert!(report.profile_toml.contains(line), "{}", report.profile_toml);
+            assert!(report.left.is_empty(), "{kind} {addresses:?}: the test orders are out again");
+        }
+    }
+    // Nobody claims it: it is not tried, and nothing is said.
+    let lab = lab(Behaviour::default()).await;
+    let report = certified(&Target { only: vec![Name::SameKey], ..reach("http", &lab) }).await;
+    assert!(report.checks.iter().all(|check| check.name != Name::ChangesAddress));
+    assert!(!report.profile_toml.contains("address_changes"));
 }

@@ -145,6 +145,7 @@ async fn from_a_lab_to_a_stop() {
     let (_, out, _) = bench.run(&bench.ops, &["keys", "list", "--format", "json"]).await;
     assert!(!out.contains("secret") && !out.contains("hash"), "{out}");
     let id = secret.split('_').nth(1).unwrap();
+    a_link_signs_somebody_in(&bench, id, secret.trim()).await;
     let (code, _, err) = bench.run(&bench.ops, &["keys", "revoke", id]).await;
     assert_eq!((code, err), (0, format!("Key {id} is revoked.\n")));
     let (code, _, err) = bench.run(secret.trim(), &["labs", "list"]).await;
@@ -168,6 +169,42 @@ async fn from_a_lab_to_a_stop() {
     let (code, out, _) = alone(bench.folder.path(), &["doctor", "--database", &database, "--verify-events"]);
     assert_eq!(code, 0, "{out}");
     assert!(out.contains("no gateway works with it") && out.contains("checkpoints agree"), "{out}");
+}
+
+/// The link stands alone on the output, and is the page that signs in; only ops make one, and only for a key there is.
+async fn a_link_signs_somebody_in(bench: &Bench, id: &str, secret: &str) {
+    let (code, out, err) = bench.run(&bench.ops, &["keys", "link", id]).await;
+    assert_eq!(code, 0, "{err}");
+    let begin = format!("{}/sign-in/", bench.running.url());
+    assert!(out.starts_with(&begin) && out.ends_with('\n') && out.lines().count() == 1, "{out}");
+    let token = out.trim().strip_prefix(&begin).unwrap();
+    assert!(err.starts_with("It works once, until 20") && err.lines().count() == 1, "{err}");
+    assert!(!err.contains(token) && !out.contains(secret) && !out.contains(&bench.ops), "{err}");
+    let (status, page) = page(bench, &format!("/sign-in/{token}")).await;
+    assert!(status == 200 && page.contains("desk") && page.contains("/sign-in/link"), "{status} {page}");
+    for (key, id, says) in [
+        (bench.ops.as_str(), "nobody", "404 not_found"),
+        (secret, id, "403 forbidden"),
+        ("sp_no", id, "401 unauth"),
+    ] {
+        let (code, out, err) = bench.run(key, &["keys", "link", id]).await;
+        assert!((code, out.as_str()) == (1, "") && err.contains(says), "{says}: {code} {out} {err}");
+    }
+}
+
+/// What a browser gets at a path.
+async fn page(bench: &Bench, path: &str) -> (u16, String) {
+    use stoppress::lab::outbound::{Outbound, Request};
+    let request = Request {
+        method: hyper::Method::GET,
+        url: format!("{}{path}", bench.running.url()).parse().unwrap(),
+        headers: hyper::HeaderMap::new(),
+        body: Vec::new(),
+        timeout: std::time::Duration::from_secs(20),
+        body_max: 1 << 20,
+    };
+    let answer = Outbound::trusted().unwrap().call(request).await.unwrap();
+    (answer.status, String::from_utf8(answer.body).unwrap())
 }
 
 async fn put_platform(bench: &Bench) {
@@ -294,4 +331,52 @@ async fn the_key_is_told_before_anybody_is_answered() {
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_factor_is_given_and_taken_away() {
+    let code_of = |shown: &str, at| {
+        let secret: String = shown.lines().next().unwrap().split(' ').collect();
+        let code = stoppress::domain::second_factor::code_at(&secret.clone().into(), at).unwrap();
+        (secret, code)
+    };
+    let bench = Bench::start().await;
+    let (clock, ops) = (bench.running.bench.clock.clone(), bench.ops.clone());
+    let id = ops.split('_').nth(1).unwrap().to_owned();
+    let factor = ["keys", "second-factor", id.as_str()];
+    let (code, shown, err) = bench.run(&ops, &factor).await;
+    assert_eq!(code, 0, "{err}");
+    let (secret, first) = code_of(&shown, clock.now());
+    assert!(shown.contains(&format!("otpauth://totp/Stoppress:first%20start%20%28{id}%29?secret={secret}")));
+    assert!(err.contains("not in force yet") && !err.contains(&secret), "{err}");
+    let with = |code: &'static str| async {
+        bench.run(&ops, &[factor.as_slice(), &["--code", code]].concat()).await
+    };
+    let (code, _, err) = with("nope").await;
+    assert!(code == 1 && err.contains("422 invalid") && err.contains("code"), "{err}");
+    let (code, _, err) = bench.run(&ops, &[factor.as_slice(), &["--code", &first]].concat()).await;
+    assert!(code == 0 && err.contains("is in force"), "{err}");
+    let (code, _, err) = bench.run(&ops, &[factor.as_slice(), &["--remove"]].concat()).await;
+    assert!(code == 1 && err.contains("another key of scope ops"), "{err}");
+    let (code, out, _) = bench.run(&ops, &["keys", "list", "--format", "json"]).await;
+    assert!(code == 0 && out.contains("\"second_factor_at\":\"20") && !out.contains(&secret), "{out}");
+    let database = format!("sqlite:{}", bench.folder.path().join("gateway.db").display());
+    bench.running.stop().await;
+
+    // The phone is lost, and so is every other key: whoever has the database takes it away, or gives another.
+    let at = ["--database", database.as_str()];
+    let here = |more: &[&str]| alone(bench.folder.path(), &[factor.as_slice(), &at, more].concat());
+    let (code, _, err) = here(&[]);
+    assert!(code == 1 && err.contains("in force already; --remove"), "{err}");
+    assert_eq!(here(&["--remove"]).0, 0);
+    let (code, _, err) = here(&["--remove"]);
+    assert!(code == 1 && err.contains("has no second factor"), "{err}");
+    let (code, shown, _) = here(&[]);
+    assert_eq!(code, 0);
+    let (code, _, err) = here(&["--code", "nope"]);
+    assert!(code == 2 && err.contains("--code: is not what the app shows now"), "{err}");
+    assert_eq!(here(&["--code", &code_of(&shown, clock.now()).1]).0, 0);
+    let (code, _, err) =
+        alone(bench.folder.path(), &["keys", "second-factor", "nobody", "--database", &database]);
+    assert!(code == 1 && err.contains("there is no key nobody"), "{err}");
 }

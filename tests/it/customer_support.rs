@@ -1,16 +1,22 @@
-//! A customer with a browser that keeps one cookie, in front of a whole gateway.
+//! A customer with a browser that keeps cookies, in front of a whole gateway.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 use hyper::http::{HeaderMap, Method};
 use serde_json::{Value, json};
 
 use crate::rig::Rig;
 
+/// What the cookies of the page begin with.
+pub const COOKIE: &str = "__Host-stoppress-order-";
+
 /// The customer of an order.
 pub struct Customer<'a> {
     pub rig: &'a Rig,
-    cookie: RefCell<Option<String>>,
+    cookies: RefCell<BTreeMap<String, String>>,
+    /// The page that was opened last, as its addresses name it.
+    of: RefCell<String>,
 }
 
 /// A page as it came.
@@ -31,6 +37,17 @@ impl Page {
     pub fn form(&self) -> String {
         let (_, rest) = self.text.split_once("name=\"csrf\" value=\"").expect("a form");
         rest.split_once('"').unwrap().0.to_owned()
+    }
+
+    /// Where the page's stream is.
+    pub fn live(&self) -> String {
+        let (_, rest) = self.text.split_once("data-live=\"").expect("a stream");
+        format!("/{}", rest.split_once('"').unwrap().0.replace("&#38;", "&"))
+    }
+
+    /// Whether the page says that it was open too long.
+    pub fn is_late(&self) -> bool {
+        self.status == 410 && self.text.contains("<h1>This page was open too long</h1>")
     }
 
     /// Whether the page is the one for links that open nothing.
@@ -59,25 +76,69 @@ pub async fn link(rig: &Rig, order: &str, action: &str) -> (String, Value) {
 impl<'a> Customer<'a> {
     /// One without a cookie.
     pub fn new(rig: &'a Rig) -> Self {
-        Self { rig, cookie: RefCell::new(None) }
+        Self { rig, cookies: RefCell::default(), of: RefCell::default() }
     }
 
     /// One who has opened the link.
     pub async fn of(rig: &'a Rig, order: &str, action: &str) -> Self {
         let customer = Self::new(rig);
-        let page = customer.get(&link(rig, order, action).await.0).await;
-        assert_eq!((page.status, page.header("location")), (303, "../c"), "{page:?}");
+        customer.opens(&link(rig, order, action).await.0).await;
         customer
     }
 
-    /// The cookie, as it is sent.
-    pub fn cookie(&self) -> String {
-        self.cookie.borrow().clone().unwrap_or_default()
+    /// Opens a link, as far as the clean address.
+    pub async fn opens(&self, path: &str) {
+        let page = self.get(path).await;
+        let of = self.page();
+        assert_eq!(
+            (page.status, page.header("location")),
+            (303, &*format!("../c?of={of}&from=link")),
+            "{page:?}"
+        );
+        let page = self.get("/c?from=link").await;
+        assert_eq!((page.status, page.header("location")), (303, &*format!("c?of={of}")), "{page:?}");
     }
 
-    /// Sends another cookie from now on.
-    pub fn carry(&self, cookie: &str) {
-        *self.cookie.borrow_mut() = Some(cookie.to_owned());
+    /// The page that was opened last.
+    pub fn page(&self) -> String {
+        self.of.borrow().clone()
+    }
+
+    /// Goes to another page that was opened before.
+    pub fn turns_to(&self, page: &str) {
+        page.clone_into(&mut self.of.borrow_mut());
+    }
+
+    /// The cookies, as they are sent.
+    pub fn cookie(&self) -> String {
+        let cookies = self.cookies.borrow();
+        cookies.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
+    }
+
+    /// Forgets all cookies.
+    pub fn forgets(&self) {
+        self.cookies.borrow_mut().clear();
+    }
+
+    /// Sends other cookies from now on; the page is theirs.
+    pub fn carry(&self, cookies: &str) {
+        let pairs = cookies.split("; ").filter_map(|pair| pair.split_once('='));
+        let pairs: BTreeMap<_, _> = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        if let Some(of) = pairs.keys().find_map(|name| name.strip_prefix(COOKIE)) {
+            self.turns_to(of);
+        }
+        *self.cookies.borrow_mut() = pairs;
+    }
+
+    /// An address of the page, as the page has it.
+    fn named(&self, path: &str) -> String {
+        let of = self.of.borrow();
+        let bare = path.split('?').next().unwrap_or_default();
+        let ours = ["/c", "/c/live", "/c/receipt.txt", "/c/confirm", "/c/stop"].contains(&bare);
+        if !ours || of.is_empty() || path.contains("of=") {
+            return path.to_owned();
+        }
+        format!("{path}{}of={of}", if path.contains('?') { '&' } else { '?' })
     }
 
     pub async fn send(
@@ -90,13 +151,19 @@ impl<'a> Customer<'a> {
         let cookie = self.cookie();
         let mut with = with.to_vec();
         with.push(("cookie", &cookie));
-        let (status, headers, text) = self.rig.browse_with(method, path, &with, form).await;
-        if let Some(set) = headers.get("set-cookie") {
+        let (status, headers, text) = self.rig.browse_with(method, &self.named(path), &with, form).await;
+        for set in headers.get_all("set-cookie") {
             let set = set.to_str().unwrap();
-            for mark in ["__Host-", "; Path=/;", "; Secure", "; HttpOnly", "; SameSite=Lax", "; Max-Age="] {
+            for mark in [COOKIE, "; Path=/;", "; Secure", "; HttpOnly", "; SameSite=Lax", "; Max-Age="] {
                 assert!(set.contains(mark), "{mark}: {set}");
             }
-            self.carry(set.split(';').next().unwrap());
+            let (name, value) = set.split(';').next().unwrap().split_once('=').unwrap();
+            if set.contains("Max-Age=0;") {
+                self.cookies.borrow_mut().remove(name);
+                continue;
+            }
+            self.cookies.borrow_mut().insert(name.to_owned(), value.to_owned());
+            self.turns_to(name.strip_prefix(COOKIE).unwrap());
         }
         Page { status, headers, text }
     }
@@ -121,9 +188,10 @@ impl<'a> Customer<'a> {
             .finish();
         let page = self.post("/c/confirm", &form).await;
         assert_eq!(page.status, 200, "{}", page.text);
-        assert!(page.text.contains("action=\"stop\""), "{}", page.text);
+        assert!(page.text.contains("action=\"stop?"), "{}", page.text);
         let page = self.post("/c/stop", &form).await;
-        assert_eq!((page.status, page.header("location")), (303, "../c?lang=en"), "{}", page.text);
+        let clean = format!("../c?lang=en&of={}", self.page());
+        assert_eq!((page.status, page.header("location")), (303, clean.as_str()), "{}", page.text);
         self.get("/c").await
     }
 }

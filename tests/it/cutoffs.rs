@@ -108,6 +108,19 @@ fn a_labs_file_lists_all_regions_in_order_of_their_instants() {
 }
 
 #[test]
+fn groups_of_a_region_are_listed_like_regions() {
+    let group = "[[labs.regions.groups]]\nid = \"mugs\"\nproducts = [\"mug-*\"]\ncalendar = { time_zone = \"Europe/Berlin\", cutoffs = [\"06:00\"] }\n";
+    let labs = Files::with("labs.toml", &format!("{LABS}{group}"));
+    let all = labs.run(&DAYS).unwrap();
+    assert!(all.contains("north  berlin.mugs  2026-03-29T04:00:00Z"), "{all}");
+    let one = labs.run(&[&DAYS[..], &["--region", "berlin.mugs"]].concat()).unwrap();
+    assert_eq!(one.lines().count(), 2, "{one}");
+    assert!(
+        labs.run(&[&DAYS[..], &["--region", "berlin.mug"]].concat()).unwrap_err().contains("berlin.mugs")
+    );
+}
+
+#[test]
 fn without_a_range_it_is_the_next_fourteen_days() {
     let labs = Files::with("labs.toml", LABS);
     let ndjson = labs.run(&["--format", "ndjson", "--lab", "luma", "--region", "beirut"]).unwrap();

@@ -293,3 +293,53 @@ async fn a_drain_ends_streams_and_answers_who_waits() {
     assert!(of_page.contains(&format!("{{\"events\":[],\"next\":{next}}}")), "{of_page}");
     assert_eq!(stopped.await.unwrap(), Drained::Clean, "nothing had to be cut off");
 }
+
+#[tokio::test]
+async fn a_reader_asks_for_what_it_wants_and_goes_on_behind_the_rest() {
+    let bench = Bench::new().await;
+    let (first, second) = (bench.admitted("A-1").await, bench.admitted("A-2").await);
+    bench.post(&format!("/v1/orders/{second}/stop"), &bench.shop, &json!({"reason": "no"})).await.is(200);
+    let end = bench.get("/v1/events?limit=200", &bench.ops).await.is(200)["next"].clone();
+    let cases = [
+        ("kind=stop.*", vec![("stop.stopped", &second)]),
+        ("kind=order.admitted", vec![("order.admitted", &first), ("order.admitted", &second)]),
+        ("kind=order.held,%20stop.stopped", vec![("stop.stopped", &second)]),
+        (&format!("order={first}"), vec![("order.admitted", &first)]),
+        (&format!("order={second}&kind=*"), vec![("order.admitted", &second), ("stop.stopped", &second)]),
+        ("lab=nord&kind=stop.stopped", vec![("stop.stopped", &second)]),
+        ("lab=elsewhere", vec![]),
+    ];
+    for (query, wanted) in cases {
+        let page = bench.get(&format!("/v1/events?limit=200&{query}"), &bench.shop).await.is(200);
+        let found: Vec<_> = page["events"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|event| (event["kind"].as_str().unwrap(), event["orders"][0].as_str().unwrap()))
+            .collect();
+        let wanted: Vec<_> = wanted.iter().map(|(kind, order)| (*kind, order.as_str())).collect();
+        assert_eq!((&found, &page["next"]), (&wanted, &end), "{query}");
+    }
+    // One that waits is not woken by what it did not ask for.
+    let waits = waiting(&bench, &bench.shop, &format!("after={end}&wait=30s&kind=stop.*"));
+    bench.admitted("A-3").await;
+    bench.post(&format!("/v1/orders/{first}/stop"), &bench.shop, &json!({"reason": "no"})).await.is(200);
+    let page = in_time(waits).await;
+    assert_eq!(page["events"].as_array().unwrap().len(), 1, "{page}");
+    assert_eq!(page["events"][0]["orders"], json!([first]));
+    let mut stream = open(&bench, &bench.shop, "?after=0&kind=stop.stopped", &[]).await.ok().unwrap();
+    let told = stream.events(2).await;
+    assert!(told.iter().all(|(_, kind)| kind == "stop.stopped"), "{told:?}");
+    for (query, field) in [
+        ("kind=Stop.*", "kind"),
+        ("kind=stop", "kind"),
+        ("kind=*.stopped", "kind"),
+        ("order=A-1", "order"),
+        ("lab=No+lab", "lab"),
+    ] {
+        for path in ["/v1/events", "/v1/events/stream"] {
+            let said = bench.get(&format!("{path}?{query}"), &bench.ops).await.problem(422, "invalid");
+            assert_eq!(said["errors"][0]["field"], field, "{said}");
+        }
+    }
+}

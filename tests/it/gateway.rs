@@ -4,6 +4,8 @@
 use hyper::http::Method;
 use serde_json::{Value, json};
 use stoppress::cli::simulate::behaviour::Behaviour;
+use stoppress::domain::ids::LabId;
+use stoppress::lab::lane::Kind;
 
 use crate::rig::{Rig, at};
 
@@ -44,6 +46,43 @@ async fn a_stop_just_before_the_cutoff_succeeds_and_the_order_stays_out() {
     rig.go_to("2026-11-22T06:00:00Z").await;
     assert_eq!((rig.prints(&kept), rig.prints(&stopped)), (1, 0));
     assert_eq!(rig.read(&stopped).await["state"], "stopped");
+}
+
+#[tokio::test]
+async fn a_hand_over_that_finds_every_place_taken_comes_again_by_itself() {
+    let rig = Rig::new(EVENING, "http", good(), json!({})).await;
+    let order = rig.order("A-1").await;
+    rig.settle().await;
+    // As the loop of stops holds them while its claim runs, and drops them if that found nothing to ask.
+    let lab = LabId::parse("nordprint").unwrap();
+    let lane = rig.running.as_ref().unwrap().bench.labs.get(&lab).unwrap().lane;
+    let places = lane.take(at(EVENING), usize::MAX, Kind::Stop);
+    rig.go_to(CUTOFF).await;
+    assert_ne!(rig.read(&order).await["state"], "at_lab");
+    drop(places);
+    rig.go_to("2026-11-21T22:00:01Z").await;
+    assert_eq!(rig.read(&order).await["state"], "at_lab");
+}
+
+#[tokio::test]
+async fn orders_that_a_dead_lab_never_got_go_to_a_person_by_their_deadline_all_of_them() {
+    let mut profile = good();
+    (profile["orders_per_call"], profile["handover_within"]) = (json!(1), json!("1h"));
+    let rig = Rig::new(EVENING, "http", profile.clone(), json!({})).await;
+    let mut orders = Vec::new();
+    for nth in 0..80 {
+        orders.push(rig.order(&format!("A-{nth}")).await);
+    }
+    // More than a claim takes, at a port on which nobody listens.
+    let spec = json!({"id": "nordprint", "name": "Nordprint", "profile": profile,
+        "driver": {"kind": "http", "base_url": "http://127.0.0.1:9"},
+        "regions": [{"id": "fi", "calendar": {"time_zone": "Europe/Helsinki", "cutoffs": ["24:00"]}}]});
+    let (status, answer) = rig.call(&rig.ops, Method::PUT, "/v1/labs/nordprint", spec).await;
+    assert_eq!(status, 200, "{answer}");
+    rig.go_to("2026-11-21T23:10:00Z").await;
+    for order in &orders {
+        assert_eq!(rig.read(order).await["state"], "with_a_person");
+    }
 }
 
 #[tokio::test]

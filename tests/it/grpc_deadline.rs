@@ -89,7 +89,7 @@ async fn a_call_with_time_enough_is_answered_and_a_stream_ends_at_its_time() {
     let mut client = GatewayServiceClient::new(bench.router.clone());
     let made = client.submit_order(within("20S", with(&bench.shop, order("A-1")))).await.unwrap();
     assert!(made.into_inner().created);
-    let ask = proto::GatewayServiceWatchEventsRequest { after: 0, from_now: false };
+    let ask = proto::GatewayServiceWatchEventsRequest { after: 0, from_now: false, ..Default::default() };
     let mut told = client.watch_events(within("300m", with(&bench.shop, ask))).await.unwrap().into_inner();
     assert_eq!(told.message().await.unwrap().unwrap().event.unwrap().kind, "order.admitted");
     let said = loop {

@@ -96,6 +96,8 @@ pub(crate) fn stop(order: &str) -> proto::GatewayServiceRequestStopRequest {
         reason: "wrong size".to_owned(),
         comment: String::new(),
         asked_by: proto::AskedBy::Merchant.into(),
+        requested_by: String::new(),
+        items: Vec::new(),
     }
 }
 

@@ -24,7 +24,7 @@ use crate::rig::Rig;
 type Told = proto::GatewayServiceWatchEventsResponse;
 
 async fn events(rig: &Rig, key: &str, after: i64) -> Streaming<Told> {
-    let ask = proto::GatewayServiceWatchEventsRequest { after, from_now: false };
+    let ask = proto::GatewayServiceWatchEventsRequest { after, from_now: false, ..Default::default() };
     client(rig).await.watch_events(with(key, ask)).await.unwrap().into_inner()
 }
 
@@ -39,6 +39,30 @@ async fn kinds(rig: &Rig, stream: &mut Streaming<Told>, count: usize) -> Vec<(St
         }
     }
     kinds
+}
+
+#[tokio::test]
+async fn a_watch_tells_what_was_asked_for() {
+    let rig = rig().await;
+    let (kept, stopped) = (rig.order("A-1").await, rig.order("A-2").await);
+    rig.ask(&stopped).await;
+    let ask = |kinds: &[&str], order: &str, lab: &str| {
+        let kinds = kinds.iter().map(|kind| (*kind).to_owned()).collect();
+        let (order, lab) = (order.to_owned(), lab.to_owned());
+        proto::GatewayServiceWatchEventsRequest { kinds, order, lab, ..Default::default() }
+    };
+    for (ask, subject) in [
+        (ask(&["stop.*"], "", "nordprint"), "stop.stopped"),
+        (ask(&[], &kept, ""), "order.admitted"),
+        (ask(&["*"], &kept, ""), "order.admitted"),
+    ] {
+        let mut stream =
+            client(&rig).await.watch_events(with(&rig.platform, ask)).await.unwrap().into_inner();
+        assert_eq!(kinds(&rig, &mut stream, 1).await[0].0, subject);
+        silent(&rig, &mut stream).await;
+    }
+    let wrong = client(&rig).await.watch_events(with(&rig.platform, ask(&["stop"], "", ""))).await;
+    assert_eq!(wrong.unwrap_err().code(), tonic::Code::InvalidArgument);
 }
 
 #[tokio::test]
@@ -92,7 +116,7 @@ async fn a_platform_is_told_of_its_orders_and_resumes_anywhere() {
 async fn a_watch_from_now_can_be_resumed_before_anything_happens() {
     let rig = rig().await;
     rig.order("N-1").await;
-    let ask = proto::GatewayServiceWatchEventsRequest { after: 0, from_now: true };
+    let ask = proto::GatewayServiceWatchEventsRequest { after: 0, from_now: true, ..Default::default() };
     let mut stream = client(&rig).await.watch_events(with(&rig.platform, ask)).await.unwrap().into_inner();
     let first = next(&rig, &mut stream).await.unwrap().unwrap();
     assert_eq!(first.event, None);
@@ -101,7 +125,7 @@ async fn a_watch_from_now_can_be_resumed_before_anything_happens() {
     let mut stream = events(&rig, &rig.platform, first.cursor).await;
     assert_eq!(next(&rig, &mut stream).await.unwrap().unwrap().event.unwrap().subject, id);
     for (after, from_now) in [(-1, false), (7, true)] {
-        let ask = proto::GatewayServiceWatchEventsRequest { after, from_now };
+        let ask = proto::GatewayServiceWatchEventsRequest { after, from_now, ..Default::default() };
         let said = client(&rig).await.watch_events(with(&rig.platform, ask)).await.unwrap_err();
         assert_eq!(fields(&said), ["after"]);
     }
@@ -272,14 +296,14 @@ async fn a_key_may_have_so_many_watches_and_gets_them_back() {
     for _ in 0..32 {
         held.push(events(&rig, &rig.platform, 0).await);
     }
-    let ask = proto::GatewayServiceWatchEventsRequest { after: 0, from_now: false };
+    let ask = proto::GatewayServiceWatchEventsRequest { after: 0, from_now: false, ..Default::default() };
     let mut client = client(&rig).await;
-    let said = client.watch_events(with(&rig.platform, ask)).await.unwrap_err();
+    let said = client.watch_events(with(&rig.platform, ask.clone())).await.unwrap_err();
     refused(&said, Code::ResourceExhausted, "rate_limited");
     assert!(said.get_details_retry_info().is_some());
     held.clear();
     for _ in 0..200 {
-        if client.watch_events(with(&rig.platform, ask)).await.is_ok() {
+        if client.watch_events(with(&rig.platform, ask.clone())).await.is_ok() {
             return;
         }
         breathe(20).await;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use stoppress::domain::calendar::{Calendar, Cutoff};
-use stoppress::domain::ics::{self, Entry};
+use stoppress::domain::ics::{self, Entry, Feed, Revision, Standing};
 use stoppress::domain::zones::Zones;
 
 fn cutoffs(season: &str) -> Vec<Cutoff> {
@@ -16,11 +16,13 @@ fn cutoffs(season: &str) -> Vec<Cutoff> {
 }
 
 fn entries(place: &str, season: &str) -> Vec<Entry> {
-    cutoffs(season).into_iter().map(|cutoff| Entry { place: place.to_owned(), cutoff }).collect()
+    let revision = Revision::first("2026-03-01T12:00:00.5Z".parse().unwrap());
+    let entry = |cutoff| Entry { place: place.to_owned(), cutoff, revision };
+    cutoffs(season).into_iter().map(entry).collect()
 }
 
 fn made(name: &str, entries: &[Entry]) -> String {
-    ics::calendar(name, entries, "2026-03-01T12:00:00.5Z".parse().unwrap())
+    ics::calendar(Feed { name, time_zone: Some("Asia/Beirut"), alarms: &ics::ALARMS }, entries)
 }
 
 fn unfolded(text: &str) -> Vec<String> {
@@ -37,43 +39,70 @@ fn an_event_says_when_where_and_why() {
     CALSCALE:GREGORIAN
     NAME:Cutoffs of luma/beirut
     X-WR-CALNAME:Cutoffs of luma/beirut
+    X-WR-TIMEZONE:Asia/Beirut
+    REFRESH-INTERVAL;VALUE=DURATION:PT1H
+    X-PUBLISHED-TTL:PT1H
     BEGIN:VEVENT
     UID:2026-03-27-2400.luma/beirut@stoppress
     DTSTAMP:20260301T120000Z
+    LAST-MODIFIED:20260301T120000Z
+    SEQUENCE:0
+    STATUS:CONFIRMED
     DTSTART:20260327T220000Z
     SUMMARY:Cutoff luma/beirut
     DESCRIPTION:2026-03-27 24:00 (season:peak)\nCloses at 2026-03-28T00:00:00+02:00[Asia/Beirut]
     TRANSP:TRANSPARENT
     BEGIN:VALARM
     ACTION:DISPLAY
-    TRIGGER:-PT30M
-    DESCRIPTION:Cutoff luma/beirut in 30 minutes
+    TRIGGER:-PT60M
+    DESCRIPTION:Cutoff luma/beirut in 60 minutes
+    END:VALARM
+    BEGIN:VALARM
+    ACTION:DISPLAY
+    TRIGGER:-PT10M
+    DESCRIPTION:Cutoff luma/beirut in 10 minutes
     END:VALARM
     END:VEVENT
     BEGIN:VEVENT
     UID:2026-03-28-1200.luma/beirut@stoppress
     DTSTAMP:20260301T120000Z
+    LAST-MODIFIED:20260301T120000Z
+    SEQUENCE:0
+    STATUS:CONFIRMED
     DTSTART:20260328T100000Z
     SUMMARY:Cutoff luma/beirut
     DESCRIPTION:2026-03-28 12:00 (season:peak)\nCloses at 2026-03-28T12:00:00+02:00[Asia/Beirut]
     TRANSP:TRANSPARENT
     BEGIN:VALARM
     ACTION:DISPLAY
-    TRIGGER:-PT30M
-    DESCRIPTION:Cutoff luma/beirut in 30 minutes
+    TRIGGER:-PT60M
+    DESCRIPTION:Cutoff luma/beirut in 60 minutes
+    END:VALARM
+    BEGIN:VALARM
+    ACTION:DISPLAY
+    TRIGGER:-PT10M
+    DESCRIPTION:Cutoff luma/beirut in 10 minutes
     END:VALARM
     END:VEVENT
     BEGIN:VEVENT
     UID:2026-03-28-2400.luma/beirut@stoppress
     DTSTAMP:20260301T120000Z
+    LAST-MODIFIED:20260301T120000Z
+    SEQUENCE:0
+    STATUS:CONFIRMED
     DTSTART:20260328T220000Z
     SUMMARY:Cutoff luma/beirut
     DESCRIPTION:2026-03-28 24:00 (season:peak)\nCloses at 2026-03-29T01:00:00+03:00[Asia/Beirut]\nThe clock skips this time: it closes when the clock jumps.
     TRANSP:TRANSPARENT
     BEGIN:VALARM
     ACTION:DISPLAY
-    TRIGGER:-PT30M
-    DESCRIPTION:Cutoff luma/beirut in 30 minutes
+    TRIGGER:-PT60M
+    DESCRIPTION:Cutoff luma/beirut in 60 minutes
+    END:VALARM
+    BEGIN:VALARM
+    ACTION:DISPLAY
+    TRIGGER:-PT10M
+    DESCRIPTION:Cutoff luma/beirut in 10 minutes
     END:VALARM
     END:VEVENT
     END:VCALENDAR
@@ -137,4 +166,19 @@ fn an_event_keeps_its_uid_when_its_instant_moves() {
 fn text_cannot_break_out_of_its_line() {
     let text = made("a\r\nBEGIN:VEVENT\u{7}\nb", &[]);
     assert!(unfolded(&text).contains(&"NAME:a\\nBEGIN:VEVENT\\nb".to_owned()));
+}
+
+#[test]
+fn what_is_gone_is_cancelled_and_reminds_nobody() {
+    let mut gone = entries("lab/region", "peak");
+    gone.truncate(1);
+    gone[0].revision = Revision { sequence: 7, standing: Standing::Cancelled, ..gone[0].revision };
+    let lines = unfolded(&made("x", &gone));
+    for line in ["STATUS:CANCELLED", "SEQUENCE:7"] {
+        assert!(lines.iter().any(|known| known == line), "{line}");
+    }
+    assert!(!lines.iter().any(|line| line == "BEGIN:VALARM"));
+    let feed = Feed { name: "x", time_zone: None, alarms: &[jiff::SignedDuration::ZERO] };
+    let now = unfolded(&ics::calendar(feed, &entries("lab/region", "peak")));
+    assert!(now.iter().any(|line| line == "TRIGGER:PT0S"));
 }

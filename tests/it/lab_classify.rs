@@ -6,10 +6,13 @@ use hyper::HeaderMap;
 use serde_json::json;
 use stoppress::domain::lab::{Answer, DriverSpec};
 use stoppress::domain::order::Stage;
+use stoppress::lab::address;
 use stoppress::lab::grpc::{self, About};
 use stoppress::lab::http::{classify_look_up, classify_stop, classify_submit, retry_after};
 use stoppress::lab::outbound::Response;
 use stoppress::lab::{DRIVERS, check, connect, driver};
+use stoppress::proto::change_address_response::Answer as Said;
+use stoppress::proto::get_order_response::Stage as LabStage;
 use tonic::{Code, Status};
 
 use crate::lab_support::{clock, noon, spec, stop_call, tools, upload};
@@ -40,6 +43,52 @@ fn every_status_of_an_upload_means_one_thing() {
 }
 
 #[test]
+fn another_address_is_only_taken_by_a_known_word() {
+    for status in 100..=599 {
+        let expected = match status {
+            200..=299 => "answer_later",
+            404 => "not_found",
+            408 | 409 | 421 | 425 | 429 => "unclear",
+            400..=499 => "refused",
+            _ => "unclear",
+        };
+        assert_eq!(address::classify(&response(status, "")).word(), expected, "{status}");
+    }
+    let said = |body: &str| address::classify(&response(200, body));
+    assert_eq!(said(r#"{"answer":"taken","reason":"ok"}"#), Answer::Accepted { lab_reference: None });
+    let late = |reason: Option<&str>, stage| Answer::WillPrint { reason: reason.map(str::to_owned), stage };
+    let told = said(r#"{"answer":"too_late","reason":"the label\u202e is there","stage":"shipped"}"#);
+    assert_eq!(told, late(Some("the label is there"), Stage::Shipped));
+    assert_eq!(said(r#"{"answer":"too_late","stage":"on the moon"}"#), late(None, Stage::Received));
+    assert_eq!(said(r#"{"answer":"not_found"}"#), Answer::NotFound);
+    for nothing in
+        ["", "{}", "<html>", r#"{"answer":"answer_later"}"#, r#"{"answer":"TAKEN"}"#, r#"{"answer":true}"#]
+    {
+        assert_eq!(said(nothing), Answer::AnswerLater, "{nothing}");
+    }
+    let cut = Response { cut: Some("reset".to_owned()), ..response(200, r#"{"answer":"taken"}"#) };
+    assert_eq!(address::classify(&cut), Answer::AnswerLater, "half an answer is none");
+    for (word, stage, expected) in [
+        (Said::Taken, LabStage::Unspecified, Answer::Accepted { lab_reference: None }),
+        (Said::TooLate, LabStage::Unspecified, late(None, Stage::Received)),
+        (Said::TooLate, LabStage::Removed, late(None, Stage::Received)),
+        (Said::TooLate, LabStage::Printed, late(None, Stage::Printed)),
+        (Said::Later, LabStage::Shipped, Answer::AnswerLater),
+        (Said::NotFound, LabStage::Unspecified, Answer::NotFound),
+        (Said::Unspecified, LabStage::Unspecified, Answer::AnswerLater),
+    ] {
+        let said = stoppress::proto::ChangeAddressResponse {
+            answer: word.into(),
+            reason: String::new(),
+            stage: stage.into(),
+        };
+        assert_eq!(address::changed(&said), expected, "{word:?} {stage:?}");
+    }
+    let odd = stoppress::proto::ChangeAddressResponse { answer: 99, ..Default::default() };
+    assert_eq!(address::changed(&odd), Answer::AnswerLater);
+}
+
+#[test]
 fn an_upload_is_accepted_whatever_the_body_says() {
     let reference = |body: &str| match classify_submit(&response(200, body)) {
         Answer::Accepted { lab_reference } => lab_reference,
@@ -59,7 +108,7 @@ fn a_stop_is_only_answered_by_a_known_word() {
     let said = |body: &str| classify_stop(&response(200, body));
     assert_eq!(
         said(r#"{"answer":"removed","reason":"ok"}"#),
-        Answer::Removed { reason: Some("ok".to_owned()) }
+        Answer::Removed { reason: Some("ok".to_owned()), items: Vec::new() }
     );
     let printed = Answer::WillPrint { reason: None, stage: Stage::Printed };
     assert_eq!(said(r#"{"answer":"will_print","stage":"printed"}"#), printed);
@@ -87,7 +136,7 @@ fn a_stop_is_only_answered_by_a_known_word() {
 fn only_a_known_stage_is_a_sign_of_an_order() {
     let seen = |body: &str| classify_look_up(&response(200, body));
     assert_eq!(seen(r#"{"stage":"received"}"#), Answer::Accepted { lab_reference: None });
-    assert_eq!(seen(r#"{"stage":"removed"}"#), Answer::Removed { reason: None });
+    assert_eq!(seen(r#"{"stage":"removed"}"#), Answer::Removed { reason: None, items: Vec::new() });
     for (word, stage) in
         [("in_production", Stage::InProduction), ("printed", Stage::Printed), ("shipped", Stage::Shipped)]
     {

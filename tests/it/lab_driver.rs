@@ -4,38 +4,42 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
 
 use hyper::http::Method;
-use jiff::SignedDuration;
 use serde_json::{Value, json};
-use stoppress::clock::{Clock as _, HostClock};
+use stoppress::clock::ManualClock;
 use stoppress::domain::Fault;
-use stoppress::domain::batch::later;
 use stoppress::domain::ids::OrderId;
 use stoppress::domain::lab::{Answer, LabSpec};
 use stoppress::domain::order::Stage;
 use stoppress::lab::{Built, Driver, Drivers, Lab, Pending, Reply, Settings, StopCall, Tools, Upload};
 
+use crate::grpc_support::breathe;
 use crate::rig::Rig;
 
 /// The driver.
 pub(crate) const DRIVER: Driver = Driver { kind: "shelf", manual: false, check, build };
 
 #[derive(Debug, Default)]
-struct Shelf {
+pub(crate) struct Shelf {
     /// What the next calls are answered, whatever they are; then as an honest lab would.
-    script: VecDeque<Answer>,
+    pub(crate) script: VecDeque<Answer>,
     /// Every upload that came: its key and its bytes.
-    uploads: Vec<(String, Vec<u8>)>,
-    calls: Vec<String>,
+    pub(crate) uploads: Vec<(String, Vec<u8>)>,
+    pub(crate) calls: Vec<String>,
     removed: Vec<String>,
     now: usize,
     most: usize,
+    /// How many calls come back; the others hang until there are more. All, unless it is said.
+    pub(crate) comes_back: Option<usize>,
+    /// How long a call takes on a clock.
+    pub(crate) takes: Option<(ManualClock, Duration)>,
 }
 
 static SHELVES: LazyLock<Mutex<BTreeMap<String, Arc<Mutex<Shelf>>>>> = LazyLock::new(Mutex::default);
 
-fn shelf(name: &str) -> Arc<Mutex<Shelf>> {
+pub(crate) fn shelf(name: &str) -> Arc<Mutex<Shelf>> {
     let mut all = SHELVES.lock().unwrap_or_else(PoisonError::into_inner);
     Arc::clone(all.entry(name.to_owned()).or_default())
 }
@@ -61,13 +65,19 @@ impl ShelfLab {
     }
 
     async fn answer(&self, call: String, honest: impl FnOnce(&mut Shelf) -> Answer) -> Reply {
-        let scripted = self.with(|shelf| {
+        let (nth, scripted) = self.with(|shelf| {
             shelf.calls.push(call);
             shelf.now += 1;
             shelf.most = shelf.most.max(shelf.now);
-            shelf.script.pop_front()
+            if let Some((clock, long)) = &shelf.takes {
+                clock.advance(*long);
+            }
+            (shelf.calls.len(), shelf.script.pop_front())
         });
-        HostClock.sleep_until(later(HostClock.now(), SignedDuration::from_millis(5))).await;
+        breathe(5).await;
+        while self.with(|shelf| shelf.comes_back.is_some_and(|most| nth > most)) {
+            breathe(5).await;
+        }
         self.with(|shelf| {
             shelf.now -= 1;
             scripted.unwrap_or_else(|| honest(shelf)).into()
@@ -85,7 +95,7 @@ impl Lab for ShelfLab {
         let order = call.order.to_string();
         Box::pin(self.answer(format!("stop {order}"), |shelf| {
             shelf.removed.push(order);
-            Answer::Removed { reason: None }
+            Answer::Removed { reason: None, items: Vec::new() }
         }))
     }
 
@@ -94,20 +104,25 @@ impl Lab for ShelfLab {
     }
 }
 
-const EVENING: &str = "2026-11-21T20:00:00Z";
-const CUTOFF: &str = "2026-11-21T22:00:00Z";
+pub(crate) const EVENING: &str = "2026-11-21T20:00:00Z";
+pub(crate) const CUTOFF: &str = "2026-11-21T22:00:00Z";
 
-async fn rig(name: &str, profile: Value) -> Rig {
+pub(crate) async fn rig(name: &str, profile: Value) -> Rig {
     let rig = Rig::new(EVENING, "http", json!({}), json!({})).await;
+    becomes(&rig, json!({"kind": "shelf", "name": name}), profile).await;
+    rig
+}
+
+/// The lab is another from now on.
+pub(crate) async fn becomes(rig: &Rig, driver: Value, profile: Value) {
     let mut lab = rig.call(&rig.ops, Method::GET, "/v1/labs/nordprint", Value::Null).await.1;
     for field in ["version", "paused_at", "pause_reason", "updated_at", "health"] {
         lab.as_object_mut().unwrap().remove(field);
     }
-    lab["driver"] = json!({"kind": "shelf", "name": name});
+    lab["driver"] = driver;
     lab["profile"] = profile;
     let (status, answer) = rig.call(&rig.ops, Method::PUT, "/v1/labs/nordprint", lab).await;
     assert_eq!(status, 200, "{answer}");
-    rig
 }
 
 fn able() -> Value {

@@ -218,6 +218,7 @@ fn frames(of_calls: &[(String, Vec<u8>)]) {
                 answer: Answer::Removed.into(),
                 reason: String::new(),
                 stage: 0,
+                items: Vec::new(),
             }),
         ),
         hears(
@@ -266,26 +267,27 @@ fn frames(of_calls: &[(String, Vec<u8>)]) {
 #[expect(dead_code, reason = "the example's own main")]
 mod kit_lab;
 
-/// The example as a process of its own, with the arguments of the walks.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "no test, but the lab that the walks of the guide start"]
-async fn the_lab_of_the_walks() {
-    let text = |name| std::env::var_os(name).and_then(|text| text.into_string().ok()).expect(name);
-    let args: Vec<String> = text("LAB_ARGS").split(' ').map(str::to_owned).collect();
-    kit_lab::run(&text("LAB_TOKEN"), &args).await.unwrap();
-}
-
-/// A program that starts it.
+/// A program that stands for the example in a walk: it leaves word of how it was started, and stays.
 fn program(folder: &Path) -> PathBuf {
     use std::os::unix::fs::PermissionsExt as _;
-    let (file, own) = (folder.join("lab"), std::env::current_exe().unwrap());
+    let (file, word) = (folder.join("lab"), folder.join("lab.args"));
+    let word = word.display();
+    // Renamed when it is whole.
     let script = format!(
-        "#!/bin/sh\nLAB_ARGS=\"$*\" exec '{}' --ignored --exact --nocapture lab_kit_grpc::the_lab_of_the_walks\n",
-        own.display()
+        "#!/bin/sh\nprintf '%s\\n' \"$LAB_TOKEN\" \"$*\" > '{word}.new'\nmv '{word}.new' '{word}'\nexec sleep 600\n"
     );
     fs::write(&file, script).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
     file
+}
+
+/// Runs the example as the walk has started it.
+async fn stand_in(word: PathBuf) {
+    eventually("the walk starts the lab", || word.exists()).await;
+    let said = fs::read_to_string(word).unwrap();
+    let (token, args) = said.trim_end().split_once('\n').unwrap();
+    let args: Vec<String> = args.split(' ').map(str::to_owned).collect();
+    kit_lab::run(token, &args).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -298,6 +300,7 @@ async fn the_walks_of_the_guide_run_as_written() {
     for (section, port, verdict) in walks {
         let (guide, folder) = (guide.clone(), tempfile::tempdir().unwrap());
         let lab = program(folder.path()).display().to_string();
+        let lab_itself = tokio::spawn(stand_in(folder.path().join("lab.args")));
         let run = move || {
             let port_here = format!(":{}", free().port());
             walk(&guide, section, folder.path(), |text| {
@@ -315,6 +318,7 @@ async fn the_walks_of_the_guide_run_as_written() {
         };
         let within = tokio::time::timeout(Duration::from_mins(5), tokio::task::spawn_blocking(run));
         let out = within.await.expect("the walk ends").unwrap();
+        lab_itself.abort();
         assert!(out.contains(verdict), "{out}");
         assert!(out.contains("[labs.profile]\ndedupes = \"forever\""), "{out}");
     }

@@ -38,7 +38,7 @@ fn one_place_of_two_is_kept_for_stops() {
     let lane = lane(4, None);
     let uploads = lane.take(noon(), 10, Kind::Upload);
     assert_eq!((uploads.permits.len(), uploads.wait_until), (3, None));
-    assert_eq!(lane.take(noon(), 1, Kind::LookUp).permits.len(), 0);
+    assert_eq!(lane.take(noon(), 1, Kind::Ahead).permits.len(), 0);
     let stops = lane.take(noon(), 5, Kind::Stop);
     assert_eq!(stops.permits.len(), 1);
     assert_eq!(lane.health(noon()).in_flight, 4);
@@ -74,7 +74,7 @@ fn a_stop_that_never_comes_back_does_not_hold_uploads_up_for_ever() {
     assert!(lane.take(noon(), 1, Kind::Stop).permits.is_empty());
     drop(upload);
     let waits = lane.take(after(1), 1, Kind::Upload);
-    assert_eq!(waits.wait_until, Some(after(60)));
+    assert!(waits.permits.is_empty() && waits.wait_until.is_none(), "the stop may come any moment");
     assert_eq!(lane.take(after(60), 1, Kind::Upload).permits.len(), 1);
 }
 
@@ -94,13 +94,27 @@ fn a_lab_that_does_not_speak_is_left_alone_then_tried_once() {
     let mut probe = lane.take(after(30), 3, Kind::Upload);
     assert_eq!(probe.permits.len(), 1);
     let second = lane.take(after(30), 3, Kind::Upload);
-    assert_eq!(second.permits.len(), 0);
-    assert!(second.wait_until.is_some());
+    assert_eq!((second.permits.len(), second.wait_until), (0, None), "until that call has ended");
     probe.permits.pop().unwrap().done(after(31), &accepted());
     assert_eq!(lane.take(after(31), 3, Kind::Upload).permits.len(), 3);
     let health = lane.health(after(32));
     assert_eq!((health.closed_until, health.since), (None, Some(after(31))));
     assert_eq!((health.last_answer.unwrap().answer, health.last_failure), ("accepted", unclear));
+}
+
+#[test]
+fn a_probe_that_was_not_made_does_not_keep_the_lab_closed() {
+    let lane = lane(8, None);
+    for _ in 0..FAILURES_MAX {
+        one(&lane, noon(), Kind::Upload).done(noon(), &unclear());
+    }
+    let probe = lane.take(after(30), 1, Kind::Upload);
+    assert!(lane.take(after(30), 1, Kind::Stop).permits.is_empty());
+    drop(probe);
+    let probe = lane.take(after(30), 1, Kind::Stop);
+    assert_eq!(probe.permits.len(), 1, "the claim of the other found nothing to call for");
+    probe.permits.into_iter().for_each(|permit| permit.done(after(30), &unclear()));
+    assert_eq!(lane.take(after(31), 1, Kind::Stop).wait_until, Some(after(90)), "one that was made does");
 }
 
 #[test]
@@ -127,6 +141,35 @@ fn a_probe_that_the_rate_holds_back_is_not_lost() {
 }
 
 #[test]
+fn what_makes_no_call_costs_nothing_of_the_rate() {
+    let lane = lane(8, Some("100/h"));
+    for _ in 0..1000 {
+        drop(one(&lane, noon(), Kind::Upload));
+    }
+    let taken = lane.take(noon(), 7, Kind::Upload);
+    assert_eq!(taken.permits.len(), 7, "claims that found nothing to call for took no call away");
+    // A call that said nothing of the lab was a call.
+    taken.permits.into_iter().for_each(Permit::called);
+    let calls: usize = (0..5)
+        .map(|_| lane.take(noon(), 1, Kind::Upload).permits.into_iter().map(Permit::called).count())
+        .sum();
+    assert_eq!(calls, 3, "ten of a hundred at once");
+    // While one call tries, the others cost nothing.
+    let lane = self::lane(8, Some("100/h"));
+    let failures: Vec<_> = lane.take(noon(), FAILURES_MAX as usize, Kind::Upload).permits;
+    for permit in failures {
+        permit.done(noon(), &unclear());
+    }
+    let open = lane.health(noon()).closed_until.unwrap();
+    let probe = one(&lane, open, Kind::Upload);
+    for _ in 0..1000 {
+        assert!(lane.take(open, 1, Kind::Stop).permits.is_empty());
+    }
+    probe.done(open, &accepted());
+    assert_eq!(lane.take(open, 4, Kind::Upload).permits.len(), 10 - FAILURES_MAX as usize - 1);
+}
+
+#[test]
 fn a_lab_that_asks_for_rest_gets_it() {
     let lane = lane(8, None);
     let busy = Reply { retry_after: Some(Duration::from_secs(20)), ..unclear() };
@@ -144,7 +187,9 @@ fn a_lab_that_asks_for_rest_gets_it() {
 #[test]
 fn a_clock_that_is_set_back_does_not_stop_the_lane() {
     let lane = lane(200, Some("60/m"));
-    while !lane.take(after(7200), 1, Kind::Upload).permits.is_empty() {}
+    while let Some(permit) = lane.take(after(7200), 1, Kind::Upload).permits.pop() {
+        permit.called();
+    }
     assert!(lane.take(noon(), 1, Kind::Upload).permits.is_empty());
     assert_eq!(lane.take(after(3), 1, Kind::Upload).permits.len(), 1);
 }
@@ -153,20 +198,25 @@ proptest! {
     /// In no stretch of the rate's length are there more calls than it says, however they are
     /// asked for; and whoever waits as told is served.
     #[test]
-    fn a_rate_is_never_exceeded(calls in 1_u32..200, unit in 0_usize..3, asks in prop::collection::vec((0_i64..2_000, 1_usize..40), 1..80)) {
+    fn a_rate_is_never_exceeded(calls in 1_u32..200, unit in 0_usize..3, asks in prop::collection::vec((0_i64..2_000, 1_usize..40, 0_usize..4), 1..80)) {
         let (name, seconds) = [("s", 1), ("m", 60), ("h", 3600)][unit];
         let lane = lane(256, Some(&format!("{calls}/{name}")));
         let mut now = noon();
         let mut made = Vec::new();
-        for (wait, want) in asks {
+        for (wait, want, unused) in asks {
             now += SignedDuration::from_millis(wait * seconds);
-            let taken = lane.take(now, want, Kind::Upload);
-            made.extend(std::iter::repeat_n(now, taken.permits.len()));
+            let mut taken = lane.take(now, want, Kind::Upload);
+            // Some permits find nothing to call for, and are given back now or when the next is asked for.
+            let kept = taken.permits.split_off(unused.min(taken.permits.len()));
+            made.extend(std::iter::repeat_n(now, kept.len()));
+            kept.into_iter().for_each(Permit::called);
             if let Some(until) = taken.wait_until {
                 prop_assert!(until > now);
                 now = until;
-                prop_assert_eq!(lane.take(now, 1, Kind::Upload).permits.len(), 1);
+                let mut next = lane.take(now, 1, Kind::Upload).permits;
+                prop_assert_eq!(next.len(), 1);
                 made.push(now);
+                next.pop().unwrap().called();
             }
         }
         for (first, at) in made.iter().enumerate() {
@@ -205,4 +255,62 @@ fn a_lab_that_comes_back_is_called_at_once_unless_it_asked_for_rest() {
     one(&lane, noon(), Kind::Stop).done(noon(), &rest);
     lane.is_back(noon());
     assert_eq!(lane.take(noon(), 1, Kind::Stop).wait_until, Some(after(60)));
+}
+
+#[test]
+fn a_lab_is_taken_for_as_slow_as_it_was_and_grows_faster_slowly() {
+    let lane = lane(4, None);
+    assert_eq!(lane.pace(), None);
+    for (took, pace) in
+        [(800, 800), (4_000, 4_000), (0, 3_500), (3_500, 3_500), (9_000, 9_000), (1_000, 8_000)]
+    {
+        lane.took(SignedDuration::from_millis(took));
+        assert_eq!(lane.pace(), Some(SignedDuration::from_millis(pace)), "after {took} ms");
+    }
+}
+
+#[test]
+fn a_question_without_an_answer_closes_no_lane_unless_it_was_the_call_that_tries() {
+    let lane = lane(4, None);
+    for _ in 0..3 * FAILURES_MAX {
+        one(&lane, noon(), Kind::Ahead).asked(noon(), &unclear());
+    }
+    assert!(!lane.is_closed(noon()));
+    assert_eq!(lane.health(noon()).last_failure, None);
+    let mut rests = unclear();
+    rests.retry_after = Some(Duration::from_secs(40));
+    one(&lane, noon(), Kind::Upload).asked(noon(), &rests);
+    assert_eq!(lane.health(noon()).closed_until, Some(after(40)), "what it asks for holds");
+    let lane = self::lane(4, None);
+    for _ in 0..FAILURES_MAX {
+        one(&lane, noon(), Kind::Upload).done(noon(), &unclear());
+    }
+    one(&lane, after(30), Kind::Upload).asked(after(31), &unclear());
+    assert_eq!(lane.health(after(31)).closed_until, Some(after(91)), "it tried, and the lab is still away");
+    one(&lane, after(91), Kind::Upload).asked(after(92), &Answer::NotFound.into());
+    assert!(!lane.is_closed(after(92)), "it answered");
+}
+
+#[test]
+fn nothing_is_sent_ahead_to_a_lab_that_is_tried() {
+    let lane = lane(8, None);
+    for _ in 0..FAILURES_MAX {
+        one(&lane, noon(), Kind::Upload).done(noon(), &unclear());
+    }
+    let ahead = lane.take(after(30), 4, Kind::Ahead);
+    assert!(ahead.permits.is_empty());
+    assert!(ahead.wait_until.unwrap() > after(30), "and it waits until the lab was tried with what matters");
+    assert_eq!(lane.take(after(30), 4, Kind::Upload).permits.len(), 1, "the call that tries is still there");
+}
+
+#[test]
+fn what_waits_too_long_is_looked_for_now_and_then_whatever_the_clock_does() {
+    let lane = lane(1, None);
+    let most = SignedDuration::from_secs(30);
+    assert!(lane.looks(noon(), after(10), most));
+    assert!(!lane.looks(after(9), after(19), most));
+    assert!(lane.looks(after(10), after(3600), most), "the next is never later than `most`");
+    assert!(!lane.looks(after(39), after(60), most));
+    assert!(lane.looks(after(40), after(50), most));
+    assert!(lane.looks(after(-3600), after(-3590), most), "a clock that was set back puts nothing off");
 }

@@ -78,7 +78,7 @@ async fn an_honest_lab_takes_once_removes_and_prints() {
         assert_eq!(lab.submit(&printed).await.answer.word(), "accepted");
         assert_eq!(lab.look_up(&first).await.answer, Answer::Accepted { lab_reference: None });
 
-        let removed = Answer::Removed { reason: None };
+        let removed = Answer::Removed { reason: None, items: Vec::new() };
         assert_eq!(lab.stop(&stop_call(&first)).await.answer, removed);
         assert_eq!(lab.stop(&stop_call(&first)).await.answer, removed, "asked again, the same answer");
         assert_eq!(lab.look_up(&first).await.answer, removed);

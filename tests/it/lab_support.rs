@@ -77,6 +77,7 @@ fn entry(number: u64) -> (TransferId, Entry) {
     let entry = Entry {
         id: OrderId::new(noon(), &random),
         import_reference: None,
+        lines_out: Vec::new(),
         platform: "shop".to_owned(),
         reference: "A-1".to_owned(),
         region: "fi".to_owned(),
@@ -123,6 +124,7 @@ pub(crate) fn stop_call(order: &OrderId) -> StopCall {
         reason: "changed their mind".to_owned(),
         asked_at: noon(),
         answer_by: noon() + SignedDuration::from_mins(30),
+        items: Vec::new(),
     }
 }
 

@@ -26,7 +26,7 @@ fn status(report: u64, order: &str, stage: Stage) -> Kind {
 
 fn answer(report: u64, stop: &str, answer: Answer) -> Kind {
     let (stop, reason) = (stop.to_owned(), "in time".to_owned());
-    Kind::StopAnswer(StopAnswer { report, stop, answer: answer.into(), reason, stage: 0 })
+    Kind::StopAnswer(StopAnswer { report, stop, answer: answer.into(), reason, stage: 0, items: Vec::new() })
 }
 
 /// A gateway with an order that the lab has.

@@ -1,11 +1,15 @@
 //! Somebody who has signed in at the pages of ops, as a browser without scripts; and the streams of pages.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt as _;
 use serde_json::Value;
-use stoppress::clock::Clock as _;
-use stoppress::store::{self, CloseDue, Write};
+use stoppress::clock::{Clock as _, HostRandom};
+use stoppress::domain::ids::{EscalationId, LabId, TransferId};
+use stoppress::domain::lab::Profile;
+use stoppress::store::{self, Claim, CloseDue, Write};
 use tower::ServiceExt as _;
 
 use crate::api::{Bench, Reply};
@@ -104,11 +108,69 @@ async fn read(mut body: Body, send: tokio::sync::mpsc::Sender<Frame>) {
 }
 
 impl Stream {
+    /// The next frame of a stream that looks once a second: the clock goes on until it has looked.
+    pub(crate) async fn frame_in_time(&mut self, bench: &Bench) -> Frame {
+        for _ in 0..40 {
+            bench.pass(1);
+            let next = tokio::time::timeout(std::time::Duration::from_millis(500), self.frames.recv());
+            if let Ok(frame) = next.await {
+                return frame.expect("the stream goes on");
+            }
+        }
+        panic!("no frame comes");
+    }
+
     /// The next frame.
     pub(crate) async fn frame(&mut self) -> Frame {
         let next = tokio::time::timeout(std::time::Duration::from_secs(20), self.frames.recv());
         next.await.expect("a frame comes").expect("the stream goes on")
     }
+
+    /// Fails unless the stream ends, whatever it still sends before.
+    pub(crate) async fn ends(&mut self) {
+        let end = async { while self.frames.recv().await.is_some() {} };
+        tokio::time::timeout(std::time::Duration::from_secs(20), end).await.expect("the stream ends");
+    }
+}
+
+/// What a hidden field of the form holds that is sent to `path`.
+pub(crate) fn field(page: &str, path: &str, name: &str) -> String {
+    let form = page.split_once(&format!("action=\"{path}\"")).expect("the form is there").1;
+    let form = form.split_once("</form>").unwrap().0;
+    let value = form.split_once(&format!("name=\"{name}\" value=\"")).expect("the field is there").1;
+    value.split_once('"').unwrap().0.to_owned()
+}
+
+/// Admits many orders of the shop at once; gives their ids.
+pub(crate) async fn many(bench: &Bench, orders: impl Iterator<Item = Value>) -> Vec<String> {
+    let lines: Vec<String> = orders.map(|order| order.to_string()).collect();
+    let request = Request::post("/v1/orders/bulk")
+        .header("authorization", format!("Bearer {}", bench.shop))
+        .header("content-type", "application/x-ndjson");
+    let reply = bench.raw(request.body(Body::from(lines.join("\n"))).unwrap()).await;
+    let id = |line: &str| -> String {
+        let result: Value = serde_json::from_str(line).unwrap();
+        result["id"].as_str().unwrap_or_else(|| panic!("{result}")).to_owned()
+    };
+    reply.text.lines().map(id).collect()
+}
+
+/// Gives what waits in closed batches to a person, in transfers of so many orders.
+pub(crate) async fn by_hand(bench: &Bench, transfers: usize, orders_per_call: u32) {
+    let (now, random) = (bench.clock.now(), HostRandom);
+    let claim = Claim {
+        lab: LabId::parse("nord").unwrap(),
+        profile: Arc::new(Profile { orders_per_call, ..Profile::default() }),
+        manual: true,
+        ids: (0..transfers).map(|_| TransferId::new(now, &random)).collect(),
+        escalations: (0..transfers).map(|_| EscalationId::new(now, &random)).collect(),
+        now,
+        lease_until: now,
+        holder: "test".to_owned(),
+        sends: true,
+        away: false,
+    };
+    store::one(&*bench.store, Write::Claim(Box::new(claim))).await.unwrap();
 }
 
 /// Closes what is due.

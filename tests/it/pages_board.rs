@@ -180,6 +180,34 @@ async fn without_scripts_everything_can_be_read_and_done() {
     assert_eq!(rig.read(&order).await["state"], "at_lab");
 }
 
+/// An endpoint that nobody can reach.
+async fn endpoint(rig: &Rig) -> String {
+    let body =
+        json!({"url": "https://hooks.invalid/in", "platform": "acme", "description": "the shop's own"});
+    let (status, made) = rig.call(&rig.ops, Method::POST, "/v1/webhooks", body).await;
+    assert_eq!(status, 201, "{made}");
+    made["id"].as_str().unwrap().to_owned()
+}
+
+/// An order that rules sent to its lab, held for two reasons, with a download.
+async fn routed(rig: &Rig) -> String {
+    let rules = json!({"rules": [{"id": "near-first", "to": [{"lab": "chatham"}, {"lab": "nordprint"}]}]});
+    let (status, made) = rig.call(&rig.ops, Method::PUT, "/v1/routes/default", rules).await;
+    assert_eq!(status, 201, "{made}");
+    let body = json!({"reference": "A-routed", "need": {},
+        "ship_to": {"name": "n", "line1": "l", "city": "c", "country": "FI"},
+        "items": [{"id": "1", "sku": "print", "quantity": 1}]});
+    let (status, made) = rig.call(&rig.platform, Method::POST, "/v1/orders", body).await;
+    assert_eq!(status, 201, "{made}");
+    let id = made["id"].as_str().unwrap().to_owned();
+    for reason in ["the address is in doubt", "the paper is short"] {
+        let hold = json!({"reason": reason});
+        let (status, held) = rig.call(&rig.ops, Method::POST, &format!("/v1/orders/{id}/hold"), hold).await;
+        assert_eq!(status, 200, "{held}");
+    }
+    id
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_pages_look_as_they_should() {
     let rig = rig("2026-11-21T13:20:00Z").await;
@@ -195,6 +223,8 @@ async fn the_pages_look_as_they_should() {
     let stop = json!({"reason": "wrong size", "asked_by": "merchant"});
     rig.call(&rig.platform, Method::POST, &format!("/v1/orders/{order}/stop"), stop).await;
     rig.settle().await;
+    let endpoint = endpoint(&rig).await;
+    let routed = routed(&rig).await;
     let page = Page::open(View::DESKTOP).await;
     signed_in(&page, &at, &rig.ops, "/").await;
     page.wait_text("h1", "Board").await;
@@ -216,6 +246,9 @@ async fn the_pages_look_as_they_should() {
         ("stops-all", "/ops/stops?state=all".to_owned()),
         ("escalations", "/ops/escalations".to_owned()),
         ("search", "/ops/search?q=A-1".to_owned()),
+        ("webhooks", "/ops/webhooks".to_owned()),
+        ("webhook", format!("/ops/webhooks/{endpoint}")),
+        ("order-routed-and-held", format!("/ops/orders/{routed}")),
     ] {
         page.goto(&format!("{at}{path}")).await;
         page.looks(name).await;

@@ -12,18 +12,18 @@ const EVENING: &str = "2026-11-21T20:00:00Z";
 const FIRST_PAINT_MAX: u64 = 100_000;
 const LANGUAGES: [&str; 6] = ["de", "en", "es", "fi", "fr", "pt"];
 
-fn good() -> Value {
+pub fn good() -> Value {
     json!({"dedupes": "forever", "lookup": true, "stops": "yes", "orders_per_call": 10})
 }
 
-async fn rig(profile: Value, behaviour: Value) -> Rig {
+pub async fn rig(profile: Value, behaviour: Value) -> Rig {
     let rig = Rig::new(EVENING, "http", profile, behaviour).await;
     allow(&rig, "on").await;
     rig
 }
 
 /// An order with something made for one customer in it.
-async fn order(rig: &Rig, reference: &str) -> String {
+pub async fn order(rig: &Rig, reference: &str) -> String {
     let order = json!({"reference": reference, "lab": "nordprint",
         "ship_to": {"name": "n", "line1": "l", "city": "c", "country": "FI"},
         "items": [{"id": "1", "sku": "print", "quantity": 3}, {"id": "2", "sku": "mug", "quantity": 1, "personalised": true}]});
@@ -32,19 +32,19 @@ async fn order(rig: &Rig, reference: &str) -> String {
     answer["id"].as_str().unwrap().to_owned()
 }
 
-fn url(rig: &Rig, path: &str) -> String {
+pub fn url(rig: &Rig, path: &str) -> String {
     format!("{}{path}", rig.running.as_ref().unwrap().url())
 }
 
 /// A customer who opens the link of an order.
-async fn opens(rig: &Rig, order: &str, view: View) -> Page {
+pub async fn opens(rig: &Rig, order: &str, view: View) -> Page {
     let page = Page::open(view).await;
     page.goto(&url(rig, &link(rig, order, "stop").await.0)).await;
     page
 }
 
 /// Presses the button, and the one behind it.
-async fn asks(page: &Page, first: &str, second: &str) {
+pub async fn asks(page: &Page, first: &str, second: &str) {
     let loads = page.loads();
     page.click(first).await;
     page.loaded_after(loads).await;
@@ -53,7 +53,7 @@ async fn asks(page: &Page, first: &str, second: &str) {
     page.loaded_after(loads).await;
 }
 
-async fn report(rig: &Rig, order: &str, stage: &str) {
+pub async fn report(rig: &Rig, order: &str, stage: &str) {
     let lab = rig.lab_key("nordprint").await;
     let path = format!("/v1/lab/orders/{order}/status");
     let (status, answer) = rig.call(&lab, Method::POST, &path, json!({"stage": stage})).await;
@@ -66,7 +66,9 @@ async fn an_order_is_stopped_by_keyboard_alone() {
     let order = order(&rig, "2026-1001").await;
     let page = opens(&rig, &order, View::DESKTOP.zone("America/New_York")).await;
     assert!(page.transferred() > 0 && page.transferred() < FIRST_PAINT_MAX, "{:?}", page.transfers());
-    assert!(page.url().await.ends_with("/c"), "the address is clean");
+    let address = page.url().await;
+    let (_, name) = address.split_once("/c?of=").expect("which page, and nothing else");
+    assert!(name.len() == 16 && name.bytes().all(|b| b.is_ascii_hexdigit()), "{address}");
     assert_eq!(page.text("#state h2").await, "This order can still be stopped");
     // The lab's clocks, and the customer's own.
     page.wait_text("#times", "22 November 2026, 00:00, time at the print lab (Helsinki)").await;
@@ -108,7 +110,7 @@ async fn an_order_is_stopped_on_a_phone_without_scripts() {
     page.wait_text("#state", "Tilaus voidaan vielä peruuttaa").await;
     page.wait_text("#times", "22. marraskuuta 2026 klo 0.00, kuvalaboratorion aikaa (Helsinki)").await;
     page.wait_text("#times", "21. marraskuuta 2026 klo 22.00 UTC").await;
-    page.wait_text("main", "ladatkaa se uudelleen").await;
+    page.wait_text("main", "kun sivu ladataan uudelleen").await;
     assert!(!page.shows(".left").await, "nothing counts down that stands still");
     page.click("text=Väärä kuva").await;
     asks(&page, "text=Peruuta tilaus", "text=Kyllä, peruuta tilaus").await;
@@ -160,6 +162,7 @@ async fn what_happens_at_the_lab_is_seen_at_once() {
 
     let page = opens(&rig, &second, View::DESKTOP).await;
     asks(&page, "text=Ask to stop it", "text=Yes, ask to stop it").await;
+    page.wait_text("#state", "A request to stop this order has been made").await;
     answer(&second, "will_print").await;
     page.wait_text("#state", "The order could not be stopped").await;
     page.looks("customer-refused").await;
@@ -169,7 +172,7 @@ async fn what_happens_at_the_lab_is_seen_at_once() {
     page.wait_text("#state", "This link does not work (any more)").await;
     page.wait("!document.querySelector('#receipt')").await;
     page.forgive("status of 404");
-    page.goto(&url(&rig, "/c")).await;
+    page.reload().await;
     page.looks("customer-over").await;
 }
 
@@ -179,10 +182,10 @@ async fn states_in_which_nothing_can_be_pressed_say_why() {
         json!({"dedupes": "forever", "lookup": true, "stops": "final_on_receipt", "orders_per_call": 10});
     let rig = rig(profile, json!({"prints_after": "12h"})).await;
     let (kept, made) = (order(&rig, "A-1").await, order(&rig, "A-2").await);
-    allow(&rig, "ask_merchant").await;
+    allow(&rig, "off").await;
     let page = opens(&rig, &kept, View::DESKTOP).await;
-    page.wait_text("#ask", "At Acme Photo, a person decides").await;
-    page.looks("customer-merchant").await;
+    page.wait_text("#ask", "Orders from Acme Photo cannot be stopped on this page").await;
+    page.looks("customer-off").await;
     allow(&rig, "on").await;
     rig.go_to("2026-11-21T22:00:30Z").await;
     page.wait_text("#state", "It takes nothing back").await;
@@ -193,6 +196,26 @@ async fn states_in_which_nothing_can_be_pressed_say_why() {
     page.wait_text("#state", "It has already left the print lab").await;
     assert!(!page.shows("form").await);
     page.looks("customer-shipped").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_merchant_decides_the_page_waits_for_the_word() {
+    let rig = rig(good(), json!({})).await;
+    allow(&rig, "ask_merchant").await;
+    let order = order(&rig, "A-1").await;
+    let page = opens(&rig, &order, View::PHONE).await;
+    asks(&page, "text=Ask to stop it", "text=Yes, ask to stop it").await;
+    page.wait_text("#state", "The shop decides").await;
+    assert!(!page.shows("form").await);
+    page.looks("customer-merchant").await;
+    let approval = rig.read(&order).await["approval"]["id"].as_str().unwrap().to_owned();
+    let path = format!("/v1/approvals/{approval}/decline");
+    let (status, answer) =
+        rig.call(&rig.platform, Method::POST, &path, json!({"reason": "it is a gift"})).await;
+    assert_eq!(status, 200, "{answer}");
+    // Without a look at it: the page hears of it.
+    page.wait_text("#ask", "The reason given: it is a gift").await;
+    page.looks("customer-declined").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -219,13 +242,14 @@ async fn every_language_fits_the_narrowest_screen() {
     rig.ask(&stopped).await;
     let page = opens(&rig, &open, View::NARROW).await;
     page.forgive("status of 404");
+    let clean = page.url().await;
     for lang in LANGUAGES {
         let fits = async |what: &str| {
             assert_eq!(page.wider_than(320).await, Vec::<String>::new(), "{what}, {lang}");
             assert_eq!(page.attribute("html", "lang").await.as_deref(), Some(lang));
             page.shot(&format!("customer-{what}-{lang}")).await;
         };
-        page.goto(&url(&rig, &format!("/c?lang={lang}"))).await;
+        page.goto(&format!("{clean}&lang={lang}")).await;
         page.wait("document.querySelector('#times .yours')").await;
         fits("open").await;
         page.accessible().await;
@@ -237,8 +261,9 @@ async fn every_language_fits_the_narrowest_screen() {
         fits("over").await;
     }
     let page = opens(&rig, &stopped, View::NARROW).await;
+    let clean = page.url().await;
     for lang in LANGUAGES {
-        page.goto(&url(&rig, &format!("/c?lang={lang}"))).await;
+        page.goto(&format!("{clean}&lang={lang}")).await;
         assert_eq!(page.wider_than(320).await, Vec::<String>::new(), "stopped, {lang}");
         page.shot(&format!("customer-stopped-{lang}")).await;
     }

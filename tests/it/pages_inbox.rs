@@ -1,6 +1,8 @@
 //! The operator's inbox in a real browser: answered by touch, by keyboard and without scripts; live, and honest
 //! about it when it is not.
 
+use std::time::Duration;
+
 use hyper::http::Method;
 use serde_json::{Value, json};
 use stoppress::app::Running;
@@ -15,7 +17,7 @@ const FRIDAY: &str = "2026-11-20T08:00:00Z";
 const CUTOFF: &str = "2026-11-20T22:00:00Z";
 
 /// A gateway with a lab whose people answer stops.
-async fn rig() -> Rig {
+pub(crate) async fn rig() -> Rig {
     let profile = json!({"dedupes": "forever", "stops": "no", "channel": "person", "answers_within": "40m", "lookup": true});
     Rig::new(FRIDAY, "http", profile, json!({"stops": "yes"})).await
 }
@@ -40,7 +42,7 @@ pub(crate) async fn sign_in(page: &Page, base: &str, key: &str, next: &str) {
     page.loaded_after(loads).await;
 }
 
-async fn at_the_inbox(rig: &Rig, view: View) -> Page {
+pub(crate) async fn at_the_inbox(rig: &Rig, view: View) -> Page {
     let page = Page::open(view.zone("Europe/Helsinki")).await;
     let key = key(rig, "Aino").await;
     sign_in(&page, &url(rig.running.as_ref()), key["secret"].as_str().unwrap(), "/lab").await;
@@ -49,7 +51,7 @@ async fn at_the_inbox(rig: &Rig, view: View) -> Page {
 }
 
 /// Orders that the lab has.
-async fn handed_over<const N: usize>(rig: &Rig, references: [&str; N]) -> [String; N] {
+pub(crate) async fn handed_over<const N: usize>(rig: &Rig, references: [&str; N]) -> [String; N] {
     let mut orders = Vec::new();
     for reference in references {
         orders.push(rig.order(reference).await);
@@ -65,7 +67,7 @@ async fn asked(rig: &Rig, order: &str) -> Value {
     stop
 }
 
-async fn state(rig: &Rig, order: &str) -> String {
+pub(crate) async fn state(rig: &Rig, order: &str) -> String {
     rig.read(order).await["stop"]["state"].as_str().unwrap().to_owned()
 }
 
@@ -85,7 +87,9 @@ async fn an_answer_waits_ten_seconds_in_which_it_can_be_taken_back() {
     asked(&rig, &second).await;
     let page = at_the_inbox(&rig, View::PHONE).await;
     page.wait("document.querySelectorAll('.task').length === 2").await;
-    assert_eq!(page.attribute(".task:first-child img", "src").await.as_deref(), Some(picture));
+    page.wait("document.querySelector('.task img').naturalWidth === 4").await;
+    let source = page.attribute(".task img", "src").await.unwrap();
+    assert!(source.starts_with("/lab/pictures/stp_") && source.ends_with("/0"), "{source}");
     assert!(page.transferred() < 100_000, "{:?}", page.transfers());
     page.looks("inbox").await;
 
@@ -125,6 +129,54 @@ async fn whoever_leaves_the_page_meant_what_they_pressed() {
         log["events"].as_array().unwrap().iter().rfind(|event| event["kind"] == "stop.stopped").unwrap();
     let actor = last["actor"].as_str().unwrap();
     assert!(actor.starts_with("lab:nordprint, \"Aino\" by key "), "{actor}");
+}
+
+/// A phone that is put away counts no seconds: what was pressed goes out at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_puts_the_phone_away_meant_what_they_pressed() {
+    let rig = rig().await;
+    let [order] = handed_over(&rig, ["A-1"]).await;
+    asked(&rig, &order).await;
+    let page = at_the_inbox(&rig, View::PHONE).await;
+    page.click("button[value=stopped]").await;
+    page.wait_text(".sending", "goes out in").await;
+    // From now on no timer of the page runs.
+    page.eval("(() => { const last = setTimeout(() => {}); for (let id = 0; id <= last; id++) clearTimeout(id); })()").await;
+    assert_eq!(state(&rig, &order).await, "pending");
+    hide(&page, true).await;
+    rig.eventually_state(&order, "stopped").await;
+}
+
+/// Makes the page believe that nobody sees it, or that somebody does again.
+pub(crate) async fn hide(page: &Page, hidden: bool) {
+    let state = if hidden { "hidden" } else { "visible" };
+    page.eval(&format!(
+        "(() => {{ for (const [name, value] of [['hidden', {hidden}], ['visibilityState', '{state}']]) \
+         Object.defineProperty(document, name, {{ configurable: true, get: () => value }}); \
+         document.dispatchEvent(new Event('visibilitychange')); }})()"
+    ))
+    .await;
+}
+
+/// A page that nobody sees gives its connection back after a while, and is told all that it missed when it is seen.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_nobody_sees_takes_no_connection() {
+    let rig = rig().await;
+    let [order] = handed_over(&rig, ["A-1"]).await;
+    let page = at_the_inbox(&rig, View::DESKTOP).await;
+    page.eval(
+        "(() => { const [real, close] = [setTimeout, EventSource.prototype.close]; \
+         window.setTimeout = (run, ms) => real(run, ms === 30000 ? 10 : ms); \
+         EventSource.prototype.close = function () { window.gaveBack = true; return close.call(this); }; })()",
+    )
+    .await;
+    hide(&page, true).await;
+    page.wait("window.gaveBack").await;
+    asked(&rig, &order).await;
+    page.pause(Duration::from_millis(1500)).await;
+    assert_eq!(page.texts(".task").await.len(), 0, "it heard what a page that is seen hears at once");
+    hide(&page, false).await;
+    page.wait("document.querySelectorAll('.task').length === 1").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

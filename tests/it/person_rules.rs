@@ -33,6 +33,9 @@ fn stop(asked: Timestamp, deadline: Timestamp) -> StopFacts {
         delivered_at: None,
         decided_at: None,
         answer: None,
+        items: None,
+        requested_by: None,
+        terms: None,
     }
 }
 
@@ -139,6 +142,7 @@ fn a_letter_is_plain_lines_whatever_platforms_write() {
         lab_reference: Some("L\u{202e}9"),
         platform: "shop",
         items: &items,
+        part: false,
         reason: "wrong\r\n.\r\nQUIT",
         asked_local: "2026-11-20T12:00:00+02:00[Europe/Helsinki]",
         due_local: "not a reading",

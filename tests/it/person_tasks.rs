@@ -75,7 +75,7 @@ async fn the_list_shows_what_is_most_urgent_first_with_items_and_time_left() {
     };
     assert_eq!(references(&whole), ["A-3", "A-0", "A-4", "A-1"], "{whole}");
     let first = &whole["stops"][0];
-    assert_eq!(first["items"], json!([{"id": "1", "sku": "print", "quantity": 1}]));
+    assert_eq!(first["ordered"], json!([{"id": "1", "sku": "print", "quantity": 1}]));
     assert_eq!((&first["seconds_left"], &first["region"]), (&json!(40 * 60 - 10), &json!("fi")));
     assert_eq!(
         (&first["state"], &first["answer_due_at"]),

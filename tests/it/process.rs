@@ -90,7 +90,9 @@ async fn set_up(client: &Outbound, daemon: &Daemon) -> String {
 }
 
 fn order(reference: &str) -> Value {
-    json!({"reference": reference, "lab": "far", "items": [{"id": "1", "kind": "download", "sku": "d", "quantity": 1}]})
+    json!({"reference": reference, "lab": "far",
+        "ship_to": {"name": "n", "line1": "l", "city": "c", "country": "FI"},
+        "items": [{"id": "1", "sku": "p", "quantity": 1}]})
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,8 +6,10 @@ use std::path::Path;
 use serde_json::Value;
 use stoppress::cli::labs::labs_in;
 use stoppress::config::Config;
+use stoppress::domain::ids::LabId;
 use stoppress::domain::lab::Lab;
 use stoppress::domain::order::Submission;
+use stoppress::domain::route::RouteSpec;
 use stoppress::domain::zones::Zones;
 
 fn sample(name: &str) -> String {
@@ -75,7 +77,19 @@ fn the_sample_order_is_for_a_sample_lab() {
     let value: Value = toml::from_str(&sample("labs.toml")).unwrap();
     let now = "2026-11-21T12:00:00Z".parse().unwrap();
     let labs: Vec<Lab> = labs_in(&value, &Zones::bundled(), now).unwrap();
-    let lab = labs.iter().find(|lab| lab.spec.id == order.lab).unwrap();
+    let lab = labs.iter().find(|lab| Some(&lab.spec.id) == order.lab.as_ref()).unwrap();
     let country = order.ship_to.as_ref().map(|address| address.country.as_str());
     assert_eq!(lab.region(order.region.as_ref(), country).unwrap().0.id.as_str(), "fi");
+}
+
+#[test]
+fn the_sample_routes_are_for_the_sample_labs() {
+    let value: Value = toml::from_str(&sample("labs.toml")).unwrap();
+    let now = "2026-11-21T12:00:00Z".parse().unwrap();
+    let labs: Vec<Lab> = labs_in(&value, &Zones::bundled(), now).unwrap();
+    let ids: Vec<&LabId> = labs.iter().map(|lab| &lab.spec.id).collect();
+    let routes: RouteSpec = toml::from_str(&sample("routes.toml")).unwrap();
+    let find = |id: &LabId| labs.iter().find(|lab| lab.spec.id == *id);
+    assert_eq!(routes.faults(&find, &ids), []);
+    assert_eq!(routes.rules.len(), 2);
 }

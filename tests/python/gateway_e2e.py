@@ -10,12 +10,12 @@ import json
 import os
 import pathlib
 import re
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
-import urllib.request
+
+from gateway import Gateway
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -28,43 +28,6 @@ def generate(folder):
     sys.path.insert(0, str(folder))
 
 
-class Gateway:
-    """A gateway on a file of its own, with a platform and a lab."""
-
-    def __init__(self, program, folder):
-        self.process = subprocess.Popen(
-            [program, "serve", "--listen", "127.0.0.1:0", "--database", f"sqlite:{folder}/gateway.db"],
-            stdout=subprocess.PIPE, text=True, cwd=folder, env={**os.environ, "STOPPRESS_LOG": "warn"})
-        first = self.process.stdout.readline()
-        self.url = re.search(r"http://\S+", first).group(0)
-        self.ops = next(line.strip() for line in self.process.stdout if line.strip().startswith("sp_"))
-        self.put("/v1/platforms/shop", {"id": "shop", "name": "Photo shop"})
-        # No cutoff may come while this runs.
-        late = datetime.datetime.now(datetime.timezone.utc).hour in (20, 21, 22)
-        zone = "America/New_York" if late else "Europe/Helsinki"
-        self.put("/v1/labs/nordprint", {
-            "id": "nordprint", "name": "Nordprint", "driver": {"kind": "person"}, "profile": {"stops": "yes"},
-            "regions": [{"id": "fi", "calendar": {"time_zone": zone, "cutoffs": ["24:00"]}}]})
-        self.shop = self.key("platform", "shop")
-
-    def http(self, method, path, body=None):
-        request = urllib.request.Request(
-            self.url + path, method=method, data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {self.ops}", "Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return json.load(answer)
-
-    def put(self, path, body):
-        return self.http("PUT", path, body)
-
-    def key(self, scope, owner):
-        return self.http("POST", "/v1/keys", {"scope": scope, "owner": owner, "name": "test"})["secret"]
-
-    def end(self):
-        self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(timeout=40) == 0, "it ends by itself"
-
-
 def main(program):
     folder = tempfile.TemporaryDirectory()
     generate(folder.name)
@@ -74,10 +37,12 @@ def main(program):
     from stoppress.v1 import gateway_pb2 as pb
     from stoppress.v1 import gateway_pb2_grpc, lab_pb2
 
-    gateway = Gateway(str(pathlib.Path(program).resolve()), folder.name)
+    gateway = Gateway(program, folder.name)
+    key = gateway.platform()
+    gateway.lab()
     channel = grpc.insecure_channel(gateway.url.removeprefix("http://"))
     stub = gateway_pb2_grpc.GatewayServiceStub(channel)
-    shop = [("authorization", f"Bearer {gateway.shop}")]
+    shop = [("authorization", f"Bearer {key}")]
 
     def submission(reference, **more):
         return pb.Submission(
@@ -179,9 +144,7 @@ def main(program):
     reader.start()
     reader.join(1.5)
     assert reader.is_alive(), "nothing is new"
-    gateway.put("/v1/labs/nordprint", {
-        "id": "nordprint", "name": "Nordprint", "driver": {"kind": "person"}, "profile": {"stops": "yes"},
-        "regions": [{"id": "fi", "calendar": {"time_zone": "Europe/Helsinki", "cutoffs": ["03:00", "24:00"]}}]})
+    gateway.lab(["03:00", "24:00"], zone="Europe/Helsinki")
     reader.join(20)
     watch.cancel()
     assert news and news[0].next != told.next and news[0].resume != told.resume
@@ -191,7 +154,7 @@ def main(program):
     until = window.closes_at.ToDatetime() + datetime.timedelta(hours=1)
     watch = stub.WatchCutoffs(pb.GatewayServiceWatchCutoffsRequest(labs=["nordprint"]), metadata=shop, timeout=60)
     next(watch)
-    gateway.http("POST", f"/v1/batches/{window.batch}/postpone",
+    gateway.call("POST", f"/v1/batches/{window.batch}/postpone",
                  {"until": until.isoformat() + "Z", "reason": "the press is down"})
     told = (moved for message in watch for moved in message.moved if moved.batch == window.batch)
     assert next(moved for moved in told if moved.closes_at != window.closes_at).closes_at.ToDatetime() == until
@@ -203,8 +166,7 @@ def main(program):
     refused(grpc.StatusCode.UNAUTHENTICATED, "unauthenticated",
             lambda: stub.GetOrder(get, metadata=nobody, timeout=20))
     refused(grpc.StatusCode.UNAUTHENTICATED, "unauthenticated", lambda: stub.GetOrder(get, timeout=20))
-    gateway.put("/v1/platforms/rival", {"id": "rival", "name": "Rival"})
-    rival = [("authorization", f"Bearer {gateway.key('platform', 'rival')}")]
+    rival = [("authorization", f"Bearer {gateway.platform('rival')}")]
     refused(grpc.StatusCode.NOT_FOUND, "not_found", lambda: stub.GetOrder(get, metadata=rival, timeout=20))
     bad = pb.GatewayServiceSubmitOrderRequest(order=submission("P-3", region="nowhere"))
     bad.order.items[0].sku = ""
@@ -222,7 +184,7 @@ def main(program):
 
     # The example of the README, word for word.
     example = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S).group(1)
-    environment = {**os.environ, "PYTHONPATH": folder.name, "SHOP": gateway.shop,
+    environment = {**os.environ, "PYTHONPATH": folder.name, "SHOP": key,
                    "STOPPRESS_SERVER": gateway.url}
     shown = subprocess.run([sys.executable, "-c", example], env=environment, check=True, text=True,
                            stdout=subprocess.PIPE, timeout=60)

@@ -115,7 +115,7 @@ fn answer(shop: &Shop, call: Call) -> Reply {
         Some(Ask::StopOrder(stop)) => shop.stop(&stop).map(Said::StopOrder),
         Some(Ask::GetOrder(order)) => shop.look_up(&order).map(Said::GetOrder),
         // A lab of one phase is sent nothing ahead; what a later version asks is not known here.
-        Some(Ask::ImportOrder(_) | Ask::DiscardImport(_)) | None => {
+        Some(Ask::ImportOrder(_) | Ask::DiscardImport(_) | Ask::ChangeAddress(_)) | None => {
             Err(Status::unimplemented("not known here"))
         }
     };

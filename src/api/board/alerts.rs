@@ -47,7 +47,21 @@ pub(super) fn of(region: &Region, counts: &Counts, now: Timestamp) -> Vec<Alert>
         let count = region.open.iter().map(|open| open.waiting).sum();
         add(AlertKind::Paused, Level::Watch, count, Some(since), None, text.to_owned());
     }
+    if let Some(missed) = &region.will_miss {
+        let (orders, at) = (missed.orders, Some(missed.closes_at));
+        let text = format!("{} {}", missed.text(), missed.todo());
+        add(AlertKind::WillMiss, Level::Watch, orders, at, None, text);
+    }
     let transfers = &region.transfers;
+    if let Some(first) = transfers.first_at.filter(|first| later(*first, HANDED_WITHIN) <= now) {
+        let under_way = transfers.to_send_again + transfers.under_way;
+        let many = plural(under_way, "transfer is", "transfers are");
+        let text = format!(
+            "{many} not taken by the lab so far, and sent again by itself: look at its answers, and call it."
+        );
+        let batch = batch_in(TransferPhase::Closed).or_else(|| batch_in(TransferPhase::Sending));
+        add(AlertKind::NotTaken, Level::Act, under_way, Some(first), batch, text);
+    }
     if transfers.with_a_person > 0 {
         let many = plural(transfers.with_a_person, "transfer", "transfers");
         let text = format!("{many}: ask the lab whether it has them, and decide under Escalations.");
@@ -81,12 +95,10 @@ pub(super) fn of(region: &Region, counts: &Counts, now: Timestamp) -> Vec<Alert>
         let at = region.health.as_ref().and_then(|health| health.closed_until).filter(|at| *at > now);
         add(kind, level, 1, at, None, text);
     }
-    // Those about stops and transfers are counted above.
-    if let Some((open, due)) = counts.escalations
-        && stops.with_a_person + transfers.with_a_person == 0
-    {
-        let many = plural(open, "question waits", "questions wait");
-        let text = format!("{many} for a person of yours: see Escalations.");
+    if let Some((open, due)) = counts.escalations {
+        let many = plural(open, "order or transfer", "orders or transfers");
+        let text =
+            format!("What was told of {many} and what became of it do not agree: decide under Escalations.");
         add(AlertKind::Escalated, Level::Act, open, Some(due), None, text);
     }
     found

@@ -1,12 +1,11 @@
 //! The band: all cutoffs of the coming 24 hours on one axis, gathered by the quarter of an hour in which they
 //! fall, with the orders that wait for each.
 
-use std::collections::BTreeMap;
-
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::Row;
 use super::region::Region;
 use crate::domain::batch::later;
 use crate::domain::ids::{LabId, RegionId};
@@ -74,39 +73,54 @@ pub struct Band {
     pub slots: Vec<Slot>,
 }
 
+/// All cutoffs of a region on a band, in order, with the orders that wait for each; of its calendar it has those
+/// from the band's begin on.
+pub(super) fn closes(from: Timestamp, region: &Region, calendar: &[Timestamp]) -> Vec<(Timestamp, i64)> {
+    let until = later(from, LENGTH);
+    let open = region.open.iter().map(|open| (open.closes_at, open.waiting));
+    // A cutoff of the calendar without a batch has no order yet.
+    let bare = calendar.iter().filter(|at| region.open.iter().all(|open| open.closes_at != **at));
+    let next = region.closes_at;
+    let coming = bare.filter(|at| next.is_none_or(|next| **at >= next)).map(|at| (*at, 0));
+    let mut all: Vec<_> = open.chain(coming).filter(|(at, _)| *at >= from && *at < until).collect();
+    all.sort_unstable();
+    all
+}
+
+impl Mark {
+    fn of((closes_at, waiting): (Timestamp, i64), region: &Region) -> Self {
+        let (lab, name) = (region.lab.clone(), region.name.clone());
+        Self { lab, name, region: region.region.clone(), closes_at, waiting }
+    }
+
+    /// All cutoffs of all regions on the band, by the quarter of an hour; in it those with the most orders before.
+    pub fn all<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<Self> {
+        let mut all: Vec<Self> =
+            rows.flat_map(|row| row.closes.iter().map(|closes| Self::of(*closes, &row.region))).collect();
+        all.sort_by(|a, b| {
+            let key = |mark: &Self| (slot(mark.closes_at), std::cmp::Reverse(mark.waiting));
+            key(a).cmp(&key(b)).then_with(|| a.name.cmp(&b.name)).then_with(|| a.region.cmp(&b.region))
+        });
+        all
+    }
+}
+
 impl Band {
-    /// The band of regions, each with the cutoffs that its calendar has from `from` on.
-    pub(super) fn of<'a>(
-        from: Timestamp,
-        regions: impl Iterator<Item = (&'a Region, &'a [Timestamp])>,
-    ) -> Self {
-        let until = later(from, LENGTH);
-        let mut slots: BTreeMap<Timestamp, Slot> = BTreeMap::new();
-        for (region, cutoffs) in regions {
-            let open = region.open.iter().map(|open| (open.closes_at, open.waiting));
-            // A cutoff of the calendar without a batch has no order yet.
-            let bare = cutoffs.iter().filter(|at| region.open.iter().all(|open| open.closes_at != **at));
-            let next = region.closes_at;
-            let coming = bare.filter(|at| next.is_none_or(|next| **at >= next)).map(|at| (*at, 0));
-            for (at, waiting) in open.chain(coming).filter(|(at, _)| *at >= from && *at < until) {
-                let begin = slot(at);
-                let slot = slots.entry(begin).or_insert_with(|| Slot {
-                    at: begin,
-                    cutoffs: 0,
-                    waiting: 0,
-                    marks: Vec::new(),
-                });
-                slot.cutoffs += 1;
-                slot.waiting += waiting;
-                let (lab, name) = (region.lab.clone(), region.name.clone());
-                slot.marks.push(Mark { lab, name, region: region.region.clone(), closes_at: at, waiting });
+    /// The band of regions.
+    pub(super) fn of<'a>(from: Timestamp, rows: impl Iterator<Item = &'a Row>) -> Self {
+        let mut slots: Vec<Slot> = Vec::new();
+        for mark in Mark::all(rows) {
+            let at = slot(mark.closes_at);
+            if slots.last().is_none_or(|last| last.at != at) {
+                slots.push(Slot { at, cutoffs: 0, waiting: 0, marks: Vec::new() });
+            }
+            let Some(slot) = slots.last_mut() else { continue };
+            slot.cutoffs += 1;
+            slot.waiting += mark.waiting;
+            if slot.marks.len() < NAMED_MAX {
+                slot.marks.push(mark);
             }
         }
-        let slots = slots.into_values().map(|mut slot| {
-            slot.marks.sort_by(|a, b| b.waiting.cmp(&a.waiting).then_with(|| a.name.cmp(&b.name)));
-            slot.marks.truncate(NAMED_MAX);
-            slot
-        });
-        Self { from, slots: slots.collect() }
+        Self { from, slots }
     }
 }

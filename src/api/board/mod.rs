@@ -11,6 +11,7 @@
 
 mod alerts;
 pub mod band;
+pub mod missing;
 pub mod region;
 pub mod view;
 
@@ -31,7 +32,7 @@ use crate::domain::batch::later;
 use crate::domain::calendar::Calendar;
 use crate::domain::event::hex;
 use crate::domain::ids::LabId;
-use crate::store::{self, BoardRows, Place};
+use crate::store::{self, BoardEscalations, BoardRows, Place};
 
 /// How old the picture may be.
 const AGE: SignedDuration = SignedDuration::from_secs(1);
@@ -64,6 +65,8 @@ impl Piece {
 pub struct Row {
     /// What it shows.
     pub region: Region,
+    /// All cutoffs on the band, in order, with the orders that wait for each.
+    pub closes: Vec<(Timestamp, i64)>,
     /// How it looks.
     pub piece: Piece,
 }
@@ -136,7 +139,8 @@ struct State {
     seen: i64,
     counted_at: Option<Timestamp>,
     counts: HashMap<Place, Counts>,
-    escalations: HashMap<LabId, (i64, Timestamp)>,
+    /// By lab, and by region where one is known.
+    escalations: HashMap<LabId, Vec<BoardEscalations>>,
     kept: BTreeMap<Place, Kept>,
 }
 
@@ -198,9 +202,9 @@ impl State {
         let known = api.registry.snapshot();
         let mut places: BTreeMap<Place, (Arc<LabEntry>, Calendar)> = BTreeMap::new();
         for (lab, entry) in &known.labs {
-            for (region, calendar) in entry.lab.spec.regions.iter().zip(&entry.lab.calendars) {
-                let place = (lab.clone(), region.id.clone());
-                places.insert(place, (Arc::clone(entry), calendar.clone()));
+            for collected in &entry.lab.places {
+                let place = (lab.clone(), collected.id.clone());
+                places.insert(place, (Arc::clone(entry), collected.calendar.clone()));
             }
         }
         let dirty = self.count(api, known.labs.keys(), now).await?;
@@ -218,11 +222,10 @@ impl State {
             .map(|(place, there)| (place, Some(there)))
             .chain(gone.into_iter().map(|place| (place, None)))
             .collect();
-        let there: HashSet<&Place> = all.iter().map(|(place, _)| place).collect();
+        let there_too: HashSet<Place> = all.iter().map(|(place, _)| place.clone()).collect();
         let length = self.kept.len();
-        self.kept.retain(|place, _| there.contains(place));
+        self.kept.retain(|place, _| there_too.contains(place));
         changed |= self.kept.len() != length;
-        drop(there);
         let mut last: Option<LabId> = None;
         for (place, there) in all {
             let health = healths.get(&place.0).cloned().flatten();
@@ -255,8 +258,14 @@ impl State {
                 (from, listed.into_iter().flatten().collect())
             });
             let mut counts = self.counts.get(&place).cloned().unwrap_or_default();
-            // They are of the lab as a whole: its first region shows them.
-            counts.escalations = self.escalations.get(&place.0).copied().filter(|_| first);
+            // A window whose batch was postponed closes with it, not when the calendar says.
+            let moved: Vec<Timestamp> = counts.moved().collect();
+            let bare: Vec<_> = cutoffs.1.iter().copied().filter(|at| !moved.contains(at)).collect();
+            let mut next = coming.clone();
+            while let Some(it) = next.take_if(|it| moved.contains(&it.at)) {
+                next = calendar.and_then(|calendar| coming_of(calendar, it.at));
+            }
+            counts.escalations = self.escalated(&place, first, &there_too);
             let region = Region::of(
                 &Known {
                     place: (&place.0, &place.1),
@@ -266,25 +275,42 @@ impl State {
                     offset: calendar.map(|calendar| offset(calendar, now)).unwrap_or_default(),
                     paused_at: entry.and_then(|entry| entry.paused.as_ref()).map(|(since, _)| *since),
                     health: health.as_ref(),
-                    coming: coming.as_ref(),
+                    calendar,
+                    coming: next.as_ref(),
                 },
                 &counts,
                 now,
             );
             let again_at = region.again_at(&counts, now);
-            let row = if let Some(kept) = kept.filter(|kept| kept.row.region == region) {
-                Arc::clone(&kept.row)
+            let closes = band::closes(from, &region, &bare);
+            let same = kept.map(|kept| &kept.row).filter(|row| row.region == region);
+            let row = if let Some(row) = same.filter(|row| row.closes == closes) {
+                Arc::clone(row)
             } else {
                 changed = true;
-                let id = format!("r:{}:{}", place.0, place.1);
-                let html = render::row(&region);
-                Arc::new(Row { region, piece: Piece::new(id, serial, html) })
+                let piece = same.map(|row| row.piece.clone());
+                let piece = piece.unwrap_or_else(|| {
+                    let id = format!("r:{}:{}", place.0, place.1);
+                    Piece::new(id, serial, render::row(&region))
+                });
+                Arc::new(Row { region, closes, piece })
             };
             let entry = entry.cloned();
             let kept = Kept { row, entry, health, computed_at: now, again_at, coming, cutoffs };
             self.kept.insert(place, kept);
         }
         Ok(self.picture(before, changed, serial, now, tzdata))
+    }
+
+    /// What waits for a person at a region; at the first of a lab also what is about none that has a row.
+    fn escalated(&self, place: &Place, first: bool, there: &HashSet<Place>) -> Option<(i64, Timestamp)> {
+        let of_lab = self.escalations.get(&place.0)?;
+        let here = of_lab.iter().filter(|it| match &it.region {
+            Some(region) if *region == place.1 => true,
+            Some(region) => first && !there.contains(&(place.0.clone(), region.clone())),
+            None => first,
+        });
+        here.map(|it| (it.escalations, it.due_at)).reduce(|a, b| (a.0 + b.0, a.1.min(b.1)))
     }
 
     /// Counts the labs that have moved anew; gives them.
@@ -303,9 +329,13 @@ impl State {
         };
         let list: Vec<LabId> = labs.iter().cloned().collect();
         let rows = api.store.board(&list).await?;
+        let warned = api.store.warned(&list, now).await?;
         self.counts.retain(|(lab, _), _| !labs.contains(lab));
         self.escalations.retain(|lab, _| !labs.contains(lab));
         self.add(rows);
+        for row in warned {
+            self.counts.entry(row.place.clone()).or_default().warned.push(row);
+        }
         self.seen = touched.seen;
         if all {
             self.counted_at = Some(now);
@@ -333,7 +363,7 @@ impl State {
             counts.entry(row.place.clone()).or_default().stops.push(row);
         }
         for row in rows.escalations {
-            self.escalations.insert(row.lab, (row.escalations, row.due_at));
+            self.escalations.entry(row.lab.clone()).or_default().push(row);
         }
     }
 
@@ -373,8 +403,7 @@ impl State {
         });
         let order_serial = before.filter(|_| same_order).map_or(serial, |before| before.order_serial);
         let totals = totals(&rows, tzdata);
-        let band =
-            Band::of(from, self.kept.values().map(|kept| (&kept.row.region, kept.cutoffs.1.as_slice())));
+        let band = Band::of(from, self.kept.values().map(|kept| &*kept.row));
         let piece = |id: &str, same: Option<&Arc<Piece>>, html: &dyn Fn() -> String| {
             same.cloned().unwrap_or_else(|| Arc::new(Piece::new(id.to_owned(), serial, html())))
         };

@@ -8,11 +8,13 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::alerts::{self, ANSWER_SOON, CLOSES_WITHIN, HANDED_WITHIN};
+use super::missing::WillMiss;
 use crate::domain::batch::{TransferPhase, later};
+use crate::domain::calendar::{Calendar, called_peak, season_of};
 use crate::domain::health::{LabHealth, Reach};
 use crate::domain::ids::{BatchId, LabId, RegionId};
 use crate::domain::stop::StopState;
-use crate::store::{BoardBatch, BoardBehind, BoardDirect, BoardStops, BoardTransfers};
+use crate::store::{BoardBatch, BoardBehind, BoardDirect, BoardStops, BoardTransfers, WarnedRow};
 
 /// How urgent something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
@@ -34,6 +36,10 @@ pub enum AlertKind {
     NotClosed,
     /// Orders wait though their batch has closed.
     NotHandedOver,
+    /// The lab does not take transfers: it refuses them, or cannot be reached. They are sent again.
+    NotTaken,
+    /// Orders that are in no batch will miss the next cutoff.
+    WillMiss,
     /// The lab is paused.
     Paused,
     /// A person has to find out whether the lab has transfers.
@@ -140,8 +146,13 @@ pub struct OpenStops {
 /// Transfers that are not at an end.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct OpenTransfers {
-    /// Under way, or about to be sent again.
+    /// Under way.
     pub under_way: i64,
+    /// Not taken by the lab so far; sent again by itself.
+    pub to_send_again: i64,
+    /// When the first of these two was to be sent for the first time.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub first_at: Option<Timestamp>,
     /// Sent, and nobody knows yet what came of it.
     pub unclear: i64,
     /// A person finds out.
@@ -175,17 +186,22 @@ pub struct Region {
     pub rule: Option<String>,
     /// The season that the cutoff belongs to, if any.
     pub season: Option<String>,
+    /// Whether that season is a peak: it is called so, or has more cutoffs a day than the regular calendar.
+    pub peak: bool,
     /// Open batches, the next one first.
     pub open: Vec<Open>,
     /// Direct orders that wait out their grace.
     pub direct: i64,
+    /// Orders that were warned of the next cutoff and are still in no batch; null while there are none.
+    pub will_miss: Option<WillMiss>,
     /// Stops that wait for an answer.
     pub stops: OpenStops,
     /// Transfers that are not at an end.
     pub transfers: OpenTransfers,
     /// Orders that wait though their batch has closed.
     pub behind: i64,
-    /// What of the lab waits for a person; at the lab's first region.
+    /// What waits for a person besides stops and transfers: what was told of an order and what became of it do
+    /// not agree. What is about no region is at the lab's first.
     pub escalations: i64,
     /// Since when the lab is paused.
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -204,9 +220,17 @@ pub(super) struct Counts {
     pub(super) open: Vec<BoardBatch>,
     pub(super) direct: Option<BoardDirect>,
     pub(super) behind: Option<BoardBehind>,
+    pub(super) warned: Vec<WarnedRow>,
     pub(super) transfers: Vec<BoardTransfers>,
     pub(super) stops: Vec<BoardStops>,
     pub(super) escalations: Option<(i64, Timestamp)>,
+}
+
+impl Counts {
+    /// The windows whose batches were postponed, by when the calendar would close them.
+    pub(super) fn moved(&self) -> impl Iterator<Item = Timestamp> {
+        self.open.iter().filter(|batch| batch.closes_at > batch.window_at).map(|batch| batch.window_at)
+    }
 }
 
 /// The next cutoff that the calendar has.
@@ -226,13 +250,10 @@ pub(super) struct Known<'a> {
     pub(super) offset: String,
     pub(super) paused_at: Option<Timestamp>,
     pub(super) health: Option<&'a Health>,
+    /// The calendar, if the region is configured.
+    pub(super) calendar: Option<&'a Calendar>,
+    /// The next cutoff of a window that was not postponed.
     pub(super) coming: Option<&'a Coming>,
-}
-
-/// The name of the season in a rule such as `season:peak 12:00`.
-fn season(rule: &str) -> Option<String> {
-    let rest = rule.strip_prefix("season:")?;
-    Some(rest.rsplit_once(' ').map_or(rest, |(name, _)| name).to_owned())
 }
 
 impl Region {
@@ -249,6 +270,7 @@ impl Region {
             (None, Some(next)) => (Some(next.at), Some(next.local.clone()), Some(next.rule.clone())),
             (None, None) => (None, None, None),
         };
+        let season = rule.as_deref().and_then(season_of);
         let mut region = Self {
             lab: known.place.0.clone(),
             name: known.name.to_owned(),
@@ -258,7 +280,10 @@ impl Region {
             offset: known.offset.clone(),
             closes_at,
             closes_at_local: local,
-            season: rule.as_deref().and_then(season),
+            peak: season.is_some_and(|season| {
+                known.calendar.map_or_else(|| called_peak(season), |calendar| calendar.is_peak(season))
+            }),
+            season: season.map(str::to_owned),
             rule,
             open: batches
                 .iter()
@@ -270,6 +295,7 @@ impl Region {
                 })
                 .collect(),
             direct: counts.direct.as_ref().map_or(0, |direct| direct.orders),
+            will_miss: WillMiss::of(&counts.warned, now),
             stops: stops(&counts.stops),
             transfers: transfers(&counts.transfers),
             behind: counts.behind.as_ref().map_or(0, |behind| behind.orders),
@@ -313,8 +339,10 @@ impl Region {
             self.closes_at,
             self.closes_at.map(|at| later(at, CLOSES_WITHIN)),
             counts.behind.as_ref().map(|behind| later(behind.since, HANDED_WITHIN)),
+            self.transfers.first_at.map(|at| later(at, HANDED_WITHIN)),
             self.stops.due_at.map(before),
             self.stops.due_at,
+            self.will_miss.as_ref().map(|missed| missed.closes_at),
             self.health.as_ref().and_then(|health| health.closed_until),
         ];
         marks.into_iter().flatten().filter(|at| *at > now).min().map_or(next, |at| at.min(next))
@@ -343,7 +371,14 @@ fn transfers(rows: &[BoardTransfers]) -> OpenTransfers {
                 transfers.deadline_at = Some(row.deadline_at);
             }
             TransferPhase::WithAPerson => transfers.with_a_person += row.transfers,
-            _ => transfers.under_way += row.transfers,
+            phase => {
+                let count = match phase {
+                    TransferPhase::Closed => &mut transfers.to_send_again,
+                    _ => &mut transfers.under_way,
+                };
+                *count += row.transfers;
+                transfers.first_at = Some(transfers.first_at.map_or(row.first_at, |at| at.min(row.first_at)));
+            }
         }
     }
     transfers

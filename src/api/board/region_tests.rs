@@ -14,8 +14,10 @@ fn open(nth: u8, closes: i64, waiting: i64) -> BoardBatch {
     BoardBatch {
         place: (LabId::parse("nord").unwrap(), RegionId::parse("fi").unwrap()),
         batch: batch(nth),
+        window_at: at(closes),
         closes_at: at(closes),
         closes_at_local: "there".to_owned(),
+        production_date: "2027-01-15".to_owned(),
         rule: "season:peak 12:00".to_owned(),
         tzdata: "2026a".to_owned(),
         waiting,
@@ -38,6 +40,7 @@ fn standing(counts: &Counts, paused: bool, health: Option<&Health>, now: i64) ->
         offset: "+02:00".to_owned(),
         paused_at: paused.then(|| at(-10)),
         health,
+        calendar: None,
         coming: Some(&coming),
     };
     Region::of(&known, counts, at(now))
@@ -45,11 +48,16 @@ fn standing(counts: &Counts, paused: bool, health: Option<&Health>, now: i64) ->
 
 fn transfer(phase: TransferPhase, transfers: i64) -> BoardTransfers {
     let BoardBatch { place, .. } = open(0, 0, 0);
-    BoardTransfers { place, phase, transfers, deadline_at: at(500), batch: batch(9) }
+    BoardTransfers { place, phase, transfers, deadline_at: at(500), first_at: at(0), batch: batch(9) }
 }
 
 fn stop(state: StopState, deadline: i64) -> BoardStops {
     BoardStops { place: open(0, 0, 0).place, state, stops: 1, deadline_at: at(deadline) }
+}
+
+fn warned(closes: i64) -> WarnedRow {
+    let place = open(0, 0, 0).place;
+    WarnedRow { place, closes_at: at(closes), paid: false, hold: None, orders: 7 }
 }
 
 fn behind(since: i64) -> BoardBehind {
@@ -71,6 +79,21 @@ fn what_is_wrong_rises_when_it_is() {
         (Counts { behind: Some(behind(0)), ..none() }, false, 60, Act, vec![NotHandedOver]),
         (Counts { behind: Some(behind(0)), ..none() }, true, 1, Act, vec![NotHandedOver]),
         (Counts { transfers: vec![transfer(TransferPhase::Sending, 1)], ..none() }, false, 0, Fine, vec![]),
+        (Counts { transfers: vec![transfer(TransferPhase::Closed, 1)], ..none() }, false, 59, Fine, vec![]),
+        (
+            Counts { transfers: vec![transfer(TransferPhase::Closed, 1)], ..none() },
+            false,
+            60,
+            Act,
+            vec![NotTaken],
+        ),
+        (
+            Counts { transfers: vec![transfer(TransferPhase::Sending, 1)], ..none() },
+            false,
+            60,
+            Act,
+            vec![NotTaken],
+        ),
         (
             Counts { transfers: vec![transfer(TransferPhase::Unknown, 1)], ..none() },
             false,
@@ -87,7 +110,7 @@ fn what_is_wrong_rises_when_it_is() {
             false,
             0,
             Act,
-            vec![TransferWithAPerson, TransferUnclear],
+            vec![TransferWithAPerson, Escalated, TransferUnclear],
         ),
         (Counts { stops: vec![stop(StopState::Pending, 601)], ..none() }, false, 0, Fine, vec![]),
         (Counts { stops: vec![stop(StopState::Pending, 600)], ..none() }, false, 0, Watch, vec![StopDueSoon]),
@@ -100,6 +123,15 @@ fn what_is_wrong_rises_when_it_is() {
             vec![StopWithAPerson],
         ),
         (Counts { escalations: Some((2, at(9))), ..none() }, false, 0, Act, vec![Escalated]),
+        (
+            Counts { stops: vec![stop(StopState::WithAPerson, 0)], escalations: Some((1, at(9))), ..none() },
+            false,
+            0,
+            Act,
+            vec![StopWithAPerson, Escalated],
+        ),
+        (Counts { warned: vec![warned(100)], ..none() }, false, 99, Watch, vec![WillMiss]),
+        (Counts { warned: vec![warned(100)], ..none() }, false, 100, Fine, vec![]),
     ];
     for (nth, (counts, paused, now, level, kinds)) in table.into_iter().enumerate() {
         let row = row(&counts, paused, now);
@@ -154,6 +186,7 @@ fn a_row_holds_until_it_says() {
     let counts = Counts {
         open: vec![open(1, 700, 5)],
         behind: Some(behind(333)),
+        transfers: vec![BoardTransfers { first_at: at(77), ..transfer(TransferPhase::Closed, 2) }],
         stops: vec![stop(StopState::Pending, 1111)],
         ..Counts::default()
     };

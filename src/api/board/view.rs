@@ -12,8 +12,8 @@ use super::{Row, Snapshot, band};
 use crate::domain::Fault;
 use crate::domain::ids::LabId;
 
-/// How many rows a page has: with them the first paint stays under 100 KB.
-pub const PAGE: usize = 40;
+/// How many rows a page has: with them the first paint stays under 100 KB, also when much is wrong with each.
+pub const PAGE: usize = 25;
 
 /// Which rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, IntoParams)]
@@ -27,7 +27,7 @@ pub struct View {
     /// `act`: only where somebody has to act; `watch`: also what is worth a look.
     #[param(value_type = Option<String>)]
     pub level: Option<String>,
-    /// Only those that close in the quarter of an hour that begins then.
+    /// Only those with a cutoff in the quarter of an hour that begins then.
     #[param(value_type = Option<String>, format = DateTime)]
     pub at: Option<Timestamp>,
 }
@@ -60,7 +60,11 @@ impl View {
             return false;
         }
         if let Some(at) = self.at
-            && region.closes_at.is_none_or(|closes| band::slot(closes) != band::slot(at))
+            && !region
+                .closes_at
+                .iter()
+                .chain(row.closes.iter().map(|(closes, _)| closes))
+                .any(|closes| band::slot(*closes) == band::slot(at))
         {
             return false;
         }

@@ -228,8 +228,8 @@ impl Watch {
             if !self.watches(id) {
                 continue;
             }
-            for region in &entry.lab.spec.regions {
-                let place = (id.clone(), region.id.clone());
+            for collected in &entry.lab.places {
+                let place = (id.clone(), collected.id.clone());
                 there.insert(place.clone());
                 let open = self.windows.as_ref().and_then(|windows| windows.get(&place));
                 let open = open.map(Vec::as_slice).unwrap_or_default();
@@ -241,9 +241,8 @@ impl Watch {
                 if self.computed.get(&place).is_some_and(same) {
                     continue;
                 }
-                let Ok((_, calendar)) = entry.lab.region(Some(&region.id), None) else { continue };
                 let moved = open.to_vec();
-                let until = self.tell(&place, calendar, &moved, now);
+                let until = self.tell(&place, &collected.calendar, &moved, now);
                 self.computed.insert(place, Computed { entry: Arc::clone(entry), until, moved });
             }
         }

@@ -14,14 +14,14 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::status::status;
 use super::submission::{self, given, placed};
-use super::{GATEWAY, Key, cutoffs, shapes, watch};
+use super::{GATEWAY, Key, cutoffs, decisions, routes, shapes, watch};
 use crate::api::auth::{Caller, unauthenticated};
 use crate::api::bulk::{self, Done, Source};
 use crate::api::idempotency::{self, Led};
 use crate::api::limits::{BODY_WITHIN, BULK_MAX};
 use crate::api::orders::{self, Submitted, find, judge, named, platform_of, reports};
 use crate::api::problem::{Answer, Code, Problem};
-use crate::api::stops::{self, Ask, Asked};
+use crate::api::stops::{self, Ask, Outcome};
 use crate::api::watches::Place;
 use crate::api::{Api, within};
 use crate::domain::ids::PlatformId;
@@ -123,14 +123,13 @@ async fn ask(
         reason: given(message.reason),
         comment: given(message.comment),
         asked_by: submission::asked_by(message.asked_by)?,
+        requested_by: given(message.requested_by),
+        items: message.items,
     };
-    let asked = stops::ask(api, caller, ask).await?;
-    let answer = proto::GatewayServiceRequestStopResponse {
-        stop: Some(shapes::stop(&asked.stop)),
-        verdict: Some(shapes::verdict(&asked.verdict)),
-        contradictions: contradictions(api, &asked).await?,
-    };
-    Ok((answer, !stops::is_open(&asked.stop)))
+    let outcome = stops::ask(api, caller, ask).await?;
+    let last = !outcome.is_open();
+    let StopTold { stop, approval, verdict, contradictions, parts } = how(api, outcome).await?;
+    Ok((proto::GatewayServiceRequestStopResponse { stop, verdict, contradictions, approval, parts }, last))
 }
 
 async fn order(api: &Api, caller: &Caller, order: &str) -> Answer<proto::Order> {
@@ -145,14 +144,43 @@ async fn verdict(api: &Api, caller: &Caller, order: &str) -> Answer<proto::Verdi
 }
 
 async fn standing(api: &Api, caller: &Caller, order: &str) -> Answer<proto::GatewayServiceGetStopResponse> {
-    let asked = stops::standing(api, caller, named(order)?).await?;
-    let contradictions = contradictions(api, &asked).await?;
-    let (stop, verdict) = (Some(shapes::stop(&asked.stop)), Some(shapes::verdict(&asked.verdict)));
-    Ok(proto::GatewayServiceGetStopResponse { stop, verdict, contradictions })
+    let outcome = stops::standing(api, caller, named(order)?).await?;
+    let StopTold { stop, approval, verdict, contradictions, parts } = how(api, outcome).await?;
+    Ok(proto::GatewayServiceGetStopResponse { stop, verdict, contradictions, approval, parts })
 }
 
-async fn contradictions(api: &Api, asked: &Asked) -> Answer<Vec<proto::Contradiction>> {
-    Ok(asked.contradictions(api).await?.into_iter().map(shapes::contradiction).collect())
+/// How a stop stands, as both answers about one tell it.
+#[derive(Default)]
+struct StopTold {
+    stop: Option<proto::Stop>,
+    approval: Option<proto::Approval>,
+    verdict: Option<proto::Verdict>,
+    contradictions: Vec<proto::Contradiction>,
+    parts: Vec<proto::Stop>,
+}
+
+/// A stop, or what the merchant decides about, with the verdict and what contradicts it.
+async fn how(api: &Api, outcome: Outcome) -> Answer<StopTold> {
+    Ok(match outcome {
+        Outcome::Stop(asked) => StopTold {
+            contradictions: asked.contradictions(api).await?.into_iter().map(shapes::contradiction).collect(),
+            stop: Some(shapes::stop(&asked.stop)),
+            approval: asked.facts.extras.approval.as_ref().map(shapes::approval),
+            verdict: Some(shapes::verdict(&asked.verdict)),
+            parts: asked.parts.iter().map(shapes::stop).collect(),
+        },
+        Outcome::Merchant(waiting) => StopTold {
+            approval: Some(shapes::approval(&waiting.approval)),
+            verdict: Some(shapes::verdict(&waiting.verdict)),
+            parts: waiting.parts.iter().map(shapes::stop).collect(),
+            ..StopTold::default()
+        },
+        Outcome::Downloads(revoking) => StopTold {
+            verdict: Some(shapes::verdict(&revoking.verdict)),
+            parts: revoking.parts.iter().map(shapes::stop).collect(),
+            ..StopTold::default()
+        },
+    })
 }
 
 #[tonic::async_trait]
@@ -212,6 +240,15 @@ impl proto::gateway_service_server::GatewayService for Gateway {
         Ok(Response::new(proto::GatewayServiceGetVerdictResponse { verdict: Some(verdict) }))
     }
 
+    async fn get_route(
+        &self,
+        request: Request<proto::GatewayServiceGetRouteRequest>,
+    ) -> Result<Response<proto::GatewayServiceGetRouteResponse>, Status> {
+        let caller = caller(&request).map_err(status)?;
+        let answer = routes::of_order(&self.0, &caller, &request.get_ref().order).await.map_err(status)?;
+        Ok(Response::new(answer))
+    }
+
     async fn request_stop(
         &self,
         mut request: Request<proto::GatewayServiceRequestStopRequest>,
@@ -229,6 +266,43 @@ impl proto::gateway_service_server::GatewayService for Gateway {
         let caller = caller(&request).map_err(status)?;
         let answer = standing(&self.0, &caller, &request.get_ref().order).await.map_err(status)?;
         Ok(Response::new(answer))
+    }
+
+    async fn list_approvals(
+        &self,
+        request: Request<proto::GatewayServiceListApprovalsRequest>,
+    ) -> Result<Response<proto::GatewayServiceListApprovalsResponse>, Status> {
+        let caller = caller(&request).map_err(status)?;
+        decisions::list(&self.0, &caller, request.into_inner()).await.map(Response::new).map_err(status)
+    }
+
+    async fn get_approval(
+        &self,
+        request: Request<proto::GatewayServiceGetApprovalRequest>,
+    ) -> Result<Response<proto::GatewayServiceGetApprovalResponse>, Status> {
+        let caller = caller(&request).map_err(status)?;
+        let approval = &request.get_ref().approval;
+        decisions::read(&self.0, &caller, approval).await.map(Response::new).map_err(status)
+    }
+
+    async fn decide_approval(
+        &self,
+        mut request: Request<proto::GatewayServiceDecideApprovalRequest>,
+    ) -> Result<Response<proto::GatewayServiceDecideApprovalResponse>, Status> {
+        let (api, caller) = (&self.0, caller(&request).map_err(status)?);
+        let key = request.extensions_mut().remove::<Key>();
+        let run = async |message| decisions::decide(api, &caller, message).await;
+        once(api, "DecideApproval", key, (&caller, request.into_inner()), run).await
+    }
+
+    async fn report_download(
+        &self,
+        mut request: Request<proto::GatewayServiceReportDownloadRequest>,
+    ) -> Result<Response<proto::GatewayServiceReportDownloadResponse>, Status> {
+        let (api, caller) = (&self.0, caller(&request).map_err(status)?);
+        let key = request.extensions_mut().remove::<Key>();
+        let run = async |message| decisions::report(api, &caller, message).await;
+        once(api, "ReportDownload", key, (&caller, request.into_inner()), run).await
     }
 
     async fn watch_events(

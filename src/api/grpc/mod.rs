@@ -8,9 +8,11 @@
 //! need no key. [`shield`] is around all of them: it keeps the time that a caller gives a call.
 
 mod cutoffs;
+mod decisions;
 mod ending;
 mod gateway;
 mod health;
+mod routes;
 mod shapes;
 mod shield;
 mod status;
@@ -36,6 +38,7 @@ use tonic_reflection::server::Builder as Reflection;
 use tower::Service;
 
 use self::ending::Ending;
+pub use self::submission::submission as read_submission;
 use super::Api;
 use super::auth::Role::{self, Lab, Ops, Platform};
 use super::gate::{Rule, admitted, arrive, who, whole};
@@ -73,8 +76,13 @@ const METHODS: &[(&str, Rule)] = &[
     ("SubmitOrders", Rule::stream(OWN)),
     ("GetOrder", Rule::read(OWN)),
     ("GetVerdict", Rule::read(OWN)),
+    ("GetRoute", Rule::read(OWN)),
     ("RequestStop", Rule::stop(OWN)),
     ("GetStop", Rule::read(OWN)),
+    ("ListApprovals", Rule::read(OWN)),
+    ("GetApproval", Rule::read(OWN)),
+    ("DecideApproval", Rule::write(OWN)),
+    ("ReportDownload", Rule::write(OWN)),
     ("WatchEvents", Rule::read(OWN)),
     ("WatchCutoffs", Rule::read(ALL)),
 ];

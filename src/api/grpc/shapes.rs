@@ -4,11 +4,16 @@ use jiff::Timestamp;
 
 use crate::api::orders::Outcome;
 use crate::api::problem::{Answer, Problem};
+use crate::domain::address::{AddressEvidence, AddressFacts, AddressState};
 use crate::domain::batch::BatchFacts;
 use crate::domain::calendar;
+use crate::domain::downloads::{DownloadEvidence, DownloadState, DownloadVerdict};
+use crate::domain::extras::{ApprovalFacts, ApprovalState, HoldFacts, HoldKind, Link, LinkState};
 use crate::domain::lab::Contact;
+use crate::domain::lines::{LineReason, LineVerdict, Withdrawal};
 use crate::domain::order::{self, Handing, ItemKind, OrderFacts, OrderState, Payment, Stage};
 use crate::domain::platform::{Refund, ServiceFee};
+use crate::domain::policy::{PolicySource, PolicyValue};
 use crate::domain::stop::{AskedBy, Evidence, StopFacts, StopState};
 use crate::domain::verdict::{self, CanStop, Changeable, Channel, DecidedBy, Reason};
 use crate::proto;
@@ -52,14 +57,28 @@ same! {
     fn reason(Reason -> VerdictReason) {
         AwaitingPayment OnHold InReview InOpenBatch WaitingForTransfer BeingTransferred TransferUnclear
         TransferWithAPerson AtLab ImmediateProduction LabNeverTakesStops InProduction Shipped StopPending
-        StopWithAPerson AlreadyStopped StoppedInPart RefusedByLab TooLate
+        StopWithAPerson AlreadyStopped StoppedInPart RefusedByLab TooLate StopAwaitsMerchant Replacing
     }
     fn decided_by(DecidedBy -> DecidedBy) { Gateway Lab Person Nobody }
     fn channel(Channel -> Channel) { Gateway Contact }
     fn refund(Refund -> Refund) { Automatic ByMerchant Outside }
     fn service_fee(ServiceFee -> ServiceFee) { Kept Waived }
     fn changeable(Changeable -> Changeable) { ShippingAddress BillingAddress Items }
+    fn approval_state(ApprovalState -> ApprovalState) { Open Approved Declined Overtaken }
+    fn link_state(LinkState -> LinkState) { Waiting Released Abandoned Withdrawn }
+    fn hold_kind(HoldKind -> HoldKind) { Hold Review Approval Replacing }
     fn stage(Stage -> Stage) { Received InProduction Printed Shipped }
+    fn line_reason(LineReason -> LineReason) { AsOrder AlreadyStopped StopPending WholeOrderOnly AwaitsMerchant }
+    fn withdrawal(Withdrawal -> Withdrawal) { Applies UntilMade NonePersonalised UntilFetched NoneFetched }
+    fn download_state(DownloadState -> DownloadState) { Live Revoking Revoked Fetched WithAPerson }
+    fn download_evidence(DownloadEvidence -> DownloadEvidence) {
+        PlatformAnswered PlatformReported PersonConfirmed NoAnswer NoCallback
+    }
+    fn address_state(AddressState -> AddressState) { Asked Taken Refused WithAPerson }
+    fn address_evidence(AddressEvidence -> AddressEvidence) {
+        LabTook LabRefused InProduction Shipped OrderStopped PersonConfirmed NoAnswer
+    }
+    fn policy_source(PolicySource -> PolicySource) { Default Platform Lab Calendar }
 }
 
 /// An order with the verdict on it, and what its lab reported where that is wanted.
@@ -70,7 +89,8 @@ pub(super) fn order(
 ) -> Answer<proto::Order> {
     let stored: order::Submission = serde_json::from_str(&facts.document)
         .map_err(|_| Problem::unexpected("a stored document is no order"))?;
-    let submission = proto::Submission { region: facts.region.to_string(), ..submission(&stored) };
+    let (lab, region) = (facts.lab.to_string(), facts.region.to_string());
+    let submission = proto::Submission { lab, region, ..submission(&stored) };
     Ok(proto::Order {
         id: facts.id.to_string(),
         platform: facts.platform.to_string(),
@@ -82,7 +102,62 @@ pub(super) fn order(
         stop: facts.stop.as_ref().map(stop),
         submission: Some(submission),
         reports: reports.iter().map(report).collect(),
+        lines_out: facts.lines_out.clone(),
+        holds: facts.extras.holds.iter().map(hold).collect(),
+        approval: facts.extras.approval.as_ref().map(approval),
+        line_approvals: facts.extras.line_approvals.iter().map(approval).collect(),
+        replaces: facts.extras.replaces.as_ref().map(link),
+        replaced_by: facts.extras.replaced_by.as_ref().map(link),
+        address_change: facts.extras.address_change.as_ref().map(address_change),
     })
+}
+
+fn address_change(facts: &AddressFacts) -> proto::AddressChange {
+    proto::AddressChange {
+        id: facts.id.to_string(),
+        state: address_state(facts.state).into(),
+        evidence: facts.evidence.map_or(0, |evidence| address_evidence(evidence).into()),
+        reason: facts.reason.clone(),
+        asked_at: Some(at(facts.asked_at)),
+        answer_due_at: facts.state.is_open().then(|| at(facts.deadline_at)),
+        decided_at: facts.decided_at.map(at),
+        answer: facts.answer.clone().unwrap_or_default(),
+        contradicted_at: facts.contradicted_at.map(at),
+    }
+}
+
+fn hold(hold: &HoldFacts) -> proto::Hold {
+    proto::Hold {
+        id: hold.id.to_string(),
+        kind: hold_kind(hold.kind).into(),
+        owner: hold.owner.clone(),
+        reason: hold.reason.clone(),
+        since: Some(at(hold.put_at)),
+        put_by: hold.put_by.clone(),
+    }
+}
+
+fn link(link: &Link) -> proto::Link {
+    proto::Link { order: link.order.to_string(), state: link_state(link.state).into() }
+}
+
+/// A customer's stop that the merchant decides about.
+pub(super) fn approval(approval: &ApprovalFacts) -> proto::Approval {
+    let open = approval.state == ApprovalState::Open;
+    proto::Approval {
+        id: approval.id.to_string(),
+        order: approval.order.to_string(),
+        state: approval_state(approval.state).into(),
+        keeps_order: approval.held,
+        reason: approval.reason.clone(),
+        comment: text(approval.comment.as_ref()),
+        asked_at: Some(at(approval.asked_at)),
+        due_at: open.then(|| at(approval.due_at)),
+        decided_at: approval.decided_at.map(at),
+        decided_by: text(approval.decided_by.as_ref()),
+        decision_reason: text(approval.why.as_ref()),
+        items: approval.items.clone().unwrap_or_default(),
+    }
 }
 
 fn report(report: &ReportRow) -> proto::Report {
@@ -117,8 +192,10 @@ pub(super) fn contradiction(row: EscalationRow) -> proto::Contradiction {
 pub(super) fn submission(order: &order::Submission) -> proto::Submission {
     proto::Submission {
         reference: order.reference.clone(),
-        lab: order.lab.to_string(),
+        lab: order.lab.as_ref().map(ToString::to_string).unwrap_or_default(),
         region: order.region.as_ref().map(ToString::to_string).unwrap_or_default(),
+        need: order.need.as_ref().map(|need| proto::Need { country: text(need.country.as_ref()) }),
+        service_level: order.service_level.as_ref().map(ToString::to_string).unwrap_or_default(),
         transfer: handing(order.transfer).into(),
         payment: payment(order.payment).into(),
         ship_to: order.ship_to.as_ref().map(address),
@@ -193,6 +270,48 @@ pub(super) fn stop(stop: &StopFacts) -> proto::Stop {
         decided_at: stop.decided_at.map(at),
         delivered_at: stop.delivered_at.map(at),
         answer: text(stop.answer.as_ref()),
+        items: stop.items.clone().unwrap_or_default(),
+        requested_by: text(stop.requested_by.as_ref()),
+        consequences: stop.brings().map(|terms| proto::StopTerms {
+            refund: refund(terms.refund).into(),
+            service_fee: service_fee(terms.service_fee).into(),
+            restock: terms.restock.clone(),
+            exempt: terms.exempt.clone(),
+            reason_offered: terms.reason_offered,
+        }),
+    }
+}
+
+fn line(line: &LineVerdict) -> proto::LineVerdict {
+    proto::LineVerdict {
+        item: line.item.clone(),
+        can_stop: can_stop(line.can_stop).into(),
+        reason: line_reason(line.reason).into(),
+        restock: line.restock,
+        withdrawal: withdrawal(line.withdrawal).into(),
+    }
+}
+
+/// How a download stands.
+pub(super) fn download(download: &DownloadVerdict) -> proto::DownloadVerdict {
+    proto::DownloadVerdict {
+        item: download.item.clone(),
+        state: download_state(download.state).into(),
+        evidence: download.evidence.map_or(proto::DownloadEvidence::Unspecified, download_evidence).into(),
+        can_revoke: download.can_revoke,
+        withdrawal: withdrawal(download.withdrawal).into(),
+        asked_at: download.asked_at.map(at),
+        answer_due_at: download.answer_due_at.map(at),
+        decided_at: download.decided_at.map(at),
+        contradicted_at: download.contradicted_at.map(at),
+    }
+}
+
+fn policy(value: &PolicyValue) -> proto::PolicyValue {
+    proto::PolicyValue {
+        rule: value.rule.to_string(),
+        value: value.value.to_string(),
+        source: policy_source(value.source).into(),
     }
 }
 
@@ -232,6 +351,9 @@ pub(super) fn verdict(verdict: &verdict::Verdict) -> proto::Verdict {
             personalised: verdict.consequences.personalised,
         }),
         can_change: verdict.can_change.iter().map(|what| changeable(*what).into()).collect(),
+        lines: verdict.lines.iter().map(line).collect(),
+        downloads: verdict.downloads.iter().map(download).collect(),
+        policy: verdict.policy.iter().map(policy).collect(),
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) fn code(code: Code) -> tonic::Code {
         Code::Malformed | Code::Invalid | Code::MediaType => tonic::Code::InvalidArgument,
         Code::IdempotencyKeyInvalid | Code::IdempotencyKeyReused => tonic::Code::InvalidArgument,
         Code::Unauthenticated => tonic::Code::Unauthenticated,
-        Code::Forbidden | Code::CustomerStopsOff | Code::MerchantDecides => tonic::Code::PermissionDenied,
+        Code::Forbidden | Code::CustomerStopsOff => tonic::Code::PermissionDenied,
         Code::NotFound => tonic::Code::NotFound,
         Code::NoSuchRoute | Code::MethodNotAllowed => tonic::Code::Unimplemented,
         Code::TooSlow | Code::DeadlinePassed => tonic::Code::DeadlineExceeded,
@@ -32,12 +32,17 @@ pub(super) fn code(code: Code) -> tonic::Code {
         Code::ReferenceTaken => tonic::Code::AlreadyExists,
         Code::VersionMismatch | Code::IdempotencyKeyInUse => tonic::Code::Aborted,
         Code::NotAllowed
+        | Code::HeldByOthers
+        | Code::AddressChangeOpen
         | Code::LabInUse
         | Code::BatchNotOpen
         | Code::EarlierThanPromised
         | Code::NotHandedOver
         | Code::AlreadyDecided
         | Code::NoPublicUrl
+        | Code::TooManyWebhooks
+        | Code::SecondFactorInForce
+        | Code::NoRoute
         | Code::DecisionDoesNotFit => tonic::Code::FailedPrecondition,
         Code::Unavailable => tonic::Code::Unavailable,
         Code::Internal => tonic::Code::Internal,

@@ -5,9 +5,9 @@
 
 use crate::api::problem::{Answer, Problem};
 use crate::domain::Fault;
-use crate::domain::ids::{LabId, PlatformId, RegionId};
+use crate::domain::ids::{LabId, PlatformId, RegionId, ServiceLevel};
 use crate::domain::order::{
-    Address, Customer, File, Handing, Item, ItemKind, Payment, Submission, Thumbnail,
+    Address, Customer, File, Handing, Item, ItemKind, Need, Payment, Submission, Thumbnail,
 };
 use crate::domain::stop::AskedBy;
 use crate::proto;
@@ -28,20 +28,19 @@ pub(super) fn placed(problem: Problem) -> Problem {
     problem.under_unless("order", "platform")
 }
 
-/// Reads the order of a request. Its faults are seen from the order: they still have to be [`placed`].
-pub(super) fn submission(order: Option<proto::Submission>) -> Answer<Submission> {
+/// Reads the order of a request. Its faults are seen from the order, not yet from the request that carries it.
+///
+/// # Errors
+/// What of it cannot be read, by field.
+pub fn submission(order: Option<proto::Submission>) -> Answer<Submission> {
     let Some(order) = order else { return Err(Fault::missing("", "an order").into()) };
     read(order).map_err(Problem::from)
 }
 
 fn read(order: proto::Submission) -> Result<Submission, Vec<Fault>> {
     let mut faults = Vec::new();
-    let lab = if order.lab.is_empty() {
-        Err(Fault::missing("lab", "the id of a lab"))
-    } else {
-        LabId::parse(&order.lab).map_err(|fault| fault.under("lab"))
-    };
-    let lab = lab.map_err(|fault| faults.push(fault)).ok();
+    let lab = given(order.lab).map(|text| LabId::parse(&text).map_err(|fault| fault.under("lab")));
+    let lab = lab.transpose().map_err(|fault| faults.push(fault)).ok();
     let region =
         given(order.region).map(|text| RegionId::parse(&text).map_err(|fault| fault.under("region")));
     let region = region.transpose().map_err(|fault| faults.push(fault)).ok();
@@ -61,13 +60,20 @@ fn read(order: proto::Submission) -> Result<Submission, Vec<Fault>> {
             None
         }
     };
-    let (Some(lab), Some(region), Some(transfer), Some(payment)) = (lab, region, transfer, payment) else {
+    let level = given(order.service_level)
+        .map(|text| ServiceLevel::parse(&text).map_err(|fault| fault.under("service_level")));
+    let level = level.transpose().map_err(|fault| faults.push(fault)).ok();
+    let (Some(lab), Some(region), Some(transfer), Some(payment), Some(service_level)) =
+        (lab, region, transfer, payment, level)
+    else {
         return Err(faults);
     };
     Ok(Submission {
         reference: order.reference,
         lab,
         region,
+        need: order.need.map(|need| Need { country: given(need.country) }),
+        service_level,
         transfer,
         payment,
         ship_to: order.ship_to.map(address),
@@ -92,7 +98,8 @@ pub(super) fn asked_by(number: i32) -> Answer<AskedBy> {
     }
 }
 
-fn unknown(field: &str, number: i32, list: &str) -> Fault {
+/// A number that is no word of a list.
+pub(super) fn unknown(field: &str, number: i32, list: &str) -> Fault {
     Fault::not(field, number, &format!("a number of {list}"))
 }
 
@@ -140,6 +147,7 @@ mod tests {
                 "files":[{"url":"https://x.example/1","sha256":"00"}]},
                 {"id":"2","kind":"download","sku":"t","quantity":1,"files":[{"url":"https://x.example/2"}]}],
             "customer":{"email":"c@d.example"},"metadata":{"k":"v"},
+            "need":{"country":"SE"},"service_level":"express",
             "thumbnails":{"1":"data:image/png;base64,iVBORw0KGgo="}}"#;
         shapes::submission(&serde_json::from_str(text).unwrap())
     }
@@ -164,15 +172,16 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_named() {
-        assert_eq!(faults(proto::Submission { lab: String::new(), ..order() }), ["order.lab"]);
         let bad = proto::Submission {
             lab: "Nord!".to_owned(),
             region: "FI".to_owned(),
             transfer: 9,
             payment: -1,
+            service_level: "Fast!".to_owned(),
             ..order()
         };
-        assert_eq!(faults(bad), ["order.lab", "order.region", "order.transfer", "order.payment"]);
+        let fields = ["order.lab", "order.region", "order.transfer", "order.payment", "order.service_level"];
+        assert_eq!(faults(bad), fields);
         let none = placed(submission(None).unwrap_err()).document();
         assert_eq!(none.errors[0].field, "order");
         assert_eq!(asked_by(77).unwrap_err().document().errors[0].field, "asked_by");

@@ -5,6 +5,7 @@ use futures_util::stream;
 use super::gateway::Told;
 use super::shapes;
 use super::status::status;
+use crate::api::event_filter::EventFilter;
 use crate::api::problem::Answer;
 use crate::api::watches::{Begin, Place, Watch, checked};
 use crate::domain::Fault;
@@ -23,7 +24,8 @@ pub(super) async fn events(
         (true, _) => return Err(Fault::not("after", after, "0, where `from_now` is set").into()),
         (false, after) => Begin::Behind(after),
     };
-    let watch = Watch::open(place, from).await?;
+    let filter = EventFilter::checked(request.kinds.clone(), &request.order, &request.lab)?;
+    let watch = Watch::open(place, from, filter).await?;
     Ok(Box::pin(stream::try_unfold(watch, |mut watch| async move {
         let told = watch.next().await.map_err(status)?;
         let message = Message { event: told.sighting.map(shapes::event), cursor: told.cursor };

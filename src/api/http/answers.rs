@@ -5,9 +5,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::approvals::ApprovalAnswer;
+use super::extras::{AddressChangeAnswer, HoldAnswer, ReplacementLink};
 use crate::api::problem::{Answer, Problem};
 use crate::domain::batch::BatchFacts;
 use crate::domain::ids::{BatchId, EscalationId, OrderId, PlatformId, StopId};
+use crate::domain::lines::StopTerms;
 use crate::domain::order::{OrderFacts, OrderState, Stage, Submission};
 use crate::domain::stop::{AskedBy, Evidence, StopFacts, StopState};
 use crate::domain::verdict::Verdict;
@@ -23,7 +26,8 @@ pub(super) struct WindowAnswer {
     /// When the window opened.
     #[schema(value_type = String, format = DateTime)]
     opens_at: Timestamp,
-    /// The cutoff: an order can be stopped for certain until then.
+    /// The cutoff. Until when an order can be stopped for certain, its verdict says: nearly always until then,
+    /// but a window that promises nothing may close before, when it is full.
     #[schema(value_type = String, format = DateTime)]
     closes_at: Timestamp,
     /// The cutoff as the production region's clocks show it.
@@ -95,6 +99,16 @@ pub(super) struct StopAnswer {
     delivered_at: Option<Timestamp>,
     /// The lab's or the person's words.
     answer: Option<String>,
+    /// The lines that it names; null: the whole order.
+    #[schema(required = true)]
+    items: Option<Vec<String>>,
+    /// Who asked, by a name or an id of the platform's own.
+    #[schema(required = true)]
+    requested_by: Option<String>,
+    /// What it brings, as it was told when it was asked: a later change of policy does not change it. Null if it was
+    /// too late, because then nothing changes.
+    #[schema(required = true)]
+    consequences: Option<StopTerms>,
 }
 
 impl From<&StopFacts> for StopAnswer {
@@ -116,6 +130,9 @@ impl From<&StopFacts> for StopAnswer {
             decided_at: stop.decided_at,
             delivered_at: stop.delivered_at,
             answer: stop.answer.clone(),
+            items: stop.items.clone(),
+            requested_by: stop.requested_by.clone(),
+            consequences: stop.brings().cloned(),
         }
     }
 }
@@ -192,6 +209,20 @@ struct Added<'a> {
     window: Option<WindowAnswer>,
     verdict: &'a Verdict,
     stop: Option<StopAnswer>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    lines_out: &'a [String],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    holds: Vec<HoldAnswer>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval: Option<ApprovalAnswer>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    line_approvals: Vec<ApprovalAnswer>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaces: Option<ReplacementLink>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaced_by: Option<ReplacementLink>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address_change: Option<AddressChangeAnswer>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     reports: Vec<ReportAnswer>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -221,6 +252,30 @@ pub(super) struct OrderAnswer {
     /// The stop, if one was asked.
     #[schema(required = true)]
     stop: Option<StopAnswer>,
+    /// The lines that are stopped while the rest of the order goes on; left out where there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    lines_out: Vec<String>,
+    /// What keeps it out of its window, oldest first; left out where nothing does.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    holds: Vec<HoldAnswer>,
+    /// The customer's stop that the merchant decides about, or has decided; left out where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval: Option<ApprovalAnswer>,
+    /// The same of stops that name lines, oldest first; left out where there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    line_approvals: Vec<ApprovalAnswer>,
+    /// The order that this one replaces; left out where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaces: Option<ReplacementLink>,
+    /// The order that replaces this one; left out where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaced_by: Option<ReplacementLink>,
+    /// The last other shipping address that its lab was asked for, once the lab had it; left out where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address_change: Option<AddressChangeAnswer>,
     /// What the lab reported, as it came; only where one order is read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
@@ -253,6 +308,13 @@ pub(super) fn order_with(facts: &OrderFacts, verdict: &Verdict, reports: &[Repor
         window: facts.batch.as_ref().map(WindowAnswer::from),
         verdict,
         stop: facts.stop.as_ref().map(StopAnswer::from),
+        lines_out: &facts.lines_out,
+        holds: facts.extras.holds.iter().map(HoldAnswer::from).collect(),
+        approval: facts.extras.approval.as_ref().map(ApprovalAnswer::from),
+        line_approvals: facts.extras.line_approvals.iter().map(ApprovalAnswer::from).collect(),
+        replaces: facts.extras.replaces.as_ref().map(ReplacementLink::from),
+        replaced_by: facts.extras.replaced_by.as_ref().map(ReplacementLink::from),
+        address_change: facts.extras.address_change.as_ref().map(AddressChangeAnswer::from),
         reports: reports.iter().map(ReportAnswer::from).collect(),
         region: peek.region.is_none().then(|| facts.region.as_str()),
     };

@@ -24,7 +24,7 @@ pub(super) struct BatchAnswer {
     id: BatchId,
     /// The lab.
     lab: LabId,
-    /// The region.
+    /// The region; with a dot and a group's id behind it, the product group: `fi.mugs`.
     region: RegionId,
     /// Its phase.
     phase: BatchPhase,
@@ -39,14 +39,21 @@ pub(super) struct BatchAnswer {
     stopped: i64,
     /// Of these, in no transfer yet and alive.
     waiting: i64,
+    /// How many orders the lab wants in a batch of this place at least; null where it does not say.
+    batch_min: Option<u32>,
+    /// Whether it has fewer that are not stopped. It is handed over at its cutoff all the same.
+    below_min: Option<bool>,
     /// Counts its changes.
     version: i64,
 }
 
-impl From<&BatchRow> for BatchAnswer {
-    fn from(row: &BatchRow) -> Self {
+impl BatchAnswer {
+    fn of(api: &Api, row: &BatchRow) -> Self {
         let batch = &row.batch;
+        let min = api.registry.lab(&batch.lab).and_then(|entry| entry.lab.place(&batch.region)?.batch_min);
         Self {
+            batch_min: min,
+            below_min: min.map(|min| row.orders - row.stopped < i64::from(min)),
             id: batch.id.clone(),
             lab: batch.lab.clone(),
             region: batch.region.clone(),
@@ -159,14 +166,17 @@ pub(super) async fn page(api: &Api, scope: &Scope, query: ListQuery) -> Answer<R
     let filter = BatchFilter { id: None, lab: query.lab, phase: query.phase, before, limit };
     let rows = api.store.batches(scope, &filter).await?;
     let next = page.next(&rows, |row| &row.batch.id);
-    Ok(answer(StatusCode::OK, &Batches { batches: rows.iter().map(BatchAnswer::from).collect(), next }))
+    Ok(answer(
+        StatusCode::OK,
+        &Batches { batches: rows.iter().map(|row| BatchAnswer::of(api, row)).collect(), next },
+    ))
 }
 
 async fn shown(api: &Api, scope: &Scope, batch: &BatchId) -> Answer<Response> {
     let row = batches::find(api, scope, batch).await?;
     let transfers = api.store.transfers(batch).await?;
     let transfers = transfers.iter().map(TransferAnswer::from).collect();
-    Ok(answer(StatusCode::OK, &BatchWithTransfers { batch: BatchAnswer::from(&row), transfers }))
+    Ok(answer(StatusCode::OK, &BatchWithTransfers { batch: BatchAnswer::of(api, &row), transfers }))
 }
 
 /// Reads a batch with its transfers.
@@ -197,7 +207,7 @@ pub(super) async fn release(
     batch: Id<BatchId>,
     body: Json<Because>,
 ) -> Answer<Response> {
-    batches::release(&api, &caller, batch.0.clone(), body.0.reason).await?;
+    batches::release(&api, &caller, (batch.0.clone(), None), body.0.reason).await?;
     shown(&api, &caller.scope, &batch.0).await
 }
 
@@ -228,6 +238,6 @@ pub(super) async fn postpone(
     batch: Id<BatchId>,
     body: Json<Postponement>,
 ) -> Answer<Response> {
-    batches::postpone(&api, &caller, batch.0.clone(), body.0.until, body.0.reason).await?;
+    batches::postpone(&api, &caller, (batch.0.clone(), None), body.0.until, body.0.reason).await?;
     shown(&api, &caller.scope, &batch.0).await
 }

@@ -14,8 +14,9 @@ use utoipa::ToSchema;
 use super::extract::Query;
 use super::orders::{OnBehalf, Outcome, platform_of};
 use crate::api::auth::Caller;
-use crate::api::bulk::{self, Done, SET, Source};
-use crate::api::limits::{BODY_MAX, BODY_WITHIN, BULK_MAX};
+use crate::api::bulk::{self, Done, Source};
+use crate::api::limits::BODY_WITHIN;
+use crate::api::ndjson::{Cutter, Line};
 use crate::api::problem::{Answer, Code, Document, Problem};
 use crate::api::{Api, json, within};
 use crate::domain::ids::{OrderId, PlatformId};
@@ -71,14 +72,8 @@ pub(super) async fn submit(
     if !is_ndjson(request.headers()) {
         return Err(Problem::new(Code::MediaType, "The Content-Type is not application/x-ndjson."));
     }
-    let lines = Lines {
-        platform,
-        body: request.into_body().into_data_stream().boxed(),
-        held: Vec::new(),
-        line: 0,
-        bytes: 0,
-        ended: false,
-    };
+    let lines =
+        Lines { platform, body: request.into_body().into_data_stream().boxed(), cut: Cutter::default() };
     let sets = bulk::read_ahead(api.0.clone(), caller.actor.clone(), lines);
     let results = stream::unfold((api.0, sets), |(api, mut sets)| async move {
         let results = written(sets.recv().await?.admit(&api).await);
@@ -102,87 +97,34 @@ type Chunks = std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, axum::Error>> + 
 struct Lines {
     platform: PlatformId,
     body: Chunks,
-    /// What was read and is no whole line yet.
-    held: Vec<u8>,
-    line: u64,
-    bytes: usize,
-    ended: bool,
+    cut: Cutter,
 }
-
-/// A line, or why there will be none.
-type Read = bulk::Read<Vec<u8>>;
 
 impl Source for Lines {
     type Raw = Vec<u8>;
 
-    fn held(&mut self, set: &mut Vec<Read>) {
-        self.lines(set);
+    fn held(&mut self, set: &mut Vec<Line>) {
+        self.cut.lines(set);
     }
 
-    async fn more(&mut self, set: &mut Vec<Read>) {
+    async fn more(&mut self, set: &mut Vec<Line>) {
         match within(BODY_WITHIN, self.body.next()).await {
-            Ok(chunk) => self.take(chunk, set),
-            Err(slow) => self.end(set, Some(slow)),
+            Ok(Some(Ok(bytes))) => self.cut.take(&bytes, set),
+            Ok(Some(Err(_))) => {
+                let text = "The request broke off; later lines were not read.";
+                self.cut.end(set, Some(Problem::new(Code::Malformed, text)));
+            }
+            Ok(None) => self.cut.end(set, None),
+            Err(slow) => self.cut.end(set, Some(slow)),
         }
     }
 
     fn ended(&self) -> bool {
-        self.ended
+        self.cut.ended()
     }
 
     fn read(&self, raw: Vec<u8>) -> Answer<(Cow<'_, PlatformId>, Submission)> {
         Ok((Cow::Borrowed(&self.platform), json::read::<Submission>(&raw)?))
-    }
-}
-
-impl Lines {
-    fn take(&mut self, chunk: Option<Result<Bytes, axum::Error>>, set: &mut Vec<Read>) {
-        match chunk {
-            Some(Ok(bytes)) => {
-                self.bytes += bytes.len();
-                if self.bytes > BULK_MAX {
-                    let text = "The request has more than 64 MiB; later lines were not read.";
-                    return self.end(set, Some(Problem::new(Code::TooLarge, text)));
-                }
-                self.held.extend_from_slice(&bytes);
-                self.lines(set);
-            }
-            Some(Err(_)) => {
-                let text = "The request broke off; later lines were not read.";
-                self.end(set, Some(Problem::new(Code::Malformed, text)));
-            }
-            None => self.end(set, None),
-        }
-    }
-
-    /// Cuts whole lines off what was read, up to a set.
-    fn lines(&mut self, set: &mut Vec<Read>) {
-        let mut from = 0;
-        while set.len() < SET {
-            let Some(length) = self.held[from..].iter().position(|byte| *byte == b'\n') else { break };
-            let line = &self.held[from..from + length];
-            from += length + 1;
-            push(&mut self.line, line, set);
-        }
-        self.held.drain(..from);
-        // A line that is too long already is refused; where it ends, nobody knows.
-        if set.len() < SET && self.held.len() > BODY_MAX && !self.held.contains(&b'\n') {
-            self.held.clear();
-            let text = "The line has more than 256 KiB; later lines were not read.";
-            self.end(set, Some(Problem::new(Code::TooLarge, text)));
-        }
-    }
-
-    fn end(&mut self, set: &mut Vec<Read>, why: Option<Problem>) {
-        self.ended = true;
-        let rest = std::mem::take(&mut self.held);
-        match why {
-            Some(problem) => {
-                self.line += 1;
-                set.push((self.line, Err(problem)));
-            }
-            None => rest.split(|byte| *byte == b'\n').for_each(|line| push(&mut self.line, line, set)),
-        }
     }
 }
 
@@ -195,16 +137,6 @@ fn written(results: Vec<Done>) -> Vec<u8> {
         text.push(b'\n');
     }
     text
-}
-
-fn push(count: &mut u64, line: &[u8], set: &mut Vec<Read>) {
-    *count += 1;
-    let line = line.trim_ascii();
-    if line.len() > BODY_MAX {
-        set.push((*count, Err(Problem::new(Code::TooLarge, "The line has more than 256 KiB."))));
-    } else if !line.is_empty() {
-        set.push((*count, Ok(line.to_vec())));
-    }
 }
 
 impl From<Done> for LineResult {

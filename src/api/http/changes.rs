@@ -8,19 +8,21 @@ use utoipa::ToSchema;
 
 use super::answers::OrderAnswer;
 use super::extract::{self, IfMatch, Json, Maybe, Order, version_mismatch};
-use super::orders::{find, join, shown};
+use super::orders::{find, shown};
 use crate::api::auth::Caller;
+use crate::api::changes::{self, apply, done, not_allowed, submission};
 use crate::api::problem::{Answer, Code, Document, Problem};
-use crate::api::{Api, windows};
+use crate::api::{Api, addresses, windows};
 use crate::domain::Fault;
-use crate::domain::batch::Joining;
-use crate::domain::order::{Address, Handing, Item, OrderFacts, OrderState, Submission};
+use crate::domain::ids::HoldId;
+use crate::domain::order::{Address, Item, Submission};
 use crate::domain::verdict::{Changeable, can_change};
-use crate::store::{self, Change, ChangeKind, Changed, OrderRef, Write, Written};
+use crate::store::{Change, ChangeKind, Changed, OrderRef};
 
 /// Why an order is changed. The body may be left out.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = ChangeReason)]
 pub(super) struct Why {
     /// Why, at most 500 characters.
     #[schema(max_length = 500)]
@@ -31,7 +33,7 @@ pub(super) struct Why {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Patch {
-    /// The new shipping address: until the order is handed over.
+    /// The new shipping address: until the order is handed over; then its lab is asked, if it takes such questions.
     ship_to: Option<Address>,
     /// The new billing address, or null for none: until the order is paid for.
     #[serde(default)]
@@ -102,14 +104,10 @@ change! {
 change! {
     /// Holds it.
     ///
-    /// It leaves its window until it is released; allowed while nothing has left the house.
+    /// It leaves its window until it is released; allowed while nothing has left the house. An order may have several
+    /// holds, each with an owner and a reason, and rejoins a window when the last ends; the same owner's for the same
+    /// reason is the same hold.
     hold "/v1/orders/{order}/hold" Hold
-}
-change! {
-    /// Releases it from being held or in review.
-    ///
-    /// It joins the window of this instant.
-    release "/v1/orders/{order}/release" Release
 }
 change! {
     /// Puts it back into the editor.
@@ -120,7 +118,8 @@ change! {
 change! {
     /// Takes a stop back.
     ///
-    /// For an order that was stopped before it was ever handed over; it joins the window of this instant.
+    /// For an order that was stopped before it was ever handed over; it joins the window of this instant. Links of
+    /// downloads that were deactivated stay so.
     reinstate "/v1/orders/{order}/reinstate" Reinstate
 }
 
@@ -132,83 +131,62 @@ async fn change(
     kind: ChangeKind,
     reason: Option<String>,
 ) -> Answer<Response> {
-    extract::text("reason", reason.as_deref().unwrap_or_default(), 500)?;
-    let facts = find(api, &caller.scope, which).await?;
-    let joins = matches!(kind, ChangeKind::Pay | ChangeKind::Release | ChangeKind::Reinstate);
-    let mut closed: Option<Joining> = None;
-    for _ in 0..windows::TRIES {
-        let now = api.clock.now();
-        let from = windows::after_closed(closed.as_ref(), now);
-        let joining = if joins { Some(window(api, &facts, from)?) } else { None };
-        let change = Change {
-            order: facts.id.clone(),
-            scope: caller.scope.clone(),
-            kind: kind.clone(),
-            join: joining.clone(),
-            if_version,
-            at: now,
-            actor: caller.actor.clone(),
-            reason: reason.clone(),
-        };
-        match apply(api, change).await? {
-            Changed::WindowClosed => closed = joining,
-            Changed::Version(version) => return Err(version_mismatch(version)),
-            outcome => {
-                done(outcome)?;
-                if joins {
-                    api.nudge.closes.ring();
-                }
-                let facts = find(api, &caller.scope, OrderRef::Id(facts.id)).await?;
-                return shown(api, &facts, StatusCode::OK, true).await;
-            }
-        }
-    }
-    Err(Problem::new(Code::Unavailable, "Its windows kept closing.").retry_after(1))
+    let facts = changes::change(api, caller, which, if_version, kind, reason).await?;
+    shown(api, &facts, StatusCode::OK, true).await
 }
 
-async fn apply(api: &Api, change: Change) -> Answer<Changed> {
-    match store::one(&*api.store, Write::Change(Box::new(change))).await? {
-        Written::Changed(changed) => Ok(changed),
-        _ => Err(Problem::unexpected("not a change")),
-    }
+/// Which hold ends, and why. The body may be left out.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Which {
+    /// The hold; all of the caller's own unless told.
+    hold: Option<HoldId>,
+    /// Why, at most 500 characters.
+    #[schema(max_length = 500)]
+    reason: Option<String>,
 }
 
-fn done(changed: Changed) -> Answer<()> {
-    match changed {
-        Changed::Done | Changed::Unchanged => Ok(()),
-        Changed::NotFound => Err(Problem::not_found()),
-        Changed::NotAllowed(state) => Err(not_allowed(state)),
-        Changed::Version(version) => Err(version_mismatch(version)),
-        Changed::WindowClosed => {
-            Err(Problem::new(Code::Unavailable, "Its window closed meanwhile.").retry_after(1))
-        }
-    }
-}
-
-fn not_allowed(state: OrderState) -> Problem {
-    let word = serde_json::to_value(state).unwrap_or_default();
-    let text = format!("The order is {}.", word.as_str().unwrap_or("in another state"));
-    Problem::new(Code::NotAllowed, text).with("state", state)
-}
-
-/// The window that an order would join as of an instant.
-fn window(api: &Api, facts: &OrderFacts, at: jiff::Timestamp) -> Answer<Joining> {
-    let entry = api.registry.lab(&facts.lab).ok_or_else(|| {
-        Problem::from(Fault::new("lab", format!("lab {} takes no orders any more", facts.lab)))
-    })?;
-    let submission = submission(facts)?;
-    let direct = windows::is_direct(&entry.lab.spec, submission.transfer == Handing::Direct);
-    Ok(join(api, &entry.lab, &facts.region, direct, at)?)
-}
-
-fn submission(facts: &OrderFacts) -> Answer<Submission> {
-    serde_json::from_str(&facts.document).map_err(|_| Problem::unexpected("a stored document is no order"))
+/// Releases it from being held or in review.
+///
+/// One hold ends, or all of the caller's own; ops may end those of others by naming them. With the last of all, the
+/// order joins the window of this instant.
+#[utoipa::path(post, path = "/v1/orders/{order}/release", tag = "orders",
+    params(
+        ("order" = String, Path, description = "Its id, or `@` and the platform's reference"),
+        ("If-Match" = Option<String>, Header, description = "Only if the order has this `ETag`"),
+    ),
+    request_body = inline(Option<Which>),
+    responses(
+        (status = 200, description = "The order as it is now, changed or so before. See its `holds`.",
+            body = OrderAnswer, headers(("ETag" = String))),
+        (status = 404, description = "`not_found`: no such order, or no such hold.", body = Document,
+            content_type = "application/problem+json"),
+        (status = 409, description = "`held_by_others`: `held_by` says who or what; `not_allowed`: `state` does not \
+            allow it; `idempotency_key_in_use`.", body = Document, content_type = "application/problem+json"),
+        (status = 412, description = "`version_mismatch`: `version` is the version now.", body = Document,
+            content_type = "application/problem+json"),
+    ))]
+pub(super) async fn release(
+    api: State<Api>,
+    caller: Caller,
+    order: Order,
+    version: IfMatch,
+    body: Maybe<Which>,
+) -> Answer<Response> {
+    let Which { hold, reason } = body.0;
+    let kind = hold.map_or(ChangeKind::Release, ChangeKind::ReleaseOne);
+    change(&api, &caller, order.0, version.0, kind, reason).await
 }
 
 /// Replaces addresses or items.
 ///
 /// The shipping address until the order is handed over; the billing address until it is paid for; items
 /// while it is in review. Everything is checked as at submission.
+///
+/// Once a lab has the order, only the lab can change where its parcel goes. A lab whose profile has `address_changes` is
+/// asked (202): the order keeps its address until the lab has said that it took the new one, and `address_change` says how
+/// that stands. By `answer_due_at` it is `taken` or `refused`, or a person finds out. While the order is on its way to
+/// the lab nothing can be changed, nor can the country once the lab has it.
 #[utoipa::path(patch, path = "/v1/orders/{order}", tag = "orders", request_body = Patch,
     params(
         ("order" = String, Path, description = "Its id, or `@` and the platform's reference"),
@@ -216,9 +194,11 @@ fn submission(facts: &OrderFacts) -> Answer<Submission> {
     ),
     responses(
         (status = 200, description = "The order as it is now", body = OrderAnswer, headers(("ETag" = String))),
+        (status = 202, description = "The lab is asked for the address: see `address_change`.", body = OrderAnswer,
+            headers(("ETag" = String))),
         (status = 404, description = "`not_found`", body = Document, content_type = "application/problem+json"),
-        (status = 409, description = "`not_allowed`: `state` does not allow it.", body = Document,
-            content_type = "application/problem+json"),
+        (status = 409, description = "`not_allowed`: `state` does not allow it; `address_change_open`: another address \
+            was asked for, and the lab has not answered.", body = Document, content_type = "application/problem+json"),
         (status = 412, description = "`version_mismatch`: `version` is the version now.", body = Document,
             content_type = "application/problem+json"),
     ))]
@@ -249,15 +229,33 @@ pub(super) async fn patch(
         if version.0.is_some_and(|version| version != facts.version) {
             return Err(version_mismatch(facts.version));
         }
-        let allowed = can_change(&facts);
+        let profile = addresses::profile(&api, &facts);
+        if let (Some(ship_to), [Changeable::ShippingAddress]) = (&patch.ship_to, wanted.as_slice())
+            && addresses::is_asked(&facts, &profile)
+        {
+            let with = (patch.reason.as_deref(), version.0);
+            let asked = addresses::ask(&api, &caller, &facts, ship_to.clone(), with).await?;
+            let open = asked.is_some_and(|asked| asked.state.is_open());
+            let facts = find(&api, &caller.scope, OrderRef::Id(facts.id)).await?;
+            let status = if open { StatusCode::ACCEPTED } else { StatusCode::OK };
+            return shown(&api, &facts, status, true).await;
+        }
+        let allowed = can_change(&facts, &profile);
         if wanted.iter().any(|wanted| !allowed.contains(wanted)) {
             return Err(not_allowed(facts.state()).with("can_change", allowed));
         }
         let changed = patched(submission(&facts)?, &patch)?;
+        if patch.items.is_some()
+            && let Some(entry) = api.registry.lab(&facts.lab)
+        {
+            let level = changed.service_level.as_ref();
+            entry.lab.places_of(&facts.region, &changed.items, level)?;
+        }
         let change = Change {
             order: facts.id.clone(),
             scope: caller.scope.clone(),
             kind: ChangeKind::Document(changed.document().0),
+            hold: HoldId::new(api.clock.now(), &*api.random),
             join: None,
             if_version: Some(facts.version),
             at: api.clock.now(),

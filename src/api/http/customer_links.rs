@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use jiff::Timestamp;
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -11,9 +12,14 @@ use super::extract::{Maybe, Order, answer};
 use super::orders::find;
 use crate::api::Api;
 use crate::api::auth::Caller;
+use crate::api::customer_keys::SIGNS_AFTER;
 use crate::api::problem::{Answer, Code, Document, Problem};
+use crate::clock::Random;
+use crate::domain::batch::later;
 use crate::domain::customer_link::{CustomerLink, LinkAction, link_until};
-use crate::store::{self, RevokeLinks, Write, Written};
+use crate::domain::event::hex;
+use crate::domain::link::KEY_BYTES;
+use crate::store::{self, RevokeLinks, RotateLinks, Write, Written};
 
 /// What a link is to allow. The body may be left out.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -66,7 +72,8 @@ pub(super) async fn create(
     let until = link_until(facts.batch.as_ref().map(|batch| batch.closes_at), caller.at);
     let serial = api.store.link_serial(&facts.id).await?;
     let link = CustomerLink { order: facts.id, action, until, serial };
-    let token = api.customers.keys.link(&link).ok_or_else(|| Problem::unexpected("a link was not signed"))?;
+    let token =
+        api.customer_keys().link(&link).ok_or_else(|| Problem::unexpected("a link was not signed"))?;
     let made = LinkAnswer { url: format!("{base}/c/{token}"), action, expires_at: until };
     Ok(answer(StatusCode::CREATED, &made))
 }
@@ -93,4 +100,60 @@ pub(super) async fn revoke(api: State<Api>, caller: Caller, order: Order) -> Ans
         Written::LinksRevoked(None) => Err(Problem::not_found()),
         _ => Err(Problem::unexpected("not links")),
     }
+}
+
+/// How the keys of customers' links are rotated. The body may be left out.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RotateLinksRequest {
+    /// Whether all links that were made so far end at once, for all orders; they go on until they expire unless told.
+    end_old: bool,
+}
+
+/// A new key of customers' links.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RotateLinksAnswer {
+    /// Its number.
+    key: i64,
+    /// From when on new links are signed with it.
+    #[schema(value_type = String, format = DateTime)]
+    signs_from: Timestamp,
+}
+
+/// Rotates the key that signs customers' links.
+///
+/// New links are signed with the new one, a few seconds later, when every gateway knows it. Old links hold until they
+/// expire, unless `end_old` is set: for when a key may have been seen. The key itself is never shown.
+#[utoipa::path(post, path = "/v1/customer-links/rotate", tag = "registry",
+    request_body = inline(Option<RotateLinksRequest>),
+    responses(
+        (status = 200, description = "The new key's number", body = RotateLinksAnswer),
+    ))]
+pub(super) async fn rotate(
+    api: State<Api>,
+    caller: Caller,
+    body: Maybe<RotateLinksRequest>,
+) -> Answer<Response> {
+    let RotateLinksRequest { end_old } = body.0;
+    let at = api.clock.now();
+    let secret = fresh_key(&*api.random);
+    let item = RotateLinks { secret, end_old, at, actor: caller.actor.clone() };
+    let key = match store::one(&*api.store, Write::RotateLinks(Box::new(item))).await? {
+        Written::LinksRotated(Some(key)) => key,
+        Written::LinksRotated(None) => {
+            let text = "The keys of links have used up their numbers, 65535 of them.";
+            return Err(Problem::new(Code::NotAllowed, text));
+        }
+        _ => return Err(Problem::unexpected("not a key of links")),
+    };
+    api.refresh_customer_keys().await?;
+    let signs_from = if end_old { at } else { later(at, SIGNS_AFTER) };
+    Ok(answer(StatusCode::OK, &RotateLinksAnswer { key, signs_from }))
+}
+
+/// A key of links, of random bytes in hex.
+fn fresh_key(random: &dyn Random) -> SecretString {
+    let mut bytes = [0; KEY_BYTES];
+    random.fill(&mut bytes);
+    SecretString::from(hex(&bytes))
 }

@@ -19,9 +19,10 @@ use crate::store::{EscalationFilter, EscalationRow, PersonDecision, Piece};
 pub(super) struct EscalationAnswer {
     /// Its id.
     id: EscalationId,
-    /// `stop`, `transfer`, `shipped_anyway` or `contradiction`.
+    /// `stop`, `transfer`, `download`, `address`, `shipped_anyway`, `contradiction`, `download_contradiction`,
+    /// `address_contradiction` or `approval_overdue`.
     kind: String,
-    /// The stop or transfer that it is about.
+    /// The stop, transfer, download, change of an address, order or approval that it is about.
     subject: String,
     /// The order, if it is about one.
     order: Option<OrderId>,
@@ -99,7 +100,7 @@ pub(super) struct Escalations {
 pub(super) async fn list(api: State<Api>, caller: Caller, query: Query<ListQuery>) -> Answer<Response> {
     let page = Page::asked(query.0.limit, query.0.cursor.as_deref())?;
     let (before, limit) = (page.from.clone(), page.limit);
-    let filter = EscalationFilter { id: None, open: query.0.open, before, limit };
+    let filter = EscalationFilter { open: query.0.open, before, limit, ..EscalationFilter::default() };
     let rows = api.store.escalations(&caller.scope, &filter).await?;
     let next = page.next(&rows, |row| &row.id);
     let escalations = rows.into_iter().map(EscalationAnswer::from).collect();
@@ -110,8 +111,8 @@ pub(super) async fn list(api: State<Api>, caller: Caller, query: Query<ListQuery
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DecisionRequest {
-    /// The decision: `stopped` or `too_late` of a stop, `handed_over` or `not_handed` of a transfer,
-    /// `noted` of the rest.
+    /// The decision: `stopped` or `too_late` of a stop, `handed_over` or `not_handed` of a transfer, `revoked` or
+    /// `fetched` of a download, `taken` or `refused` of a change of an address, `noted` of the rest.
     decision: PersonDecision,
     /// Why, with what was seen, at most 500 characters. It becomes evidence.
     #[schema(min_length = 1, max_length = 500)]

@@ -15,6 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::extract::{self, Query, answer};
 use crate::api::Api;
 use crate::api::auth::Caller;
+use crate::api::event_filter::EventFilter;
 use crate::api::problem::{Answer, Code, Document, Problem};
 use crate::api::watches::{Begin, Place, Told, Watch, checked};
 use crate::domain::Fault;
@@ -48,6 +49,25 @@ pub(super) struct EventsQuery {
     /// Where there is nothing yet, waits so long for something, at most `60s`; not at all unless told.
     #[param(value_type = Option<String>, example = "30s")]
     wait: Option<Lasting>,
+    /// Only events of these kinds, such as `stop.stopped`, or families, such as `stop.*`: at most 50, with commas between
+    /// them. All unless told.
+    #[serde(default)]
+    #[param(value_type = Option<String>, example = "stop.*,order.admitted")]
+    kind: String,
+    /// Only what concerns this order, by its id.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    order: String,
+    /// Only what concerns this lab.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    lab: String,
+}
+
+/// The filter that a query asks for.
+fn filter(kind: &str, order: &str, lab: &str) -> Answer<EventFilter> {
+    let kinds = kind.split(',').map(str::trim).filter(|kind| !kind.is_empty()).map(str::to_owned).collect();
+    Ok(EventFilter::checked(kinds, order, lab)?)
 }
 
 /// An entry of the log.
@@ -77,24 +97,30 @@ pub(super) struct Events {
 
 /// Reads what happened, in order.
 ///
-/// A platform sees the events of its orders and of the transfers that carry them; ops see all. Nothing ever
-/// comes in between later: whoever goes on with `next` misses nothing. A page may be empty and `next` have moved:
-/// what was looked at was others'. With `wait`, the answer comes as soon as something happens.
+/// A platform sees the events of its orders, of the transfers that carry them, and of its endpoints; ops see
+/// all. Nothing ever comes in between later: whoever goes on with `next` misses nothing. A page may be empty and
+/// `next` have moved: what was looked at was others'. With `wait`, the answer comes as soon as something happens.
 #[utoipa::path(get, path = "/v1/events", tag = "ops", params(EventsQuery),
     responses(
         (status = 200, description = "A page of events", body = Events),
         (status = 422, description = "`invalid`", body = Document, content_type = "application/problem+json"),
     ))]
 pub(super) async fn list(api: State<Api>, caller: Caller, query: Query<EventsQuery>) -> Answer<Response> {
-    let EventsQuery { after, limit, wait } = query.0;
-    let (limit, after) = (extract::limit(limit)?, checked(after)?);
+    let EventsQuery { after, limit, wait, kind, order, lab } = query.0;
+    let (limit, after, filter) = (extract::limit(limit)?, checked(after)?, filter(&kind, &order, &lab)?);
     let stretch = match wait {
-        None => api.store.stretch(&caller.scope, after, limit).await?,
-        Some(wait) if wait.0 <= WAIT_MAX => waited(&api, caller, (after, limit), wait.0).await?,
+        None => wanted(api.store.stretch(&caller.scope, after, limit).await?, &filter),
+        Some(wait) if wait.0 <= WAIT_MAX => waited(&api, caller, (after, limit), &filter, wait.0).await?,
         Some(wait) => return Err(Fault::not("wait", wait, "a duration up to 60s").into()),
     };
     let events = stretch.events.into_iter().map(EventAnswer::from).collect();
     Ok(answer(StatusCode::OK, &Events { events, next: stretch.seen }))
+}
+
+/// What of it is wanted.
+fn wanted(mut stretch: Stretch, filter: &EventFilter) -> Stretch {
+    stretch.events.retain(|sighting| filter.takes(sighting));
+    stretch
 }
 
 /// What there is behind a number, as soon as there is something for the caller.
@@ -102,6 +128,7 @@ async fn waited(
     api: &Api,
     caller: Caller,
     (after, limit): (i64, i64),
+    filter: &EventFilter,
     wait: SignedDuration,
 ) -> Answer<Stretch> {
     let until = later(api.clock.now(), wait);
@@ -109,7 +136,7 @@ async fn waited(
     let mut listener = api.tail.listen(place.caller.scope.clone(), after);
     loop {
         let before = listener.cursor();
-        let stretch = listener.take(limit).await?;
+        let stretch = wanted(listener.take(limit).await?, filter);
         let now = match place.may_go_on() {
             Ok(now) => now,
             // The gateway ends: what is known so far is an answer.
@@ -133,6 +160,19 @@ pub(super) struct StreamQuery {
     /// Only events with a higher number; from now on unless told. `Last-Event-ID` goes before it.
     #[param(minimum = 0)]
     after: Option<i64>,
+    /// Only events of these kinds, such as `stop.stopped`, or families, such as `stop.*`: at most 50, with commas between
+    /// them. All unless told.
+    #[serde(default)]
+    #[param(value_type = Option<String>, example = "stop.*,order.admitted")]
+    kind: String,
+    /// Only what concerns this order, by its id.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    order: String,
+    /// Only what concerns this lab.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    lab: String,
 }
 
 /// Tells what happens, as it happens.
@@ -161,7 +201,8 @@ pub(super) async fn stream(
         (None, Some(after)) => Begin::Behind(after),
         (None, None) => Begin::Now,
     };
-    let watch = Watch::open(Place::take(&api, caller)?, from).await?;
+    let filter = filter(&query.0.kind, &query.0.order, &query.0.lab)?;
+    let watch = Watch::open(Place::take(&api, caller)?, from, filter).await?;
     let frames = stream::unfold(Some((watch, true)), |state| async move {
         let (mut watch, first) = state?;
         let beat = watch.later(BEAT);

@@ -112,7 +112,7 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
 }
 
 /// The refusal of a version.
-pub(super) fn version_mismatch(version: i64) -> Problem {
+pub(in crate::api) fn version_mismatch(version: i64) -> Problem {
     Problem::new(Code::VersionMismatch, format!("It has version {version} now.")).with("version", version)
 }
 
@@ -144,21 +144,21 @@ pub(in crate::api) fn next<T: std::fmt::Display>(
 }
 
 /// The page of a list that was asked for.
-pub(super) struct Page<T> {
+pub(in crate::api) struct Page<T> {
     /// How many.
-    pub(super) limit: i64,
+    pub(in crate::api) limit: i64,
     /// Behind which one.
-    pub(super) from: Option<T>,
+    pub(in crate::api) from: Option<T>,
 }
 
 impl<T: TryFrom<String> + std::fmt::Display> Page<T> {
     /// Checks what was asked for.
-    pub(super) fn asked(how_many: Option<i64>, from: Option<&str>) -> Answer<Self> {
+    pub(in crate::api) fn asked(how_many: Option<i64>, from: Option<&str>) -> Answer<Self> {
         Ok(Self { limit: limit(how_many)?, from: cursor(from)? })
     }
 
     /// The cursor for the page after this one, if there may be one.
-    pub(super) fn next<'a, R>(&self, rows: &'a [R], id: impl Fn(&'a R) -> &'a T) -> Option<String>
+    pub(in crate::api) fn next<'a, R>(&self, rows: &'a [R], id: impl Fn(&'a R) -> &'a T) -> Option<String>
     where
         T: 'a,
     {

@@ -68,6 +68,9 @@ pub(super) struct KeyAnswer {
     /// When it was revoked.
     #[schema(value_type = Option<String>, format = DateTime)]
     revoked_at: Option<Timestamp>,
+    /// Since when its second factor is in force; null: it has none.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    second_factor_at: Option<Timestamp>,
     /// The whole key: only in the first answer to `POST /v1/keys`, never again.
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
@@ -83,6 +86,7 @@ impl From<KeyRow> for KeyAnswer {
             created_at: row.created_at,
             expires_at: row.expires_at,
             revoked_at: row.revoked_at,
+            second_factor_at: row.second_factor_at,
             secret: None,
         }
     }

@@ -104,6 +104,11 @@ pub struct StopReply {
     /// With `will_print`: how far the order is.
     #[serde(default)]
     pub stage: Stage,
+    /// With `removed`, where the stop named lines: those that were taken out, all that it named. People who answer
+    /// need not name them.
+    #[serde(default)]
+    #[schema(max_items = 1000)]
+    pub items: Vec<String>,
 }
 
 /// How the stop stands after the answer.
@@ -115,7 +120,8 @@ pub(super) struct StopOnly {
 
 /// Answers a stop.
 ///
-/// `removed` and `will_print` decide it; a repeat of the deciding answer is taken as such. A contrary
+/// `removed` and `will_print` decide it, `removed` if it names the lines that the stop names, or none of a stop of
+/// the whole order; a repeat of the deciding answer is taken as such. A contrary
 /// answer after it was decided is kept as evidence and answers `already_decided`.
 #[utoipa::path(post, path = "/v1/lab/stops/{stop}/answer", tag = "lab", request_body = StopReply,
     params(("stop" = StopId, Path)),
@@ -155,11 +161,11 @@ pub async fn take_answer(
     stop: StopId,
     reply: StopReply,
 ) -> Answer<(StopFacts, bool)> {
-    let StopReply { answer: word, reason, stage } = reply;
+    let StopReply { answer: word, reason, stage, items } = reply;
     extract::text("reason", reason.as_deref().unwrap_or_default(), 500)?;
     let now = api.clock.now();
     let said = match word {
-        Word::Removed => lab::Answer::Removed { reason },
+        Word::Removed => lab::Answer::Removed { reason, items },
         Word::WillPrint => lab::Answer::WillPrint { reason, stage },
         Word::AnswerLater => lab::Answer::AnswerLater,
     };
@@ -200,7 +206,8 @@ pub async fn take_answer(
         StopSettled::Late(stop) => {
             let agrees = matches!(
                 (word, stop.state),
-                (Word::Removed, StopState::Stopped) | (Word::WillPrint, StopState::TooLate)
+                (Word::Removed, StopState::Stopped | StopState::StoppedInPart)
+                    | (Word::WillPrint, StopState::TooLate)
             );
             let shown = StopAnswer::from(&stop);
             if agrees {

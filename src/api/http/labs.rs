@@ -1,7 +1,7 @@
 //! Labs: configured, paused, asked for their cutoffs.
 
 use axum::extract::{Path, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -13,12 +13,12 @@ use crate::api::Api;
 use crate::api::auth::Caller;
 use crate::api::problem::{Answer, Code, Document, Problem};
 use crate::api::registry::LabEntry;
+use crate::domain::Fault;
 use crate::domain::batch::later;
 use crate::domain::calendar::{Calendar, Cutoff};
 use crate::domain::health::LabHealth;
 use crate::domain::ids::{LabId, RegionId};
 use crate::domain::lab::{DriverSpec, Lab, LabPolicy, LabSpec, Profile, RegionSpec, StopsVia};
-use crate::domain::{Fault, ics};
 use crate::store::{self, LabSwitch, Put, PutLab, Scope, SetLab, Write, Written};
 
 /// So many cutoffs are listed at most.
@@ -103,7 +103,7 @@ fn sees(scope: &Scope, lab: &LabId) -> bool {
     !matches!(scope, Scope::Lab(own) if own != lab)
 }
 
-fn entry(api: &Api, caller: &Caller, lab: &LabId) -> Answer<std::sync::Arc<LabEntry>> {
+pub(super) fn entry(api: &Api, caller: &Caller, lab: &LabId) -> Answer<std::sync::Arc<LabEntry>> {
     api.registry.lab(lab).filter(|_| sees(&caller.scope, lab)).ok_or_else(Problem::not_found)
 }
 
@@ -297,7 +297,7 @@ pub(super) struct Range {
     /// From this instant on; now unless told.
     #[param(value_type = Option<String>, format = DateTime)]
     from: Option<Timestamp>,
-    /// Before this instant; 14 days (`.ics`: 60 days) after `from` unless told, at most 400 days.
+    /// Before this instant; 14 days after `from` unless told, at most 400 days.
     #[param(value_type = Option<String>, format = DateTime)]
     to: Option<Timestamp>,
 }
@@ -328,7 +328,7 @@ fn listed(
     let lab = LabId::parse(lab).map_err(|_| Problem::not_found())?;
     let region = RegionId::parse(region).map_err(|_| Problem::not_found())?;
     let entry = entry(api, caller, &lab)?;
-    let (_, calendar) = entry.lab.region(Some(&region), None).map_err(|_| Problem::not_found())?;
+    let calendar = entry.lab.calendar(&region).ok_or_else(Problem::not_found)?;
     let from = range.from.unwrap_or_else(|| api.clock.now());
     let day = |days: i64| SignedDuration::from_hours(24 * days);
     let to = range.to.unwrap_or_else(|| later(from, day(days)));
@@ -340,6 +340,8 @@ fn listed(
 }
 
 /// Lists the cutoffs of a region: `from <= closes_at < to`.
+///
+/// Those of a product group of it under the region's id, a dot and the group's: `fi.mugs`.
 #[utoipa::path(get, path = "/v1/labs/{lab}/regions/{region}/cutoffs", tag = "labs",
     params(("lab" = LabId, Path), ("region" = RegionId, Path), Range),
     responses(
@@ -362,29 +364,4 @@ pub(super) async fn cutoffs(
         cutoffs,
     };
     Ok(answer(StatusCode::OK, &shown))
-}
-
-/// The cutoffs of a region as an iCalendar (RFC 5545).
-#[utoipa::path(get, path = "/v1/labs/{lab}/regions/{region}/cutoffs.ics", tag = "labs",
-    params(("lab" = LabId, Path), ("region" = RegionId, Path), Range),
-    responses(
-        (status = 200, description = "The calendar", body = String, content_type = "text/calendar"),
-        (status = 404, description = "`not_found`", body = Document, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid`", body = Document, content_type = "application/problem+json"),
-    ))]
-pub(super) async fn cutoffs_ics(
-    api: State<Api>,
-    caller: Caller,
-    path: Path<(String, String)>,
-    query: Query<Range>,
-) -> Answer<Response> {
-    let (region, lab, _, cutoffs) = listed(&api, &caller, &path.0, &query.0, 60)?;
-    let now = api.clock.now();
-    let place = format!("{lab}/{region}");
-    let entries: Vec<ics::Entry> =
-        cutoffs.into_iter().map(|cutoff| ics::Entry { place: place.clone(), cutoff }).collect();
-    let mut response = ics::calendar(&format!("Cutoffs {place}"), &entries, now).into_response();
-    let kind = HeaderValue::from_static("text/calendar; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    Ok(response)
 }

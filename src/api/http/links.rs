@@ -8,16 +8,15 @@ use std::sync::Arc;
 use axum::extract::{Extension, Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::Response;
-use http_body_util::{BodyExt as _, Limited};
 use jiff::Timestamp;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use crate::api::limits::{Class, STOP_MAX, STOP_WITHIN};
-use crate::api::page::{AnswerPage, PlainPage, Shell, secret_page as html};
+use crate::api::Api;
+use crate::api::limits::Class;
+use crate::api::page::{AnswerPage, PlainPage, Shell, posted, read_form, secret_page as html};
 use crate::api::problem::{Answer, Problem};
 use crate::api::registry::LabEntry;
-use crate::api::{Api, within};
 use crate::domain::event::Actor;
 use crate::domain::ids::EscalationId;
 use crate::domain::lab;
@@ -118,7 +117,7 @@ fn stands(stop: &StopFacts) -> String {
         }
         (StopState::Stopped, Some(Evidence::NeverHanded)) => "stopped: it was never handed over".to_owned(),
         (StopState::Stopped, _) => "stopped: it will not be printed".to_owned(),
-        (StopState::StoppedInPart, _) => "stopped in part".to_owned(),
+        (StopState::StoppedInPart, _) => "stopped: these lines will not be printed".to_owned(),
         (StopState::TooLate, _) => "too late: it is or will be printed".to_owned(),
     }
 }
@@ -135,7 +134,8 @@ fn shown(task: &Task, token: &str, said: Option<&'static str>, now: Timestamp) -
             reference: row.reference.clone(),
             platform: row.platform.clone(),
             lab: entry.lab.spec.name.clone(),
-            items: order.lines(),
+            items: order.lines_of(stop),
+            part: stop.items.is_some(),
             reason: stop.reason.clone(),
             asked: local(stop.asked_at),
             due: local(stop.deadline_at),
@@ -191,6 +191,7 @@ enum Button {
 /// The form of the page.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = MailedAnswer)]
 pub(super) struct LinkAnswer {
     /// The signed link.
     token: String,
@@ -241,17 +242,9 @@ pub(super) async fn answer(api: State<Api>, request: Request) -> Answer<Response
 }
 
 async fn form(request: Request) -> Option<LinkAnswer> {
-    let kind = request.headers().get(header::CONTENT_TYPE)?.to_str().ok()?.to_ascii_lowercase();
-    if kind.split(';').next()?.trim() != "application/x-www-form-urlencoded" {
-        return None;
-    }
-    let body = within(STOP_WITHIN, Limited::new(request.into_body(), STOP_MAX).collect()).await.ok()?.ok()?;
-    let pairs: serde_json::Map<String, serde_json::Value> = url::form_urlencoded::parse(&body.to_bytes())
-        .map(|(name, value)| (name.into_owned(), value.into()))
-        .collect();
-    let form: LinkAnswer = serde_json::from_value(pairs.into()).ok()?;
-    // Browsers send line ends as two characters.
-    let reason = form.reason.replace("\r\n", "\n").trim().to_owned();
+    let (parts, body) = request.into_parts();
+    let form: LinkAnswer = read_form(&posted(&parts.headers, body).await.ok()?).ok()?;
+    let reason = form.reason.trim().to_owned();
     super::extract::text("reason", &reason, 500).ok()?;
     let name = form.name.trim().to_owned();
     super::extract::text("name", &name, 100).ok()?;
@@ -281,13 +274,14 @@ async fn answered(api: &Api, form: LinkAnswer, now: Timestamp) -> Result<Respons
     let mut task = open(api, &token, now).await?;
     let reason = Some(reason).filter(|reason| !reason.is_empty());
     let said = match answer {
-        Button::Stopped => lab::Answer::Removed { reason },
+        Button::Stopped => lab::Answer::Removed { reason, items: Vec::new() },
         Button::TooLate => lab::Answer::WillPrint { reason, stage: Stage::Received },
     };
     let agrees = |stop: &StopFacts| {
         matches!(
             (answer, stop.state),
-            (Button::Stopped, StopState::Stopped) | (Button::TooLate, StopState::TooLate)
+            (Button::Stopped, StopState::Stopped | StopState::StoppedInPart)
+                | (Button::TooLate, StopState::TooLate)
         )
     };
     if agrees(&task.row.stop) {

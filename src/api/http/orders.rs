@@ -12,7 +12,7 @@ use super::extract::{self, Json, Order, Query, answer, raw, tagged};
 use crate::api::Api;
 use crate::api::auth::Caller;
 use crate::api::orders::{self, Submitted, may_name};
-pub(super) use crate::api::orders::{Outcome, find, join, judge, platform_of, reports};
+pub(super) use crate::api::orders::{Outcome, find, judge, platform_of, reports};
 use crate::api::problem::{Answer, Code, Document, Problem};
 use crate::domain::Fault;
 use crate::domain::event::Event;
@@ -41,6 +41,9 @@ pub(super) struct OnBehalf {
         (status = 200, description = "It was admitted before: this is how it stands now.", body = OrderAnswer),
         (status = 409, description = "`reference_taken`: the reference names an order with other content, \
             `order`; `idempotency_key_in_use`.", body = Document, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid`; `no_route`: it names no lab, and none of its routes can take \
+            it: `considered` says why, `lines` who could make what.", body = Document,
+            content_type = "application/problem+json"),
     ))]
 pub(super) async fn submit(
     api: State<Api>,

@@ -1,13 +1,17 @@
 //! What a change of a lab's calendar, or of zone data, does to windows that are open: a cutoff that was
-//! promised moves later or stays, never earlier.
+//! promised moves later or stays, never earlier. A window is compared with the cutoff that the calendar now has in
+//! the place of its own; only where that has passed, with the next one. What ops have postponed beyond its window's
+//! cutoff is never compared with the next one: that would be another day's.
 
-use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::registry::LabEntry;
 use crate::api::{Api, windows};
-use crate::domain::batch::BatchFacts;
+use crate::domain::batch::{BatchFacts, later};
+use crate::domain::calendar::{Calendar, Cutoff};
 use crate::domain::event::Actor;
 use crate::domain::ids::{BatchId, RegionId};
 use crate::store::{self, BatchMoved, MoveBatch, Write, Written};
@@ -48,14 +52,16 @@ pub async fn keep_promises(
             notes.push(kept(batch, None, "It stays: the calendar has no cutoff for it any more."));
             continue;
         };
-        if moved.closes_at == batch.closes_at {
+        let to = moved.closes_at;
+        // Postponed by ops beyond the cutoff that its window still has: nothing about it has changed.
+        if to == batch.closes_at || (to == batch.window_at && to < batch.closes_at) {
             continue;
         }
-        let to = moved.closes_at;
         let write = MoveBatch {
             batch: batch.id.clone(),
             to: Some((to, moved.closes_at_local.clone())),
             window: Some(moved),
+            seen: None,
             reason: reason.to_owned(),
             at: now,
             actor: actor.clone(),
@@ -83,9 +89,32 @@ fn candidate(
     batch: &BatchFacts,
     now: Timestamp,
 ) -> Option<crate::domain::batch::Joining> {
-    let (region, calendar) = entry.lab.region(Some(&batch.region), None).ok()?;
-    let cutoff = calendar.next_cutoff(now)?;
-    Some(windows::of(&entry.lab, (&region.id, calendar), batch.opens_at, cutoff, now, &*api.random))
+    let place = entry.lab.place(&batch.region)?;
+    let own = own_cutoff(&place.calendar, batch)?;
+    let passed = own.at <= now && batch.closes_at == batch.window_at;
+    let cutoff = if passed { place.calendar.next_cutoff(now)? } else { own };
+    Some(windows::of(&entry.lab, place, batch.opens_at, cutoff, now, &*api.random))
+}
+
+/// The cutoff that a calendar has in the place of the one that a batch was opened for: one at the same instant; else
+/// of that date the one of the same local time, the first that is not earlier, or the last; else the first after it.
+fn own_cutoff(calendar: &Calendar, batch: &BatchFacts) -> Option<Cutoff> {
+    let moment = SignedDuration::from_micros(1);
+    let from = |at: Timestamp| calendar.next_cutoff(at.saturating_sub(moment).unwrap_or(at));
+    if let Some(same) = from(batch.closes_at).filter(|cutoff| cutoff.at == batch.closes_at) {
+        return Some(same);
+    }
+    let of_date = || {
+        let date: Date = batch.production_date.parse().ok()?;
+        let (begin, end) = (calendar.reading(date, 0)?, calendar.reading(date, 1440)?);
+        let all = calendar.cutoffs(begin, later(end, moment)).filter(|cutoff| cutoff.production_date == date);
+        let all: Vec<Cutoff> = all.collect();
+        let time = batch.rule.rsplit(' ').next();
+        let same = all.iter().position(|cutoff| Some(cutoff.time.as_str()) == time);
+        let at = same.or_else(|| all.iter().position(|cutoff| cutoff.at >= batch.window_at));
+        all.get(at.unwrap_or(all.len().saturating_sub(1))).cloned()
+    };
+    of_date().or_else(|| from(batch.window_at))
 }
 
 fn kept(batch: &BatchFacts, calendar_says: Option<Timestamp>, note: &str) -> Kept {

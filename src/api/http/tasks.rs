@@ -44,8 +44,8 @@ pub(super) struct Task {
     /// Where the order is printed.
     #[schema(required = true)]
     region: Option<RegionId>,
-    /// What was ordered.
-    items: Vec<TaskItem>,
+    /// What was ordered: `items` are the lines that the stop names.
+    ordered: Vec<TaskItem>,
     /// How many seconds are left until an answer is due, below 0 afterwards; null once it is decided.
     #[schema(required = true)]
     seconds_left: Option<i64>,
@@ -116,7 +116,7 @@ fn task(row: &StopRow, order: Option<OrderFacts>, now: Timestamp) -> Task {
     Task {
         stop: StopInList::from(row),
         region: order.map(|order| order.region),
-        items: lines.into_iter().map(TaskItem::from).collect(),
+        ordered: lines.into_iter().map(TaskItem::from).collect(),
         seconds_left: (!row.stop.state.is_decided()).then_some(left),
     }
 }

@@ -19,6 +19,8 @@ pub(in crate::api) struct AnswerPage {
     pub(in crate::api) lab: String,
     /// The lines.
     pub(in crate::api) items: Vec<Line>,
+    /// Whether only these are to be stopped, and the rest of the order is to be made.
+    pub(in crate::api) part: bool,
     /// Why the stop was asked.
     pub(in crate::api) reason: String,
     /// When it was asked, on the region's clocks.

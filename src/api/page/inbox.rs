@@ -9,22 +9,25 @@ use askama::Template;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use jiff::{SignedDuration, Timestamp, ToSpan as _};
+use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::live::{self, Drawn, Part};
 use super::{Form, PlainPage, Shell, Shown, page, see};
 use crate::api::Api;
 use crate::api::auth::Caller;
+use crate::api::coming::{Coming, coming};
 use crate::api::http::{By, StopReply, Word, take_answer};
 use crate::api::problem::{Answer, Problem};
 use crate::api::registry::LabEntry;
-use crate::domain::batch::{BatchPhase, TransferPhase, later};
+use crate::domain::batch::{TransferPhase, later};
+use crate::domain::calendar::season_of;
 use crate::domain::ids::{LabId, StopId};
 use crate::domain::mail::{Line, readable};
 use crate::domain::order::{OrderFacts, Stage};
 use crate::domain::stop::{StopFacts, StopState};
-use crate::store::{BatchFilter, OrderRef, Scope, StopFilter, StopRow};
+use crate::store::{OrderRef, Scope, StopFilter, StopRow};
 
 /// How many tasks are shown at once.
 const TASKS: i64 = 50;
@@ -32,8 +35,6 @@ const TASKS: i64 = 50;
 const DECIDED: i64 = 10;
 /// For how long ahead windows are shown: what is today and tomorrow somewhere.
 const AHEAD: SignedDuration = SignedDuration::from_hours(60);
-/// How many open batches of a lab are counted.
-const BATCHES: i64 = 200;
 
 /// A stop that waits for an answer.
 #[derive(Template)]
@@ -43,6 +44,7 @@ struct TaskPart {
     reference: String,
     platform: String,
     items: Vec<Line>,
+    part: bool,
     more: usize,
     reason: String,
     comment: String,
@@ -74,10 +76,12 @@ struct DecidedPart {
 struct WindowPart {
     id: String,
     region: String,
-    day: &'static str,
+    day: String,
     local: String,
     at: Timestamp,
-    peak: bool,
+    /// The season that it belongs to, and whether that is a peak.
+    season: Option<(String, bool)>,
+    postponed: bool,
     waiting: Option<i64>,
 }
 
@@ -206,13 +210,9 @@ async fn parts(api: &Api, caller: &Caller, entry: &LabEntry) -> Answer<[Vec<Part
         .map(|(row, order)| task(entry, row, order, shell.csrf()))
         .collect::<Answer<_>>()?;
 
-    let lately = StopFilter { limit: 4 * DECIDED, ..StopFilter::default() };
-    let mut decided = Vec::new();
-    for row in api.store.stops(&scope, &lately).await?.iter().filter(|row| row.stop.state.is_decided()) {
-        if decided.len() < DECIDED as usize {
-            decided.push(decided_part(row)?);
-        }
-    }
+    let lately = StopFilter { decided: true, limit: DECIDED, ..StopFilter::default() };
+    let decided = api.store.stops(&scope, &lately).await?;
+    let decided = decided.iter().map(decided_part).collect::<Answer<Vec<_>>>()?;
     let count = CountPart { count: tasks.len(), more: tasks.len() as i64 == TASKS };
     Ok([vec![Part::of("count-of-tasks", &count)?], tasks, windows(api, entry, now).await?, decided])
 }
@@ -222,7 +222,7 @@ fn task(entry: &LabEntry, row: &StopRow, order: Option<OrderFacts>, csrf: &str) 
     let calendar = order.as_ref().and_then(|order| entry.lab.calendar(&order.region));
     let local = |at: Timestamp| calendar.map_or_else(|| at.to_string(), |known| readable(&known.shown(at).0));
     let phase = order.as_ref().and_then(|order| order.transfer.as_ref()).map(|transfer| transfer.phase);
-    let mut items = order.as_ref().map(OrderFacts::lines).unwrap_or_default();
+    let mut items = order.as_ref().map(|order| order.lines_of(&row.stop)).unwrap_or_default();
     let more = items.len().saturating_sub(ITEMS);
     items.truncate(ITEMS);
     let part = TaskPart {
@@ -230,6 +230,7 @@ fn task(entry: &LabEntry, row: &StopRow, order: Option<OrderFacts>, csrf: &str) 
         reference: row.reference.clone(),
         platform: row.platform.clone(),
         items,
+        part: row.stop.items.is_some(),
         more,
         reason: reason.clone(),
         comment: comment.clone().unwrap_or_default(),
@@ -261,53 +262,59 @@ fn decided_part(row: &StopRow) -> Answer<Part> {
     Part::of(format!("decided-{id}"), &part)
 }
 
-/// The windows that close today and tomorrow, on the clocks of their regions.
+/// The windows that close today and tomorrow on the clocks of their regions, and later those that orders wait in:
+/// open batches stand where they close, which may not be where their cutoff was.
 async fn windows(api: &Api, entry: &LabEntry, now: Timestamp) -> Answer<Vec<Part>> {
-    let lab = &entry.lab.spec.id;
-    let open = BatchFilter {
-        lab: Some(lab.clone()),
-        phase: Some(BatchPhase::Open),
-        limit: BATCHES,
-        ..BatchFilter::default()
-    };
-    let batches = api.store.batches(&Scope::Lab(lab.clone()), &open).await?;
+    let lab = entry.lab.spec.id.clone();
+    let open = api.store.board(&[lab]).await?.open;
     let mut all = Vec::new();
-    for region in &entry.lab.spec.regions {
-        let Some(calendar) = entry.lab.calendar(&region.id) else { continue };
+    for region in &entry.lab.places {
+        let calendar = &region.calendar;
         let today = calendar.shown(now).1;
-        for cutoff in calendar.cutoffs(now, later(now, AHEAD)) {
-            // One that closes at this very instant is of a day that has ended.
-            if cutoff.at <= now {
-                continue;
-            }
-            let day = if cutoff.production_date == today {
-                "today"
-            } else if Some(cutoff.production_date) == today.checked_add(1.day()).ok() {
-                "tomorrow"
-            } else {
-                break;
-            };
-            let counted = batches.iter().find(|row| {
-                row.batch.region == region.id && row.batch.closes_at == cutoff.at && !row.batch.direct
-            });
-            let id = format!("window-{}-{}", region.id, cutoff.at.as_second());
-            let local = cutoff.local.get(11..16).unwrap_or_default().to_owned();
-            // The end of a day is not the beginning of it.
-            let local = if local == "00:00" { "24:00".to_owned() } else { local };
+        let here = open.iter().filter(|batch| batch.place.1 == region.id);
+        for window in coming(here, Some(calendar), (now, later(now, AHEAD))) {
+            let Some((day, local)) = when(&window, today) else { continue };
+            // By its own instant: two may close at the same one.
+            let id = format!("window-{}-{}", region.id, window.window_at.as_second());
+            let season = season_of(&window.rule).map(|name| (name.to_owned(), calendar.is_peak(name)));
             let part = WindowPart {
                 id: id.clone(),
                 region: region.id.to_string(),
                 day,
                 local,
-                at: cutoff.at,
-                peak: cutoff.rule.to_string().starts_with("season"),
-                waiting: counted.map(|row| row.waiting),
+                at: window.closes_at,
+                season,
+                postponed: window.postponed,
+                waiting: window.batch.as_ref().map(|(_, waiting, _)| *waiting),
             };
-            all.push((cutoff.at, Part::of(id, &part)?));
+            all.push((window.closes_at, Part::of(id, &part)?));
         }
     }
     all.sort_by(|(one, a), (other, b)| one.cmp(other).then_with(|| a.id.cmp(&b.id)));
     Ok(all.into_iter().map(|(_, part)| part).collect())
+}
+
+/// On which day and at which time a window closes on its region's clocks; nothing if that is neither today nor
+/// tomorrow, and no order waits for it.
+fn when(window: &Coming, today: Date) -> Option<(String, String)> {
+    let clock = window.local.get(11..16).unwrap_or_default().to_owned();
+    // The end of a day is not the beginning of the next one, where it was written as its end.
+    let (date, time) = if window.rule.ends_with(" 24:00") && !window.postponed {
+        (window.production_date.as_str(), "24:00".to_owned())
+    } else {
+        (window.local.get(..10).unwrap_or_default(), clock)
+    };
+    let day: Option<Date> = date.parse().ok();
+    let named = if day == Some(today) {
+        "today"
+    } else if day.is_some() && day == today.tomorrow().ok() {
+        "tomorrow"
+    } else if window.batch.is_some() {
+        date
+    } else {
+        return None;
+    };
+    Some((named.to_owned(), time))
 }
 
 /// What the buttons say.
@@ -344,7 +351,7 @@ pub(in crate::api) async fn answer(
         Button::Stopped => (Word::Removed, "stopped"),
         Button::TooLate => (Word::WillPrint, "too_late"),
     };
-    let reply = StopReply { answer: word, reason, stage: Stage::Received };
+    let reply = StopReply { answer: word, reason, stage: Stage::Received, items: Vec::new() };
     let scripted = headers.get(header::ACCEPT).is_some_and(|kinds| kinds == "application/json");
     let (_, changed) = match take_answer(&api, &caller, By::Person, stop, reply).await {
         Ok(taken) => taken,
@@ -369,4 +376,75 @@ fn refused(api: &Api, caller: &Caller, problem: Problem, lab: &str) -> Response 
         ..PlainPage::new(api.clock.now(), document.title, &document.detail)
     };
     page(status, &shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::calendar::Calendar;
+    use crate::domain::ids::BatchId;
+    use crate::domain::zones::Zones;
+
+    /// What is shown of a calendar's windows at an instant.
+    fn shown(cutoffs: &str, zone: &str, now: &str) -> Vec<String> {
+        let spec = format!(r#"{{"time_zone":"{zone}","cutoffs":{cutoffs}}}"#);
+        let now = now.parse().unwrap();
+        let calendar =
+            Calendar::build(&serde_json::from_str(&spec).unwrap(), &Zones::bundled(), now).unwrap();
+        let all = coming([], Some(&calendar), (now, later(now, AHEAD)));
+        let today = calendar.shown(now).1;
+        all.iter().filter_map(|it| when(it, today)).map(|(day, time)| format!("{day} {time}")).collect()
+    }
+
+    #[test]
+    fn a_midnight_belongs_to_the_day_that_it_was_written_for() {
+        for (cutoffs, zone, now, expected) in [
+            // The one that begins a day, and the one that ends it: the same instant, told as it was written.
+            (r#"["00:00"]"#, "Europe/Helsinki", "2026-11-21T18:00:00Z", vec!["tomorrow 00:00"]),
+            (
+                r#"["24:00"]"#,
+                "Europe/Helsinki",
+                "2026-11-21T18:00:00Z",
+                vec!["today 24:00", "tomorrow 24:00"],
+            ),
+            (
+                r#"["00:00","12:00"]"#,
+                "Europe/Helsinki",
+                "2026-11-20T22:00:01Z",
+                vec!["today 12:00", "tomorrow 00:00", "tomorrow 12:00"],
+            ),
+            (
+                r#"["12:00","24:00"]"#,
+                "Europe/Helsinki",
+                "2026-11-21T18:00:00Z",
+                vec!["today 24:00", "tomorrow 12:00", "tomorrow 24:00"],
+            ),
+            // The clock jumps over midnight: it is still the end of its day.
+            (r#"["24:00"]"#, "Asia/Beirut", "2027-03-27T10:00:00Z", vec!["today 24:00", "tomorrow 24:00"]),
+            (r#"["00:00"]"#, "Asia/Beirut", "2027-03-27T10:00:00Z", vec!["tomorrow 01:00"]),
+        ] {
+            assert_eq!(shown(cutoffs, zone, now), expected, "{cutoffs} in {zone} at {now}");
+        }
+    }
+
+    #[test]
+    fn a_postponed_window_stands_on_the_day_on_which_it_closes() {
+        let window = |local: &str, postponed, batch: bool| Coming {
+            window_at: Timestamp::UNIX_EPOCH,
+            closes_at: Timestamp::UNIX_EPOCH,
+            local: local.to_owned(),
+            production_date: "2026-11-21".to_owned(),
+            rule: "regular 24:00".to_owned(),
+            batch: batch.then(|| (BatchId::parse(&format!("bat_{:032x}", 1)).unwrap(), 2, 0)),
+            postponed,
+        };
+        let today: Date = "2026-11-21".parse().unwrap();
+        let told = |it: Coming| when(&it, today).map(|(day, time)| format!("{day} {time}"));
+        let is = |text: &str| Some(text.to_owned());
+        let (midnight, later) = ("2026-11-22T00:00:00+02:00[Europe/Helsinki]", "2026-11-22T00:30:00+02:00");
+        assert_eq!(told(window(midnight, false, true)), is("today 24:00"));
+        assert_eq!(told(window(later, true, true)), is("tomorrow 00:30"));
+        assert_eq!(told(window("2026-11-24T09:00:00+02:00", true, true)), is("2026-11-24 09:00"));
+        assert_eq!(told(window("2026-11-24T09:00:00+02:00", true, false)), None);
+    }
 }

@@ -20,7 +20,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::api::auth::Caller;
-use crate::api::problem::{Answer, Problem};
+use crate::api::problem::{Answer, Code, Problem};
 use crate::api::tail::Listener;
 use crate::api::watches::Place;
 use crate::api::{Api, sessions};
@@ -99,16 +99,26 @@ impl Part {
     /// Draws a part. Its template is one element with this id and an empty `data-mark`.
     pub(in crate::api) fn of(id: impl Into<String>, template: &impl Template) -> Answer<Self> {
         let html = template.render().map_err(|error| Problem::unexpected(&error.to_string()))?;
+        Ok(Self::drawn(id, html.trim()).marked())
+    }
+
+    /// The same with its mark in it, for which its element leaves room.
+    pub(in crate::api) fn marked(self) -> Self {
+        let html = self.html.replacen(MARK, &format!("data-mark=\"{}\"", self.mark), 1);
+        Self { html, ..self }
+    }
+
+    /// A part that is drawn already: one element with this id.
+    pub(in crate::api) fn drawn(id: impl Into<String>, html: &str) -> Self {
         let mark = crate::domain::event::hex(&Sha256::digest(html.as_bytes())[..6]);
-        let html = html.trim().replacen(MARK, &format!("data-mark=\"{mark}\""), 1);
-        Ok(Self { id: id.into(), html, mark })
+        Self { id: id.into(), html: html.to_owned(), mark }
     }
 }
 
 /// What a page is made of: its boxes, each with its parts in order.
 #[derive(Debug, Clone, Default)]
 pub(in crate::api) struct Drawn {
-    /// The boxes by their ids.
+    /// The boxes by their ids; parts that are in none of them stand under the empty name.
     pub(in crate::api) boxes: Vec<(&'static str, Vec<Part>)>,
     /// What those who listen are told, if it is not what they were told last.
     pub(in crate::api) say: Option<String>,
@@ -123,6 +133,11 @@ pub(in crate::api) struct Known {
 }
 
 impl Known {
+    /// What those who listen were told last.
+    pub(in crate::api) fn said(&self) -> Option<&String> {
+        self.said.as_ref()
+    }
+
     /// What changes on the page; `None` if nothing does.
     pub(in crate::api) fn frame(&mut self, drawn: Drawn, cursor: String, now: Timestamp) -> Option<Frame> {
         let mut frame = Frame { cursor, now, ..Frame::default() };
@@ -135,7 +150,7 @@ impl Known {
                 }
                 marks.insert(part.id, part.mark);
             }
-            if self.orders.get(name) != Some(&order) {
+            if !name.is_empty() && self.orders.get(name) != Some(&order) {
                 frame.order.insert(name.to_owned(), order.clone());
                 self.orders.insert(name, order);
             }
@@ -172,13 +187,13 @@ where
     D: Fn() -> F + Send + 'static,
     F: Future<Output = Answer<Drawn>> + Send,
 {
-    follow_some(api, scope, |_| true, draw)
+    follow_some(api, (scope, None), |_| true, draw)
 }
 
-/// The same, of what concerns the page.
+/// The same, of what concerns the page, and for a page that says how far it knows: from there on.
 pub(in crate::api) fn follow_some<C, D, F>(
     api: &Api,
-    scope: Scope,
+    (scope, after): (Scope, Option<i64>),
     concerns: C,
     draw: D,
 ) -> impl Stream<Item = Written> + Send + use<C, D, F>
@@ -187,13 +202,17 @@ where
     D: Fn() -> F + Send + 'static,
     F: Future<Output = Answer<Drawn>> + Send,
 {
-    // Everything is drawn first: what happened before is in it.
-    let first = (api.clone(), (draw, concerns), Known::default(), None::<Listener>);
+    // Unless the page says how far it knows, everything is drawn first: what happened before is in it.
+    let listener = after.map(|after| api.tail.listen(scope.clone(), after));
+    let first = (api.clone(), (draw, concerns), Known::default(), listener);
     stream::unfold(first, move |(api, (draw, concerns), mut known, mut listener)| {
         let scope = scope.clone();
         async move {
+            let mut failed = false;
             loop {
-                if let Some(listener) = &mut listener {
+                if failed {
+                    pause(LOOK_EVERY).await;
+                } else if let Some(listener) = &mut listener {
                     happens(listener, &concerns).await;
                     pause(REST).await;
                 } else if let Ok(now) = api.tail.listen_from_now(scope.clone()).await {
@@ -203,7 +222,17 @@ where
                     pause(LOOK_EVERY).await;
                     continue;
                 }
-                let Ok(drawn) = draw().await else { continue };
+                let drawn = match draw().await {
+                    Ok(drawn) => drawn,
+                    // There is nothing to show any more: the end of its stream tells the page.
+                    Err(problem) if lasts(&problem) => return None,
+                    // What happened is not lost: it is drawn as soon as that can be done.
+                    Err(_) => {
+                        failed = true;
+                        continue;
+                    }
+                };
+                failed = false;
                 let cursor = listener.as_ref().map_or(0, Listener::cursor).to_string();
                 if let Some(frame) = known.frame(drawn, cursor, api.clock.now()) {
                     return Some((Written::from(&frame), (api, (draw, concerns), known, listener)));
@@ -213,13 +242,25 @@ where
     })
 }
 
-/// Waits until something happened, at most for a while.
-async fn happens(listener: &mut Listener, concerns: &(impl Fn(&Sighting) -> bool + Sync)) {
+/// Whether drawing again gives the same problem: what was shown is gone, or is not for its reader any more.
+pub(in crate::api) fn lasts(problem: &Problem) -> bool {
+    let code = problem.code();
+    code.status().is_client_error() && code != Code::RateLimited
+}
+
+/// Waits until something happened that concerns a page, at most for a while.
+pub(in crate::api) async fn happens(listener: &mut Listener, concerns: &(impl Fn(&Sighting) -> bool + Sync)) {
     let something = async {
         loop {
             let before = listener.cursor();
             match listener.take(LOOK_AT).await {
                 Ok(stretch) if stretch.events.iter().any(concerns) => return,
+                // Far behind: one look at the page costs less than reading what happened to others.
+                Ok(stretch) if stretch.seen - before >= LOOK_AT => match listener.leap().await {
+                    Ok(true) => return,
+                    Ok(false) => {}
+                    Err(_) => pause(LOOK_EVERY).await,
+                },
                 // Others' news; there may be more at hand.
                 Ok(stretch) if stretch.seen > before => {}
                 Ok(_) => listener.more().await,
@@ -274,7 +315,8 @@ fn live_until(
     frames: impl Stream<Item = Written> + Send + 'static,
     over: impl Future<Output = ()> + Send + 'static,
 ) -> Response {
-    let frames = frames.map(|frame| Some(frame.event()));
+    // Where the frames end, everything does: a page that only heard the clock would look live.
+    let frames = frames.map(|frame| Some(frame.event())).chain(stream::once(async { None }));
     let clock = stream::unfold((api.clone(), caller, false), |(api, caller, begun)| async move {
         if begun {
             pause(CLOCK_EVERY).await;

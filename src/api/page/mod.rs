@@ -6,23 +6,31 @@
 mod answer;
 mod assets;
 pub(super) mod board;
+pub(super) mod confirm;
 pub(super) mod customer;
 pub(super) mod inbox;
 pub(super) mod live;
 pub(super) mod ops;
+pub(super) mod pictures;
+pub(super) mod second_factor;
 mod sign_in;
 
 use askama::Template;
+use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt as _, Limited};
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 
 pub(super) use self::answer::AnswerPage;
 pub(super) use self::assets::{asset, serve as assets};
 pub(super) use self::sign_in::{open, press, show, sign_in, sign_out};
 use super::auth::{Caller, Role};
-use super::problem::{Code, Problem};
+use super::limits::{STOP_MAX, STOP_WITHIN};
+use super::problem::{Answer, Code, Problem};
+use super::within;
 use crate::store::Scope;
 
 /// What pages may load and do: nothing but our own.
@@ -140,6 +148,11 @@ pub(super) fn page(status: StatusCode, page: &impl Template) -> Response {
         Ok(text) => text,
         Err(error) => return Problem::unexpected(&error.to_string()).into_response(),
     };
+    written(status, text)
+}
+
+/// The same, written before.
+fn written(status: StatusCode, text: String) -> Response {
     let mut response = Response::new(text.into());
     *response.status_mut() = status;
     response.headers_mut().extend(HeaderMap::from_iter(HEADERS));
@@ -207,9 +220,28 @@ fn page_advice(code: Code) -> Option<&'static str> {
     }
 }
 
+/// The body of a small form, of a page for which nobody has signed in.
+pub(super) async fn posted(headers: &HeaderMap, body: Body) -> Answer<Bytes> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        return Err(Problem::new(Code::MediaType, "The Content-Type is not that of a form."));
+    }
+    let read = within(STOP_WITHIN, Limited::new(body, STOP_MAX).collect()).await?;
+    let read = read.map_err(|_| Problem::new(Code::Malformed, "The form did not come whole."))?;
+    Ok(read.to_bytes())
+}
+
 /// Reads a form that came whole. Line ends become one character, as they were typed.
-pub(super) fn read_form<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> super::problem::Answer<T> {
-    let pairs = url::form_urlencoded::parse(bytes).filter(|(name, _)| name != "csrf");
+pub(super) fn read_form<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
+    read_but(bytes, &[])
+}
+
+/// The fields at which the gate looks: they are no form's own.
+pub(super) const GATES: [&str; 3] = ["csrf", confirm::FIELD, confirm::CODE];
+
+fn read_but<T: DeserializeOwned>(bytes: &[u8], but: &[&str]) -> Answer<T> {
+    let pairs = url::form_urlencoded::parse(bytes).filter(|(name, _)| !but.contains(&&**name));
     let pairs: serde_json::Map<String, serde_json::Value> =
         pairs.map(|(name, value)| (name.into_owned(), value.replace("\r\n", "\n").into())).collect();
     serde_json::from_value(pairs.into()).map_err(|error| {
@@ -220,11 +252,11 @@ pub(super) fn read_form<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> super::
 /// The form of a page, read whole by the gate.
 pub(super) struct Form<T>(pub(super) T);
 
-impl<T: serde::de::DeserializeOwned, S: Sync> axum::extract::FromRequestParts<S> for Form<T> {
+impl<T: DeserializeOwned, S: Sync> axum::extract::FromRequestParts<S> for Form<T> {
     type Rejection = Faced;
     async fn from_request_parts(parts: &mut axum::http::request::Parts, _: &S) -> Result<Self, Faced> {
         let bytes = parts.extensions.remove::<super::gate::Whole>().map(|whole| whole.0).unwrap_or_default();
-        Ok(Self(read_form(&bytes)?))
+        Ok(Self(read_but(&bytes, &GATES)?))
     }
 }
 

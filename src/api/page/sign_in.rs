@@ -2,18 +2,21 @@
 //!
 //! A link does nothing when it is looked at, since programs look at links; its button signs in.
 
+use std::borrow::Cow;
+
 use askama::Template;
 use axum::extract::{Extension, Path, Query, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use http_body_util::{BodyExt as _, Limited};
+use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{PlainPage, Shell, Shown, page, secret_page, see};
+use super::{PlainPage, Shell, Shown, page, posted, read_form, second_factor, secret_page, see};
 use crate::api::auth::{Caller, unauthenticated};
-use crate::api::limits::{STOP_MAX, STOP_WITHIN};
 use crate::api::problem::{Answer, Code, Problem};
-use crate::api::{Api, sessions, within};
+use crate::api::sessions::Begun;
+use crate::api::{Api, sessions};
 use crate::domain::source::Source;
 use crate::store::Proof;
 
@@ -25,7 +28,7 @@ struct SignInPage {
     /// Where to go then.
     next: String,
     /// Why it did not work.
-    refused: Option<&'static str>,
+    refused: Option<String>,
 }
 
 /// The page behind a link that signs in once.
@@ -39,6 +42,10 @@ struct LinkPage {
     scope: String,
     /// What the link carries.
     token: String,
+    /// Whether the key has a second factor.
+    with_code: bool,
+    /// Why it did not work.
+    refused: Option<String>,
 }
 
 /// Where to go after signing in.
@@ -66,15 +73,9 @@ pub(in crate::api) async fn show(api: State<Api>, next: Query<Next>) -> Response
 struct SignInForm {
     key: String,
     #[serde(default)]
+    code: Option<String>,
+    #[serde(default)]
     next: String,
-}
-
-/// Reads a small form.
-async fn form(request: Request) -> Answer<(HeaderMap, Vec<u8>)> {
-    let (parts, body) = request.into_parts();
-    let unread = || Problem::new(Code::Malformed, "The form did not come whole.");
-    let body = within(STOP_WITHIN, Limited::new(body, STOP_MAX).collect()).await?.map_err(|_| unread())?;
-    Ok((parts.headers, body.to_bytes().to_vec()))
 }
 
 /// Whether a browser that sent this keeps a cookie for safe connections.
@@ -105,7 +106,7 @@ fn source_of(request: &Request) -> Option<Source> {
 }
 
 /// Counts whoever did not get in; who comes again and again waits for the answer.
-async fn stranger(api: &Api, source: Option<Source>) {
+pub(super) async fn stranger(api: &Api, source: Option<Source>) {
     let problem = api.sources.failed(source, unauthenticated());
     api.sources.hold(&problem).await;
 }
@@ -114,12 +115,15 @@ async fn stranger(api: &Api, source: Option<Source>) {
 pub(in crate::api) async fn sign_in(api: State<Api>, request: Request) -> Shown {
     let now = api.clock.now();
     let source = source_of(&request);
-    let (headers, bytes) = form(request).await?;
+    let (Parts { headers, .. }, body) = request.into_parts();
     sessions::own_pages(&headers)?;
-    let form: SignInForm = super::read_form(&bytes)?;
-    let again = |status, refused| {
+    let form: SignInForm = read_form(&posted(&headers, body).await?)?;
+    let again = |status, refused: &str| {
         let shell = Shell::public(now);
-        page(status, &SignInPage { shell, next: ours(&form.next).to_owned(), refused: Some(refused) })
+        page(
+            status,
+            &SignInPage { shell, next: ours(&form.next).to_owned(), refused: Some(refused.to_owned()) },
+        )
     };
     if !keeps_cookies(&headers) {
         let text = "This page was reached over plain http from another computer. Browsers keep a sign-in only over \
@@ -131,9 +135,14 @@ pub(in crate::api) async fn sign_in(api: State<Api>, request: Request) -> Shown 
         let text = "This key is unknown, expired or revoked.";
         return Ok(again(StatusCode::FORBIDDEN, text));
     };
-    let cookie = sessions::begin(&api, Proof::Key(who.key.to_string()), now).await?;
-    let Some(cookie) = cookie else {
-        return Ok(again(StatusCode::FORBIDDEN, "This key was revoked just now."));
+    let code = second_factor::typed(form.code.as_deref().map(Cow::Borrowed));
+    let cookie = match sessions::begin(&api, Proof::Key(who.key.to_string()), code, now).await? {
+        Begun::Cookie(cookie) => cookie,
+        Begun::Gone => return Ok(again(StatusCode::FORBIDDEN, "This key was revoked just now.")),
+        Begun::Code(said) => {
+            second_factor::counts(&api, said, source).await;
+            return Ok(again(StatusCode::FORBIDDEN, &second_factor::told(said, now)));
+        }
     };
     tracing::info!(key = %who.key, "signed in");
     Ok(begun(cookie, &form.next))
@@ -153,19 +162,32 @@ pub(in crate::api) async fn open(
     source: Option<Extension<Source>>,
     token: Path<String>,
 ) -> Shown {
-    let now = api.clock.now();
-    let key = api.store.sign_in_key(&sessions::known_as(&token.0), now).await?;
-    let Some(who) = key.and_then(|key| api.keys.owner(&key, now)) else {
-        stranger(&api, source.map(|source| source.0)).await;
-        return Ok(no_link(&api));
-    };
+    if let Some(response) = link_page(&api, token.0, None, api.clock.now()).await? {
+        return Ok(response);
+    }
+    stranger(&api, source.map(|source| source.0)).await;
+    Ok(no_link(&api))
+}
+
+/// The page behind a link that still signs in.
+async fn link_page(
+    api: &Api,
+    token: String,
+    refused: Option<String>,
+    now: Timestamp,
+) -> Answer<Option<Response>> {
+    let key = api.store.sign_in_key(&sessions::known_as(&token), now).await?;
+    let Some(who) = key.and_then(|key| api.keys.owner(&key, now)) else { return Ok(None) };
     let scope = match &who.scope {
         crate::store::Scope::Ops => "ops".to_owned(),
         crate::store::Scope::Platform(platform) => format!("the platform {platform}"),
         crate::store::Scope::Lab(lab) => format!("the lab {lab}"),
     };
     let shell = Shell::public(now);
-    Ok(page(StatusCode::OK, &LinkPage { shell, name: who.name.clone(), scope, token: token.0 }))
+    let status = if refused.is_some() { StatusCode::FORBIDDEN } else { StatusCode::OK };
+    let with_code = refused.is_some() || api.keys.second_factor(&who.key);
+    let shown = LinkPage { shell, name: who.name.clone(), scope, token, with_code, refused };
+    Ok(Some(page(status, &shown)))
 }
 
 /// What the button of a link sends.
@@ -173,21 +195,36 @@ pub(in crate::api) async fn open(
 #[serde(deny_unknown_fields)]
 struct Pressed {
     token: String,
+    #[serde(default)]
+    code: Option<String>,
 }
 
 /// Signs in by a link, once.
 pub(in crate::api) async fn press(api: State<Api>, request: Request) -> Shown {
     let source = source_of(&request);
-    let (headers, bytes) = form(request).await?;
+    let (Parts { headers, .. }, body) = request.into_parts();
     sessions::own_pages(&headers)?;
-    let Pressed { token } = super::read_form(&bytes)?;
+    let Pressed { token, code } = read_form(&posted(&headers, body).await?)?;
     if !keeps_cookies(&headers) {
         let text =
             "Open the link over https, or on the host of the gateway: browsers keep a sign-in only there.";
         return Err(Problem::new(Code::Forbidden, text).into());
     }
-    let link = sessions::known_as(&token);
-    let Some(cookie) = sessions::begin(&api, Proof::Link(link), api.clock.now()).await? else {
+    let (now, link) = (api.clock.now(), sessions::known_as(&token));
+    let code = second_factor::typed(code.map(Cow::Owned));
+    let cookie = match sessions::begin(&api, Proof::Link(link), code, now).await? {
+        Begun::Cookie(cookie) => Some(cookie),
+        Begun::Gone => None,
+        Begun::Code(said) => {
+            second_factor::counts(&api, said, source).await;
+            // The link was not used up.
+            if let Some(again) = link_page(&api, token, Some(second_factor::told(said, now)), now).await? {
+                return Ok(again);
+            }
+            None
+        }
+    };
+    let Some(cookie) = cookie else {
         stranger(&api, source).await;
         return Ok(no_link(&api));
     };

@@ -13,10 +13,12 @@
 //! A check passes on what was *seen*: an answer, and a look-up that agrees with it. Where only the lab's word
 //! is to be had it is said to be believed; where something did not happen it is said to be not seen.
 
+mod addresses;
 mod doors;
 mod end;
 mod imports;
 mod line;
+mod lines;
 mod links;
 mod probe;
 mod profile;
@@ -83,6 +85,10 @@ struct Facts {
     printed: Option<OrderId>,
     /// It says that it has a first phase.
     two_phase: bool,
+    /// It takes out single lines.
+    stops_lines: bool,
+    /// It takes other addresses.
+    addresses: bool,
     /// It holds what is sent ahead.
     imports: bool,
     /// An order that was sent ahead and nothing else, and since when.
@@ -126,6 +132,10 @@ pub struct Target {
     pub connect_within: Lasting,
     /// How often both sides of a link say something.
     pub beat: Lasting,
+    /// Whether the lab says that it stops single lines.
+    pub stops_lines: bool,
+    /// Whether the lab says that it takes other addresses for orders that it has.
+    pub address_changes: bool,
     /// Only these checks, and those that they rest on; all if empty.
     pub only: Vec<Name>,
 }
@@ -152,6 +162,8 @@ impl Target {
             timeout: None,
             connect_within: Lasting::seconds(60),
             beat: Lasting::seconds(1),
+            stops_lines: false,
+            address_changes: false,
             only: Vec::new(),
         }
     }
@@ -165,6 +177,8 @@ impl Target {
             Group::All => true,
             Group::TwoPhase => two_phase || named,
             Group::Link => matches!(self.to, To::Link(_)) || named,
+            Group::Lines => self.stops_lines || named,
+            Group::Addresses => self.address_changes || named,
         };
         fits && (only.is_empty() || named || GROUND.contains(&name))
     }
@@ -224,6 +238,12 @@ pub struct CertifyArgs {
     /// How long the lab keeps keys, by its own word: `forever`, or a duration such as 24h
     #[arg(long, value_name = "HOW LONG", value_parser = dedupes)]
     keeps_keys: Option<Dedupes>,
+    /// The lab says that it stops single lines (`stops_lines` of its profile): try it
+    #[arg(long)]
+    stops_lines: bool,
+    /// The lab says that it takes other shipping addresses (`address_changes` of its profile): try it
+    #[arg(long)]
+    address_changes: bool,
     /// Leave one test order in, and watch for so long whether it is printed
     #[arg(long, value_name = "DURATION", value_parser = lasting)]
     let_print: Option<Lasting>,
@@ -311,6 +331,8 @@ impl CertifyArgs {
             timeout: self.timeout,
             connect_within: self.connect_within,
             beat: self.heartbeat,
+            stops_lines: self.stops_lines,
+            address_changes: self.address_changes,
             only: self.only.clone(),
             ..Target::new(to)
         })
@@ -396,6 +418,8 @@ async fn make(name: Name, p: &Probe<'_>, facts: &mut Facts) -> Made {
         Name::TakesAnOrder => uploads::takes_an_order(p, facts).await,
         Name::LooksUp => stops::looks_up(p, facts).await,
         Name::StopBeforePrinting => stops::before_printing(p, facts).await,
+        Name::StopLines => lines::stops_lines(p, facts).await,
+        Name::ChangesAddress => addresses::changes_address(p, facts).await,
         Name::SameKey => uploads::same_key(p, facts).await,
         Name::OtherBytes => uploads::other_bytes(p, facts).await,
         Name::UploadAfterStop => uploads::upload_after_stop(p, facts).await,

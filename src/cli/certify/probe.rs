@@ -78,6 +78,8 @@ pub(super) struct Test {
     pub(super) order: OrderId,
     pub(super) reference: String,
     pub(super) stop: StopId,
+    /// How many lines it has.
+    pub(super) lines: usize,
 }
 
 /// An upload of test orders.
@@ -175,6 +177,7 @@ impl<'a> Probe<'a> {
             order: OrderId::new(now, &*self.random),
             reference: format!("CERTIFY-{}-{number}", self.run),
             stop: StopId::new(now, &*self.random),
+            lines: 1,
         }
     }
 
@@ -190,6 +193,11 @@ impl<'a> Probe<'a> {
     /// The same under a given key.
     pub(super) fn parcel_under(&self, key: &str, orders: usize) -> Result<Parcel, Fault> {
         self.packed(key.to_owned(), (0..orders).map(|_| self.test()).collect(), None)
+    }
+
+    /// A new upload of one new order with two lines.
+    pub(super) fn two_lines(&self) -> Result<Parcel, Fault> {
+        self.parcel_of(vec![Test { lines: 2, ..self.test() }], None)
     }
 
     /// A new upload of these orders, which the lab may hold under this reference.
@@ -219,10 +227,10 @@ impl<'a> Probe<'a> {
                 "name": "CERTIFY (test, do not print)", "line1": "Test Street 1", "line2": mark,
                 "postal_code": "00100", "city": "Testville", "country": target.country,
             },
-            "items": [{
-                "id": "1", "kind": "print", "sku": target.sku, "quantity": 1, "personalised": false,
+            "items": (1..=test.lines).map(|nth| json!({
+                "id": nth.to_string(), "kind": "print", "sku": target.sku, "quantity": 1, "personalised": false,
                 "files": [{ "url": target.image }], "options": { "stoppress-certify": mark },
-            }],
+            })).collect::<Vec<_>>(),
         });
         Entry {
             id: test.order.clone(),
@@ -231,6 +239,7 @@ impl<'a> Probe<'a> {
             region: target.region.clone(),
             document: document.to_string(),
             import_reference: None,
+            lines_out: Vec::new(),
         }
     }
 
@@ -270,13 +279,30 @@ impl<'a> Probe<'a> {
     }
 
     pub(super) async fn stop_by(&self, door: &dyn Lab, how: &str, test: &Test) -> Answer {
+        self.stop_call(door, how, (&test.stop, test), &[]).await
+    }
+
+    /// Asks for the stop of lines of a test order.
+    pub(super) async fn stop_lines(&self, stop: &StopId, test: &Test, lines: &[&str]) -> Answer {
+        let how = format!(", only line {}", lines.join(", "));
+        self.stop_call(&*self.doors.right, &how, (stop, test), lines).await
+    }
+
+    async fn stop_call(
+        &self,
+        door: &dyn Lab,
+        how: &str,
+        (stop, test): (&StopId, &Test),
+        lines: &[&str],
+    ) -> Answer {
         let now = self.now();
         let call = StopCall {
-            stop: test.stop.clone(),
+            stop: stop.clone(),
             order: test.order.clone(),
             reason: "test of stoppress lab certify".to_owned(),
             asked_at: now,
             answer_by: later(now, SignedDuration::from_mins(30)),
+            items: lines.iter().map(|line| (*line).to_owned()).collect(),
         };
         let sent = format!("stop {} of {} ({}){how}", call.stop, test.reference, test.order);
         let answer = self.timed(Kind::Stop, sent, door.stop(&call)).await;
@@ -405,7 +431,7 @@ pub(super) fn told(answer: &Answer) -> String {
     let more = match answer {
         Answer::Accepted { lab_reference } => lab_reference.clone(),
         Answer::Refused { reason } => Some(reason.clone()),
-        Answer::Removed { reason } => reason.clone(),
+        Answer::Removed { reason, .. } => reason.clone(),
         Answer::WillPrint { reason, stage } => {
             Some(reason.clone().unwrap_or_else(|| format!("{stage:?}").to_lowercase()))
         }

@@ -7,7 +7,7 @@ use super::probe::Probe;
 use super::report::{Check, Status};
 use super::rules::{Group, Name, RULES};
 use super::{Facts, Target};
-use crate::domain::lab::{Dedupes, Lasting, Profile, TakesStops};
+use crate::domain::lab::{AddressChanges, Dedupes, Lasting, Profile, TakesStops};
 
 /// Measured times are multiplied by this: a test is not a day in December.
 const MARGIN: u32 = 10;
@@ -28,6 +28,8 @@ struct Why {
     answers_within: String,
     concurrency: String,
     two_phase: Option<String>,
+    stops_lines: Option<String>,
+    address_changes: Option<String>,
 }
 
 fn good(checks: &[Check], name: Name) -> bool {
@@ -68,7 +70,25 @@ pub(super) fn derive(p: &Probe<'_>, facts: &Facts, checks: &[Check]) -> Derived 
         let why_not = format!("not proved: {}", missing.join(", "));
         why.two_phase = Some(if missing.is_empty() { String::new() } else { why_not });
     }
+    if p.target.stops_lines {
+        let proved = facts.stops_lines && stops == TakesStops::Yes;
+        let word = Name::StopLines.word();
+        why.stops_lines = Some(if proved { String::new() } else { format!("not proved: {word}") });
+    }
+    let mut address_changes = AddressChanges::No;
+    if p.target.address_changes {
+        let word = Name::ChangesAddress.word();
+        why.address_changes = Some(if facts.addresses {
+            // More than an order that is not begun was not tried.
+            address_changes = AddressChanges::UntilProduction;
+            String::new()
+        } else {
+            format!("not proved: {word}")
+        });
+    }
     let profile = Profile {
+        address_changes,
+        stops_lines: facts.stops_lines && stops == TakesStops::Yes,
         two_phase: facts.two_phase && missing.is_empty(),
         dedupes,
         lookup: facts.lookup,
@@ -142,6 +162,12 @@ impl Derived {
         ];
         if let Some(why) = &why.two_phase {
             lines.push(("two_phase", profile.two_phase.to_string(), why));
+        }
+        if let Some(why) = &why.stops_lines {
+            lines.push(("stops_lines", profile.stops_lines.to_string(), why));
+        }
+        if let Some(why) = &why.address_changes {
+            lines.push(("address_changes", format!("{:?}", profile.address_changes.word()), why));
         }
         lines.iter().fold("[labs.profile]\n".to_owned(), |mut text, (key, value, why)| {
             // Writing to a string cannot fail.

@@ -19,6 +19,10 @@ pub enum Name {
     LooksUp,
     /// A stop before the order is printed.
     StopBeforePrinting,
+    /// A stop of one of its lines.
+    StopLines,
+    /// Another address for an order that it has.
+    ChangesAddress,
     /// The same upload three times.
     SameKey,
     /// Other bytes under a key that it knows.
@@ -72,6 +76,10 @@ pub enum Group {
     TwoPhase,
     /// Those that dial out.
     Link,
+    /// Those that say that they stop single lines.
+    Lines,
+    /// Those that say that they take other addresses.
+    Addresses,
 }
 
 /// What is known about a check before it is made.
@@ -88,7 +96,7 @@ pub struct Rule {
 }
 
 /// All checks, in the order in which they are made.
-pub const RULES: [Rule; 27] = [
+pub const RULES: [Rule; 29] = [
     Rule {
         name: Name::Describes,
         title: "describes itself",
@@ -128,6 +136,22 @@ pub const RULES: [Rule; 27] = [
         contract: "A stop of an order that is not printed answers \"removed\" and keeps it from being printed; the \
                    same stop again has the same answer; a look-up says \"removed\".",
         mend: "Take the order out in the same transaction that reads its stage, then answer \"removed\".",
+    },
+    Rule {
+        name: Name::StopLines,
+        title: "stop of one line: that line is taken out",
+        contract: "Where the profile has stops_lines, a stop that names lines answers \"removed\" and names the same \
+                   lines; the same stop again has the same answer; the rest of the order goes on.",
+        mend: "Take out the lines that \"items\" names, no others, and name them in \"items\" of the answer.",
+    },
+    Rule {
+        name: Name::ChangesAddress,
+        title: "another address: taken, and the same again",
+        contract: "Where the profile has address_changes, a change of the address of an order that is not made answers \
+                   \"taken\", and the parcel goes there; the same change again has the same answer; one of an order \
+                   that the lab does not have, or after its answer_by, is not taken.",
+        mend: "Make the change a unique column beside the order, write the address in the same transaction that reads \
+               the order's stage, and answer what you answered first if the change comes again.",
     },
     Rule {
         name: Name::SameKey,
@@ -299,6 +323,8 @@ impl Name {
             | Self::UploadAfterImport
             | Self::ImportNotPrinted => Group::TwoPhase,
             Self::LinkBeats | Self::LinkCut | Self::LinkGoodbye => Group::Link,
+            Self::StopLines => Group::Lines,
+            Self::ChangesAddress => Group::Addresses,
             _ => Group::All,
         }
     }

@@ -69,7 +69,13 @@ pub(super) async fn before_printing(p: &Probe<'_>, facts: &mut Facts) -> Made {
     let Some(parcel) = taken(p).await? else { return Ok(Finding::not_seen(NO_ORDER)) };
     let test = parcel.first();
     match p.stop(test).await {
-        Answer::Removed { .. } => {}
+        Answer::Removed { items, .. } if items.is_empty() => {}
+        Answer::Removed { items, .. } => {
+            return Ok(Finding::failed(format!(
+                "it says that it took out {} of a whole order: that is not believed, because the rest may be printed",
+                items.join(", ")
+            )));
+        }
         Answer::Refused { reason } => {
             return Ok(Finding::warning(format!(
                 "it takes no stops ({reason}): the profile says stops = \"no\", and a person asks for each"

@@ -205,10 +205,14 @@ impl Role {
         }
         let (profile, calendar) = self.habits();
         let policy = json!({ "contact": { "email": format!("stops@{}.example", self.id) } });
+        // The play ends when nobody waits for anything: who warns always waits for the next cutoff.
+        let region = json!({
+            "id": self.region, "countries": self.countries, "calendar": calendar, "warn_before": "0s",
+        });
         let spec = json!({
             "id": self.id, "name": format!("{} ({})", self.id, self.zone), "driver": driver,
             "profile": profile, "policy": policy,
-            "regions": [{ "id": self.region, "countries": self.countries, "calendar": calendar }],
+            "regions": [region],
         });
         serde_json::from_value(spec).map_err(|error| Fault::new(self.id, error.to_string()))
     }
@@ -263,7 +267,7 @@ mod tests {
         for role in &ROLES {
             let spec = role.spec(([127, 0, 0, 1], 9).into(), None).unwrap();
             let lab = Lab::build(spec, &zones, now).unwrap();
-            assert_eq!(lab.calendars[0].time_zone(), role.zone);
+            assert_eq!(lab.places[0].calendar.time_zone(), role.zone);
             role.behaviour(Date::constant(2010, 12, 1), &zones).unwrap();
         }
     }

@@ -271,10 +271,13 @@ mod tests {
         );
         assert_eq!(script.orders(), 2);
         let Deed::Submit(order) = &script.acts[0].deed else { panic!("an order") };
-        assert_eq!((order.lab.as_str(), order.items.len(), order.items[1].quantity), ("thames", 2, 2));
+        assert_eq!(
+            (order.lab.as_ref().unwrap().as_str(), order.items.len(), order.items[1].quantity),
+            ("thames", 2, 2)
+        );
         assert!(order.faults().is_empty(), "{:?}", order.faults());
         let Deed::Submit(order) = &script.acts[1].deed else { panic!("an order") };
-        assert_eq!(order.lab.as_str(), "rheinbild");
+        assert_eq!(order.lab.as_ref().unwrap().as_str(), "rheinbild");
     }
 
     #[test]

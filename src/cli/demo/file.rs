@@ -166,11 +166,11 @@ fn entry(line: &str, clock: Timestamp) -> Result<(Timestamp, Deed, bool), Fault>
     if let Some(fault) = order.faults().into_iter().next() {
         return Err(fault);
     }
-    let ours = ROLES.iter().any(|role| role.id == order.lab.as_str());
+    let ours = ROLES.iter().any(|role| order.lab.as_ref().is_some_and(|lab| role.id == lab.as_str()));
     if !ours {
         let country = order.ship_to.as_ref().map_or("", |address| address.country.as_str());
         let (lab, region) = cast::route(country);
-        (order.lab, order.region) = (lab, Some(region));
+        (order.lab, order.region, order.need) = (Some(lab), Some(region), None);
     }
     Ok((at, Deed::Submit(Box::new(order)), !ours))
 }
@@ -267,7 +267,7 @@ nonsense"#;
         assert!(script.broken[0].starts_with("line 4: items[0].quantity"), "{:?}", script.broken);
         assert!(script.broken[1].starts_with("line 6: is not JSON"), "{:?}", script.broken);
         let Deed::Submit(order) = &script.acts[1].deed else { panic!("an order") };
-        assert_eq!(order.lab.as_str(), "nordprint", "there is no lab \"elsewhere\" here");
+        assert_eq!(order.lab.as_ref().unwrap().as_str(), "nordprint", "there is no lab \"elsewhere\" here");
         assert_eq!(script.acts[1].at, "2010-12-01T08:01:00Z".parse().unwrap());
     }
 

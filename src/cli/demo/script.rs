@@ -113,8 +113,10 @@ pub(super) fn submission(
     });
     Submission {
         reference: reference.to_owned(),
-        lab,
+        lab: Some(lab),
         region: Some(region),
+        need: None,
+        service_level: None,
         transfer: Handing::Batch,
         payment: Payment::Paid,
         ship_to: Some(Address {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use url::Url;
 
-use super::behaviour::BehaviourArgs;
+use super::flags::BehaviourArgs;
 use super::{Gateway, Simulator, SimulatorSettings};
 use crate::cli::input::secret;
 use crate::clock::{HostClock, HostRandom};

@@ -1,8 +1,11 @@
 //! The lines of a simulated lab's ledger.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::addresses::AddressSaid;
 use crate::domain::order::Stage;
 
 /// One line.
@@ -25,6 +28,20 @@ pub struct Job {
     /// What the lab called it when it was sent ahead, as the upload says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub import_reference: Option<String>,
+    /// The same pieces by the ids of their items.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lines: BTreeMap<String, u64>,
+}
+
+/// A stop as the lab was asked.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Asked {
+    /// The order.
+    pub order: String,
+    /// The stop.
+    pub stop: String,
+    /// The items that are to be taken out; none: the whole order.
+    pub items: Vec<String>,
 }
 
 /// What happened.
@@ -55,15 +72,29 @@ pub enum What {
     /// An order is in production: it is not taken out any more.
     Began { order: String },
     /// An order was printed once more: physically.
-    Printed { order: String, copies: u64 },
+    Printed {
+        order: String,
+        copies: u64,
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        lines: BTreeMap<String, u64>,
+    },
     /// An order has left the lab.
     Shipped { order: String },
     /// An order was taken out before it was printed.
     Removed { order: String, stop: String },
+    /// Items of an order were taken out before it was printed; the rest of it is made.
+    LinesRemoved { order: String, stop: String, items: Vec<String> },
     /// A stop was asked.
-    StopAsked { order: String, stop: String },
+    StopAsked {
+        order: String,
+        stop: String,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        items: Vec<String>,
+    },
     /// A stop was answered, or is going to be: `answer_later`.
     StopAnswered { order: String, stop: String, answer: Said },
+    /// A change of an address was answered; `to` is the street of the new one.
+    AddressAnswered { order: String, change: String, to: String, answer: AddressSaid },
     /// A call was done, and its answer lost on the way.
     AnswerLost { call: String },
 }

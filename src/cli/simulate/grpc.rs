@@ -1,5 +1,6 @@
 //! The simulated lab over gRPC.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -11,11 +12,12 @@ use super::House;
 use super::behaviour::{Fate, LooksUp};
 use super::http::BODY_MAX;
 use super::imports::Held;
-use super::ledger::{Job, Said, Submitted, Taken};
+use super::ledger::{Asked, Job, Said, Submitted, Taken};
 use crate::domain::order::Stage;
 use crate::lab::http::hex;
 use crate::proto;
 use crate::proto::get_order_response::Stage as LabStage;
+use crate::proto::lab_address_service_server::LabAddressServiceServer;
 use crate::proto::lab_import_service_server::{LabImportService, LabImportServiceServer};
 use crate::proto::lab_service_server::{LabService, LabServiceServer};
 use crate::proto::stop_order_response::Answer;
@@ -30,6 +32,11 @@ pub(super) fn imports(house: Arc<House>) -> LabImportServiceServer<Front> {
     LabImportServiceServer::new(Front(house)).max_decoding_message_size(BODY_MAX)
 }
 
+/// Changes of addresses over a house.
+pub(super) fn addresses(house: Arc<House>) -> LabAddressServiceServer<Front> {
+    LabAddressServiceServer::new(Front(house)).max_decoding_message_size(BODY_MAX)
+}
+
 /// The lab itself, for calls that come over its own link.
 pub(super) fn front(house: Arc<House>) -> Front {
     Front(house)
@@ -42,18 +49,23 @@ pub(super) struct Front(Arc<House>);
 impl From<proto::LabOrder> for Job {
     fn from(order: proto::LabOrder) -> Self {
         let printed = order.items.iter().filter(|item| !item.download);
-        let copies = printed.map(|item| u64::from(item.quantity)).sum();
+        let copies = printed.clone().map(|item| u64::from(item.quantity)).sum();
+        let lines: BTreeMap<_, _> = printed.map(|item| (item.id.clone(), u64::from(item.quantity))).collect();
         let import_reference = Some(order.import_reference).filter(|told| !told.is_empty());
-        Self { order: order.id, copies, import_reference }
+        Self { order: order.id, copies, import_reference, lines }
     }
 }
 
-fn broken(error: &std::io::Error) -> Status {
+pub(super) fn broken(error: &std::io::Error) -> Status {
     Status::internal(format!("the ledger cannot be written: {error}"))
 }
 
 impl Front {
-    fn verify<T>(&self, request: &Request<T>) -> Result<(), Status> {
+    pub(super) fn house(&self) -> &House {
+        &self.0
+    }
+
+    pub(super) fn verify<T>(&self, request: &Request<T>) -> Result<(), Status> {
         let checks = !self.0.behaviour().takes_any_signature;
         let Some(secret) = self.0.secret.as_ref().filter(|_| checks) else { return Ok(()) };
         let given = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
@@ -116,7 +128,9 @@ impl LabService for Front {
     ) -> Result<Response<proto::StopOrderResponse>, Status> {
         self.verify(&request)?;
         let ask = request.into_inner();
-        let (said, stage) = self.0.stop(ask.order, ask.stop).await.map_err(|error| broken(&error))?;
+        let asked = Asked { order: ask.order, stop: ask.stop, items: ask.items.clone() };
+        let (said, stage) = self.0.stop(asked).await.map_err(|error| broken(&error))?;
+        let items = self.0.names(said, ask.items);
         let answer = match said {
             Said::Removed => Answer::Removed,
             Said::WillPrint => Answer::WillPrint,
@@ -129,7 +143,8 @@ impl LabService for Front {
             Answer::WillPrint => wire(stage),
             _ => LabStage::Unspecified,
         };
-        Ok(Response::new(proto::StopOrderResponse { answer: answer.into(), reason, stage: stage.into() }))
+        let (answer, stage) = (answer.into(), stage.into());
+        Ok(Response::new(proto::StopOrderResponse { answer, reason, stage, items }))
     }
 
     async fn get_order(
@@ -151,7 +166,7 @@ impl LabService for Front {
     }
 }
 
-fn wire(stage: Stage) -> LabStage {
+pub(super) fn wire(stage: Stage) -> LabStage {
     match stage {
         Stage::Received => LabStage::Received,
         Stage::InProduction => LabStage::InProduction,

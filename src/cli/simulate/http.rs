@@ -1,5 +1,6 @@
 //! The simulated lab over HTTP: the four operations, and the switchboard under `/_simulate`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -15,10 +16,11 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::House;
+use super::addresses::{AddressSaid, Moved};
 use super::behaviour::{Behaviour, Fate, LooksUp};
 use super::imports::Held;
-use super::ledger::{Job, Said, Seen, Submitted, Taken};
-use crate::domain::order::ItemKind;
+use super::ledger::{Asked, Job, Said, Seen, Submitted, Taken};
+use crate::domain::order::{Address, ItemKind};
 use crate::lab::http::{IDEMPOTENCY_KEY, MANIFEST_SHA256, NOT_AFTER, hex};
 use crate::lab::sign;
 
@@ -32,6 +34,7 @@ pub(super) fn router(house: Arc<House>) -> Router {
         .route("/orders", post(submit))
         .route("/orders/{id}", get(look_up))
         .route("/orders/{id}/stop", post(stop))
+        .route("/orders/{id}/address", post(readdress))
         .route("/imports/{id}", put(import).delete(discard))
         .layer(middleware::from_fn_with_state(Arc::clone(&house), verify));
     let board = Router::new()
@@ -97,13 +100,16 @@ struct Order {
 impl From<Order> for Job {
     fn from(order: Order) -> Self {
         let printed = order.items.iter().filter(|item| item.kind == ItemKind::Print);
-        let copies = printed.map(|item| u64::from(item.quantity)).sum();
-        Self { order: order.id, copies, import_reference: order.import_reference }
+        let copies = printed.clone().map(|item| u64::from(item.quantity)).sum();
+        let lines: BTreeMap<_, _> = printed.map(|item| (item.id.clone(), u64::from(item.quantity))).collect();
+        Self { order: order.id, copies, import_reference: order.import_reference, lines }
     }
 }
 
 #[derive(Deserialize)]
 struct Item {
+    #[serde(default)]
+    id: String,
     #[serde(default)]
     kind: ItemKind,
     quantity: u32,
@@ -157,6 +163,8 @@ async fn take(house: &Arc<House>, fate: Fate, headers: &HeaderMap, body: &[u8]) 
 #[derive(Deserialize)]
 struct Stop {
     stop: String,
+    #[serde(default)]
+    items: Vec<String>,
 }
 
 async fn stop(State(house): State<Arc<House>>, Path(order): Path<String>, body: Bytes) -> Response {
@@ -166,11 +174,46 @@ async fn stop(State(house): State<Arc<House>>, Path(order): Path<String>, body: 
             return problem(StatusCode::UNPROCESSABLE_ENTITY, format!("the body is not a stop: {error}"));
         }
     };
-    match house.stop(order, stop.stop).await {
+    let asked = Asked { order, stop: stop.stop, items: stop.items.clone() };
+    match house.stop(asked).await {
         Ok((Said::NotTaken, _)) => problem(StatusCode::METHOD_NOT_ALLOWED, "this lab takes no stops"),
         Ok((Said::NotFound, _)) => problem(StatusCode::NOT_FOUND, "there is no such order"),
         Ok((Said::WillPrint, stage)) => {
             Json(json!({ "answer": Said::WillPrint, "stage": stage })).into_response()
+        }
+        Ok((answer, _)) => match house.names(answer, stop.items) {
+            items if items.is_empty() => Json(json!({ "answer": answer })).into_response(),
+            items => Json(json!({ "answer": answer, "items": items })).into_response(),
+        },
+        Err(error) => broken(&error),
+    }
+}
+
+async fn readdress(State(house): State<Arc<House>>, Path(order): Path<String>, body: Bytes) -> Response {
+    #[derive(Deserialize)]
+    struct Ask {
+        change: String,
+        ship_to: Address,
+        #[serde(default)]
+        answer_by: Option<Timestamp>,
+    }
+    let Ask { change, ship_to, answer_by } = match serde_json::from_slice(&body) {
+        Ok(change) => change,
+        Err(error) => {
+            let what = format!("the body is no change of an address: {error}");
+            return problem(StatusCode::UNPROCESSABLE_ENTITY, what);
+        }
+    };
+    match house.readdress(Moved { order, change, to: ship_to.line1, answer_by }).await {
+        Ok((AddressSaid::NotTaken, _)) => {
+            problem(StatusCode::METHOD_NOT_ALLOWED, "this lab takes no other address")
+        }
+        Ok((AddressSaid::Expired, _)) => {
+            problem(StatusCode::PRECONDITION_FAILED, "it came too late to be taken")
+        }
+        Ok((AddressSaid::NotFound, _)) => problem(StatusCode::NOT_FOUND, "there is no such order"),
+        Ok((AddressSaid::TooLate, stage)) => {
+            Json(json!({ "answer": AddressSaid::TooLate, "stage": stage })).into_response()
         }
         Ok((answer, _)) => Json(json!({ "answer": answer })).into_response(),
         Err(error) => broken(&error),

@@ -13,7 +13,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::behaviour::{Behaviour, Forgets, Stops};
-pub use super::entry::{Entry, Job, Said, What};
+pub use super::entry::{Asked, Entry, Job, Said, What};
 pub use super::verdict::{Seen, Submitted, Taken, Verdict};
 use crate::domain::batch::later;
 use crate::domain::order::Stage;
@@ -35,9 +35,13 @@ enum Step {
 #[derive(Debug, Clone, Default)]
 struct OrderState {
     jobs: Vec<(u64, Timestamp, At)>,
+    /// What each job prints, by its items.
+    lines: Vec<BTreeMap<String, u64>>,
     /// The furthest that any of its jobs came.
     reached: Stage,
     stops: BTreeMap<String, Vec<Said>>,
+    /// The items that stops named.
+    named: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Debug, Clone)]
@@ -142,12 +146,17 @@ impl Ledger {
         self.orders.iter().map(verdict).collect()
     }
 
-    /// The stops that were answered with "later", and nothing since: order and stop.
+    /// The stops that were answered with "later", and nothing since.
     #[must_use]
-    pub fn owed(&self) -> Vec<(String, String)> {
+    pub fn owed(&self) -> Vec<Asked> {
         let owes = |(order, state): (&String, &OrderState)| {
             let open = state.stops.iter().filter(|(_, said)| said.last() == Some(&Said::AnswerLater));
-            open.map(|(stop, _)| (order.clone(), stop.clone())).collect::<Vec<_>>()
+            let asked = |stop: &String| Asked {
+                order: order.clone(),
+                stop: stop.clone(),
+                items: state.named.get(stop).cloned().unwrap_or_default(),
+            };
+            open.map(|(stop, _)| asked(stop)).collect::<Vec<_>>()
         };
         self.orders.iter().flat_map(owes).collect()
     }
@@ -181,8 +190,9 @@ impl Ledger {
     pub fn catch_up(&mut self, now: Timestamp) -> io::Result<()> {
         let due = self.due.iter().take_while(|(at, ..)| *at <= now);
         let printed = due.filter_map(|(at, order, job)| {
-            let copies = self.orders.get(order)?.jobs.get(*job)?.0;
-            Some(Entry { at: *at, what: What::Printed { order: order.clone(), copies } })
+            let state = self.orders.get(order)?;
+            let (copies, lines) = (state.jobs.get(*job)?.0, state.lines.get(*job)?.clone());
+            Some(Entry { at: *at, what: What::Printed { order: order.clone(), copies, lines } })
         });
         let steps = self.steps.iter().take_while(|(at, ..)| *at <= now).map(|(at, step, order, _)| {
             let order = order.clone();
@@ -254,46 +264,42 @@ impl Ledger {
     }
 
     /// Answers a stop, or says that it will.
-    pub fn stop(
-        &mut self,
-        now: Timestamp,
-        order: &str,
-        stop: &str,
-        behaviour: &Behaviour,
-    ) -> io::Result<(Said, Stage)> {
+    pub fn stop(&mut self, now: Timestamp, ask: &Asked, behaviour: &Behaviour) -> io::Result<(Said, Stage)> {
         self.catch_up(now)?;
-        let asked = What::StopAsked { order: order.to_owned(), stop: stop.to_owned() };
-        if behaviour.answers_late.is_some() && behaviour.stops != Stops::No && self.orders.contains_key(order)
+        let Asked { order, stop, items } = ask.clone();
+        let asked = What::StopAsked { order: order.clone(), stop: stop.clone(), items };
+        if behaviour.answers_late.is_some()
+            && behaviour.stops != Stops::No
+            && self.orders.contains_key(&ask.order)
         {
-            let answered = What::StopAnswered {
-                order: order.to_owned(),
-                stop: stop.to_owned(),
-                answer: Said::AnswerLater,
-            };
+            let answered = What::StopAnswered { order, stop, answer: Said::AnswerLater };
             self.append(vec![Entry { at: now, what: asked }, Entry { at: now, what: answered }])?;
             return Ok((Said::AnswerLater, Stage::default()));
         }
-        self.decide(now, order, stop, behaviour, Some(asked))
+        self.decide(now, ask, behaviour, Some(asked))
     }
 
     /// The lab's final word on a stop, done and written down.
     pub fn decide(
         &mut self,
         now: Timestamp,
-        order: &str,
-        stop: &str,
+        ask: &Asked,
         behaviour: &Behaviour,
         asked: Option<What>,
     ) -> io::Result<(Said, Stage)> {
         self.catch_up(now)?;
         let mut lines: Vec<_> = asked.into_iter().collect();
-        let (order, stop) = (order.to_owned(), stop.to_owned());
+        let Asked { order, stop, items } = ask.clone();
         let (answer, stage) = match self.orders.get(&order) {
             _ if behaviour.stops == Stops::No => (Said::NotTaken, Stage::Received),
             _ if behaviour.stops == Stops::Lies => (Said::Removed, Stage::Received),
             None => (Said::NotFound, Stage::Received),
             Some(state) if state.reached > Stage::Received => (Said::WillPrint, state.reached),
             Some(_) if behaviour.stops == Stops::TooLate => (Said::WillPrint, Stage::Received),
+            Some(_) if !items.is_empty() && behaviour.stops != Stops::Whole => {
+                lines.push(What::LinesRemoved { order: order.clone(), stop: stop.clone(), items });
+                (Said::Removed, Stage::Received)
+            }
             Some(state) => {
                 let waiting = usize::try_from(count(state, At::Waiting)).unwrap_or_default();
                 let removed = What::Removed { order: order.clone(), stop: stop.clone() };
@@ -393,6 +399,7 @@ impl Ledger {
                         self.steps.extend(steps.map(step));
                     }
                     state.jobs.push((job.copies, *prints_at, At::Waiting));
+                    state.lines.push(job.lines.clone());
                 }
                 let orders = orders.iter().map(|job| job.order.clone()).collect();
                 let number = self.entries.len() + 1;
@@ -412,9 +419,25 @@ impl Ledger {
                     state.stops.entry(stop.clone()).or_default().push(*answer);
                 }
             }
-            What::Repeated { .. } | What::StopAsked { .. } | What::AnswerLost { .. } => {}
+            What::LinesRemoved { order, items, .. } => self.take_lines(order, items),
+            What::StopAsked { order, stop, items } => {
+                if let Some(state) = self.orders.get_mut(order).filter(|_| !items.is_empty()) {
+                    state.named.insert(stop.clone(), items.clone());
+                }
+            }
+            What::Repeated { .. } | What::AddressAnswered { .. } | What::AnswerLost { .. } => {}
         }
         self.entries.push(entry);
+    }
+
+    /// Takes items out of the jobs of an order that wait.
+    fn take_lines(&mut self, order: &str, items: &[String]) {
+        let Some(state) = self.orders.get_mut(order) else { return };
+        let waiting = state.jobs.iter_mut().zip(&mut state.lines).filter(|(job, _)| job.2 == At::Waiting);
+        for (job, lines) in waiting {
+            let taken: u64 = items.iter().filter_map(|id| lines.remove(id)).sum();
+            job.0 = job.0.saturating_sub(taken);
+        }
     }
 
     /// Ends the first job of an order that waits.

@@ -35,6 +35,7 @@ use crate::proto::connect_response::call::Ask;
 use crate::proto::connect_response::receipt::Outcome;
 use crate::proto::connect_response::{Call, Kind as Told, Receipt, Welcome};
 use crate::proto::get_order_response::Stage as LabStage;
+use crate::proto::lab_address_service_server::LabAddressService as _;
 use crate::proto::lab_import_service_server::LabImportService as _;
 use crate::proto::lab_link_service_client::LabLinkServiceClient;
 use crate::proto::lab_service_server::LabService as _;
@@ -67,7 +68,7 @@ impl Lines {
     }
 
     /// Tells the gateway the answer to a stop; false if it is worth trying again.
-    pub(super) async fn tell(&self, stop: &str, said: Said, stage: Stage) -> bool {
+    pub(super) async fn tell(&self, stop: &str, said: Said, stage: Stage, items: &[String]) -> bool {
         let answer = match said {
             Said::Removed => Answer::Removed,
             Said::WillPrint => Answer::WillPrint,
@@ -80,6 +81,7 @@ impl Lines {
             answer: answer.into(),
             reason: String::new(),
             stage: lab_stage(stage).into(),
+            items: items.to_vec(),
         };
         self.say(|report| Kind::StopAnswer(told(report))).await
     }
@@ -356,6 +358,10 @@ async fn ask(
         Some(Ask::DiscardImport(message)) => {
             let said = lab.discard_import(dressed(house, message, fate)).await;
             ("DiscardImport", said.map(|said| reply::Said::DiscardImport(said.into_inner())))
+        }
+        Some(Ask::ChangeAddress(message)) => {
+            let said = lab.change_address(dressed(house, message, fate)).await;
+            ("ChangeAddress", said.map(|said| reply::Said::ChangeAddress(said.into_inner())))
         }
         None => ("", Err(Status::unimplemented("this lab does not know the call"))),
     }

@@ -4,9 +4,11 @@
 //! first phase. What it does to paper
 //! is written to an honest [`Ledger`], so that promises can be checked against it.
 
+pub mod addresses;
 mod args;
 pub mod behaviour;
 mod entry;
+pub mod flags;
 mod grpc;
 mod http;
 pub mod imports;
@@ -41,7 +43,7 @@ use crate::lab::outbound::Outbound;
 use crate::lab::sign::Signer;
 pub use args::{SimulateArgs, run};
 use behaviour::{Behaviour, DownBy, LooksUp};
-use ledger::{Ledger, Said, Seen, Submitted, Taken};
+use ledger::{Asked, Ledger, Said, Seen, Submitted, Taken};
 use tell::tell;
 
 /// How long a lab that races takes between looking and taking.
@@ -165,6 +167,7 @@ impl Simulator {
             http: http::router(Arc::clone(&house)),
             grpc: grpc::service(Arc::clone(&house)),
             imports: grpc::imports(Arc::clone(&house)),
+            addresses: grpc::addresses(Arc::clone(&house)),
         };
         let mut addresses = Vec::new();
         for (field, at) in [("listen", Some(settings.listen)), ("grpc_listen", settings.grpc_listen)] {
@@ -175,8 +178,8 @@ impl Simulator {
             house.tasks.spawn(port::serve(counter.clone(), listener, address));
         }
         house.tasks.spawn(print(Arc::clone(&house)));
-        for (order, stop) in owed {
-            house.answer_late(order, stop);
+        for asked in owed {
+            house.answer_late(asked);
         }
         let http_addr = addresses.first().copied().unwrap_or(settings.listen);
         Ok(Self { http_addr, grpc_addr: addresses.last().copied().unwrap_or(http_addr), house })
@@ -198,9 +201,10 @@ impl Simulator {
     /// If the ledger cannot be written: nothing was taken out.
     pub fn take_out(&self, order: &str, stop: &str) -> io::Result<Said> {
         let by_hand = Behaviour { stops: behaviour::Stops::Yes, ..self.behaviour() };
-        let asked = ledger::What::StopAsked { order: order.to_owned(), stop: stop.to_owned() };
-        let decided =
-            lock(&self.house.ledger).decide(self.house.clock.now(), order, stop, &by_hand, Some(asked));
+        let ask = Asked { order: order.to_owned(), stop: stop.to_owned(), items: Vec::new() };
+        let (order, stop, items) = (ask.order.clone(), ask.stop.clone(), Vec::new());
+        let asked = ledger::What::StopAsked { order, stop, items };
+        let decided = lock(&self.house.ledger).decide(self.house.clock.now(), &ask, &by_hand, Some(asked));
         decided.map(|(said, _)| said)
     }
 
@@ -348,26 +352,34 @@ impl House {
         taken
     }
 
-    async fn stop(self: &Arc<Self>, order: String, stop: String) -> io::Result<(Said, Stage)> {
-        let (of, by) = (order.clone(), stop.clone());
+    async fn stop(self: &Arc<Self>, asked: Asked) -> io::Result<(Said, Stage)> {
+        let ask = asked.clone();
         let (said, first) = self
             .on_ledger(move |ledger, now, how| {
-                let first = !ledger.owed().contains(&(of.clone(), by.clone()));
-                Ok((ledger.stop(now, &of, &by, how)?, first))
+                let owed = ledger.owed();
+                let first = !owed.iter().any(|owed| (&owed.order, &owed.stop) == (&ask.order, &ask.stop));
+                Ok((ledger.stop(now, &ask, how)?, first))
             })
             .await?;
         if said.0 == Said::AnswerLater && first {
-            self.answer_late(order, stop);
+            self.answer_late(asked);
         }
         Ok(said)
     }
 
+    /// The items that an answer names: a lab that ignores what a stop names tells none.
+    fn names(&self, said: Said, items: Vec<String>) -> Vec<String> {
+        Some(items)
+            .filter(|_| said == Said::Removed && self.behaviour().stops != behaviour::Stops::Whole)
+            .unwrap_or_default()
+    }
+
     /// Answers a stop after a while, and tells the gateway until it has heard.
-    fn answer_late(self: &Arc<Self>, order: String, stop: String) {
+    fn answer_late(self: &Arc<Self>, asked: Asked) {
         let after = self.behaviour().answers_late.unwrap_or(Lasting::seconds(0));
         let due = later(self.clock.now(), after.0);
         *self.untold().entry(due).or_default() += 1;
-        self.tasks.spawn(answer_late(Arc::clone(self), order, stop, due));
+        self.tasks.spawn(answer_late(Arc::clone(self), asked, due));
     }
 
     fn untold(&self) -> MutexGuard<'_, BTreeMap<Timestamp, usize>> {
@@ -403,16 +415,17 @@ async fn print(house: Arc<House>) {
 }
 
 /// Answers a stop when that is due, and tells the gateway until it has heard.
-async fn answer_late(house: Arc<House>, order: String, stop: String, due: Timestamp) {
-    let (by, of) = (stop.clone(), order);
+async fn answer_late(house: Arc<House>, asked: Asked, due: Timestamp) {
+    let Asked { stop, items, .. } = asked.clone();
     let answering = async {
         house.clock.sleep_until(due).await;
-        let decided = house.on_ledger(move |ledger, now, how| ledger.decide(now, &of, &by, how, None));
+        let decided = house.on_ledger(move |ledger, now, how| ledger.decide(now, &asked, how, None));
         let Ok((said, stage)) = decided.await else { return };
+        let items = house.names(said, items);
         for attempt in 1..=20 {
             let told = match house.gateway.get() {
-                Some((gateway, outbound)) => tell(gateway, outbound, &stop, said, stage).await,
-                None if house.lines.any() => house.lines.tell(&stop, said, stage).await,
+                Some((gateway, outbound)) => tell(gateway, outbound, &stop, (said, stage), &items).await,
+                None if house.lines.any() => house.lines.tell(&stop, said, stage, &items).await,
                 None => true,
             };
             if told {

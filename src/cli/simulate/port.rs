@@ -20,6 +20,7 @@ use super::grpc::Front;
 use super::ledger::What;
 use crate::clock::{Clock as _, HostClock};
 use crate::domain::batch::later;
+use crate::proto::lab_address_service_server::LabAddressServiceServer;
 use crate::proto::lab_import_service_server::LabImportServiceServer;
 use crate::proto::lab_service_server::LabServiceServer;
 
@@ -35,6 +36,7 @@ pub(super) struct Counter {
     pub(super) http: Router,
     pub(super) grpc: LabServiceServer<Front>,
     pub(super) imports: LabImportServiceServer<Front>,
+    pub(super) addresses: LabAddressServiceServer<Front>,
 }
 
 /// Serves a port until the house closes.
@@ -97,7 +99,7 @@ async fn connection(counter: Counter, stream: TcpStream) {
 }
 
 async fn answer(counter: Counter, request: Request<Incoming>) -> Result<Response<Body>, Lost> {
-    let Counter { house, http, grpc, imports } = counter;
+    let Counter { house, http, grpc, imports, addresses } = counter;
     let mut request = request.map(Body::new);
     if request.uri().path().starts_with("/_simulate") {
         return Ok(finished(http.oneshot(request).await));
@@ -117,7 +119,10 @@ async fn answer(counter: Counter, request: Request<Incoming>) -> Result<Response
     }
     request.extensions_mut().insert::<Fate>(fate);
     let ahead = request.uri().path().starts_with("/stoppress.v1.LabImportService/");
-    let response = if is_grpc && ahead {
+    let moves = request.uri().path().starts_with("/stoppress.v1.LabAddressService/");
+    let response = if is_grpc && moves {
+        finished(addresses.oneshot(request).await.map(|response| response.map(Body::new)))
+    } else if is_grpc && ahead {
         finished(imports.oneshot(request).await.map(|response| response.map(Body::new)))
     } else if is_grpc {
         finished(grpc.oneshot(request).await.map(|response| response.map(Body::new)))

@@ -15,8 +15,8 @@ pub(super) async fn tell(
     gateway: &Gateway,
     outbound: &Outbound,
     stop: &str,
-    said: Said,
-    stage: Stage,
+    (said, stage): (Said, Stage),
+    items: &[String],
 ) -> bool {
     let mut url = gateway.url.clone();
     if let Ok(mut path) = url.path_segments_mut() {
@@ -32,7 +32,8 @@ pub(super) async fn tell(
     }
     let body = match said {
         Said::WillPrint => serde_json::json!({ "answer": said, "stage": stage }),
-        _ => serde_json::json!({ "answer": said }),
+        _ if items.is_empty() => serde_json::json!({ "answer": said }),
+        _ => serde_json::json!({ "answer": said, "items": items }),
     };
     let request = Request {
         method: hyper::Method::POST,

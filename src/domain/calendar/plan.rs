@@ -187,6 +187,13 @@ impl Plan {
         }
     }
 
+    /// Whether a season of this name has more cutoffs a day than there are outside of seasons.
+    pub(super) fn is_busier(&self, season: &str) -> bool {
+        let regular = self.regular.len();
+        let mut named = self.seasons.iter().filter(|it| *it.name == *season);
+        regular > 0 && named.any(|it| it.minutes.len() > regular)
+    }
+
     /// Why the days that follow `date` have no cutoff, for people.
     pub(super) fn why_shut(&self, date: Date) -> String {
         let mut days = BTreeMap::<Why, u32>::new();

@@ -13,11 +13,11 @@ const EACH_MAX: usize = 16 * 1024;
 /// The most that those of an order have together.
 const ALL_MAX: usize = 128 * 1024;
 /// What a picture begins with.
-const KINDS: [&str; 4] = [
-    "data:image/jpeg;base64,",
-    "data:image/png;base64,",
-    "data:image/webp;base64,",
-    "data:image/avif;base64,",
+const KINDS: [(&str, &str); 4] = [
+    ("image/jpeg", "data:image/jpeg;base64,"),
+    ("image/png", "data:image/png;base64,"),
+    ("image/webp", "data:image/webp;base64,"),
+    ("image/avif", "data:image/avif;base64,"),
 ];
 const ALLOWED: &str = "a data: URI of image/jpeg, png, webp or avif in base64, at most 16384 characters";
 
@@ -28,8 +28,14 @@ const ALLOWED: &str = "a data: URI of image/jpeg, png, webp or avif in base64, a
 pub struct Thumbnail(pub String);
 
 impl Thumbnail {
+    /// Its media type, and its bytes in base64.
+    #[must_use]
+    pub fn parts(&self) -> Option<(&'static str, &str)> {
+        KINDS.iter().find_map(|(kind, begin)| Some((*kind, self.0.strip_prefix(begin)?)))
+    }
+
     fn holds(&self) -> bool {
-        let bytes = KINDS.iter().find_map(|kind| self.0.strip_prefix(kind));
+        let bytes = self.parts().map(|(_, bytes)| bytes);
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
         self.0.len() <= EACH_MAX && bytes.is_some_and(|bytes| !bytes.is_empty() && bytes.bytes().all(plain))
     }

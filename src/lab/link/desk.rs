@@ -82,6 +82,8 @@ pub struct LateAnswer {
     pub word: Word,
     /// Why, in the lab's words.
     pub reason: Option<String>,
+    /// Of a stop that named lines: those that were taken out.
+    pub items: Vec<String>,
 }
 
 /// What came of a report.

@@ -397,5 +397,6 @@ fn late_answer(answer: connect_request::StopAnswer) -> Result<LateAnswer, Fault>
         stop: StopId::parse(&answer.stop).map_err(|fault| fault.under("stop"))?,
         word,
         reason: some_words(&answer.reason, usize::MAX),
+        items: answer.items,
     })
 }

@@ -12,6 +12,12 @@ statements! {
     link_key = "select k.secret from link_keys k where k.id = 1";
     /// The first key of customers' links; the first one stays.
     customer_key_insert = "insert into customer_keys (id, secret, created_at) values (1, $1, $2) on conflict do nothing";
+    /// The keys of customers' links, locked: they are rotated one after the other.
+    customer_keys_lock = "select k.id from customer_keys k order by k.id {lock k}";
+    /// One more.
+    customer_key_add = "insert into customer_keys (id, secret, created_at) values ($1, $2, $3)";
+    /// Those before one are gone, and all links under them with them.
+    customer_keys_end = "delete from customer_keys where id < $1";
     /// The keys of customers' links.
     customer_keys = "select k.id, k.secret from customer_keys k order by k.id";
     /// How often an order's links were taken back.

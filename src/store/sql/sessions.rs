@@ -6,9 +6,9 @@ statements! {
     /// Statements about sessions.
     Sessions:
     /// A new session; of a link, only if the link was taken in the same transaction.
-    session_insert = "insert into sessions (id, key_id, started_at, seen_at, ends_at) values ($1, $2, $3, $3, $4)";
+    session_insert = "insert into sessions (id, key_id, started_at, seen_at, ends_at, with_code) values ($1, $2, $3, $3, $4, $5)";
     /// One session.
-    session_one = "select s.id, s.key_id, s.started_at, s.seen_at, s.ends_at, s.ended_at from sessions s where s.id = $1";
+    session_one = "select s.id, s.key_id, s.started_at, s.seen_at, s.ends_at, s.ended_at, s.with_code from sessions s where s.id = $1";
     /// It was used.
     session_touch = "update sessions set seen_at = $2 where id = $1 and seen_at < $2 and ended_at is null";
     /// It ends.

@@ -33,10 +33,14 @@ pub struct BoardBatch {
     pub place: Place,
     /// The batch.
     pub batch: BatchId,
+    /// The cutoff of its window, which it closes at unless it was postponed.
+    pub window_at: Timestamp,
     /// When it closes.
     pub closes_at: Timestamp,
     /// The same on the region's clocks.
     pub closes_at_local: String,
+    /// The local date of its cutoff.
+    pub production_date: String,
     /// The rule that gave the cutoff.
     pub rule: String,
     /// The version of the zone data that it was computed with.
@@ -84,6 +88,8 @@ pub struct BoardTransfers {
     pub transfers: i64,
     /// When the first of them is given to a person.
     pub deadline_at: Timestamp,
+    /// When the first of them was to be sent for the first time.
+    pub first_at: Timestamp,
     /// The oldest batch of these.
     pub batch: BatchId,
 }
@@ -101,11 +107,14 @@ pub struct BoardStops {
     pub deadline_at: Timestamp,
 }
 
-/// What of a lab waits for a person.
+/// What of a lab waits for a person, besides stops and transfers: what was told of an order and what became of
+/// it do not agree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BoardEscalations {
     /// The lab.
     pub lab: LabId,
+    /// The region, if one is known.
+    pub region: Option<RegionId>,
     /// How many.
     pub escalations: i64,
     /// When the first of them should have been decided.
@@ -128,19 +137,24 @@ pub struct ScoreRow {
     pub asked: i64,
     /// Of these, stopped before anything left the house.
     pub before: i64,
-    /// Of these, asked after the hand-over: the lab's to decide.
+    /// Of these, too late without a word of the lab: it had told before that it makes the order, or what it has
+    /// is final by contract.
+    pub at_once: i64,
+    /// Of these, asked of the lab.
     pub of_lab: i64,
-    /// Of the lab's, stopped.
+    /// Of these, decided by one of ours after the hand-over; the lab may have been asked or not.
+    pub by_us: i64,
+    /// Answered by the lab: stopped.
     pub stopped: i64,
-    /// Of the lab's, stopped in part.
+    /// Answered by the lab: stopped in part.
     pub in_part: i64,
-    /// Of the lab's, too late.
+    /// Answered by the lab: too late.
     pub too_late: i64,
-    /// Of the lab's, decided.
+    /// Answered by the lab, in all.
     pub decided: i64,
-    /// Of the decided, after their deadline.
+    /// Of the answered, after their deadline.
     pub late: i64,
-    /// How long half of the answers took at most, in microseconds.
+    /// How long half of the lab's answers took at most, in microseconds.
     pub answer_p50_us: Option<i64>,
     /// How long nine of ten answers took at most, in microseconds.
     pub answer_p90_us: Option<i64>,

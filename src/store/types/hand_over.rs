@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::Scope;
-use crate::domain::batch::{BatchPhase, Joining, Remedy, TransferFacts};
+use crate::domain::batch::{BatchPhase, Joining, Remedy, TransferFacts, TransferPhase};
 use crate::domain::event::Actor;
 use crate::domain::ids::{BatchId, EscalationId, LabId, OrderId, RegionId, StopId, TransferId};
 use crate::domain::lab::{Answer, Profile};
@@ -42,12 +42,23 @@ pub struct MoveBatch {
     pub to: Option<(Timestamp, String)>,
     /// For a change of the calendar: the new identity of its window.
     pub window: Option<Joining>,
+    /// How whoever decides saw it; it is compared under the batch's lock.
+    pub seen: Option<SeenBatch>,
     /// Why.
     pub reason: String,
     /// Now.
     pub at: Timestamp,
     /// Who.
     pub actor: Actor,
+}
+
+/// How a batch was shown to whoever decides on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeenBatch {
+    /// When it was to close.
+    pub closes_at: Timestamp,
+    /// The most orders that may wait in it for the decision to be about the same batch.
+    pub waiting_max: Option<i64>,
 }
 
 /// Of a decision on a batch.
@@ -61,6 +72,13 @@ pub enum BatchMoved {
     NotOpen(BatchPhase),
     /// That would be earlier than promised.
     Earlier(Timestamp),
+    /// It is not what was seen: when it closes, and how many orders wait in it.
+    Otherwise {
+        /// When it closes.
+        closes_at: Timestamp,
+        /// How many orders wait in it.
+        waiting: i64,
+    },
 }
 
 /// Takes work for a lab: fresh transfers out of closed batches, transfers that fell back, and unknown
@@ -168,21 +186,21 @@ pub struct TakeOver {
     pub limit: i64,
 }
 
-/// Takes stops to forward.
+/// Takes what a lab is to be asked: stops to forward, or changes of addresses.
 #[derive(Debug, Clone)]
-pub struct ClaimStops {
+pub struct ClaimAsks {
     /// The lab.
     pub lab: LabId,
     /// What it can do.
     pub profile: Arc<Profile>,
-    /// At most so many to forward.
+    /// At most so many.
     pub limit: i64,
     /// Fresh ids for escalations, as many.
     pub escalations: Vec<EscalationId>,
     /// If the lab cannot be asked now: when it may be. Deadlines are kept all the same.
     pub not_before: Option<Timestamp>,
-    /// True where the lab can be reached through another gateway only, or through none: only stops
-    /// beyond their deadline are taken.
+    /// True where the lab can be reached through another gateway only, or through none: only what is beyond its
+    /// deadline is taken.
     pub away: bool,
     /// Now.
     pub now: Timestamp,
@@ -251,6 +269,14 @@ pub enum PersonDecision {
     Stopped,
     /// Of a stop: it is or will be printed.
     TooLate,
+    /// Of a download: the platform says that its link is deactivated, and was not fetched.
+    Revoked,
+    /// Of a download: it was fetched.
+    Fetched,
+    /// Of a change of an address: the parcel goes to the new one.
+    Taken,
+    /// Of a change of an address: it goes to the one before.
+    Refused,
     /// Of a transfer: the lab has it.
     HandedOver,
     /// Of a transfer: the lab does not have it, and nothing is on its way; it may be sent again.
@@ -264,6 +290,8 @@ pub enum PersonDecision {
 pub struct Resolve {
     /// The escalation.
     pub escalation: EscalationId,
+    /// For what the decision leaves in doubt: the next escalation.
+    pub next: EscalationId,
     /// The decision.
     pub decision: PersonDecision,
     /// Why, with what was seen.
@@ -287,5 +315,15 @@ pub enum Resolved {
     DoesNotFit {
         /// Its kind.
         kind: String,
+    },
+    /// What was sent may be on its way still: that the lab does not have it can be known only from then on.
+    TooEarly {
+        /// When.
+        until: Timestamp,
+    },
+    /// The transfer stands otherwise by now: the decision is not taken.
+    Stands {
+        /// How.
+        phase: TransferPhase,
     },
 }

@@ -1,33 +1,55 @@
 //! What goes into the store and what comes out: writes about orders, and the outcome of every write.
 
+mod addresses;
 mod ahead;
 mod board;
+mod changes;
 mod customer;
+mod downloads;
+mod evidence;
+mod factor;
 mod hand_over;
+#[cfg(debug_assertions)]
+mod kind;
 mod mail;
 mod registry;
+mod retention;
+mod routes;
 mod rows;
 mod session;
+mod warnings;
+mod webhook;
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::domain::address::AddressFacts;
 use crate::domain::batch::{BatchFacts, Joining, TransferFacts};
+use crate::domain::downloads::DownloadFacts;
 use crate::domain::event::Actor;
 use crate::domain::hours::AnswerDue;
 use crate::domain::ids::{EscalationId, LabId, OrderId, PlatformId, RegionId, StopId, TransferId};
-use crate::domain::order::{OrderState, Stage};
+use crate::domain::order::Stage;
 use crate::domain::stop::{AskedBy, StopFacts};
 
+pub use addresses::*;
 pub use ahead::*;
 pub use board::*;
+pub use changes::*;
 pub use customer::*;
+pub use downloads::*;
+pub use evidence::*;
+pub use factor::*;
 pub use hand_over::*;
 pub use mail::*;
 pub use registry::*;
+pub use retention::*;
+pub use routes::*;
 pub use rows::*;
 pub use session::*;
+pub use warnings::*;
+pub use webhook::*;
 
 /// Whose objects a call may see. There is no call without one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -56,8 +78,16 @@ pub enum Write {
     Admit(Arc<Admission>),
     /// Asks for a stop. → [`Written::Stop`]
     Stop(Box<StopAsk>),
+    /// Asks for a stop about which the merchant decides. → [`Written::Approval`]
+    AskApproval(Box<ApprovalAsk>),
+    /// Takes the merchant's decision. → [`Written::Decided`]
+    Decide(Box<Decide>),
+    /// Calls ops about merchants who have not decided in time. → [`Written::Done`]
+    Overdue(Overdue),
     /// Changes an order. → [`Written::Changed`]
     Change(Box<Change>),
+    /// Stops an order, and admits another in its place. → [`Written::Replaced`]
+    Replace(Box<Replace>),
     /// Takes a lab's report on an order. → [`Written::Reported`]
     Report(Box<Report>),
     /// Closes the batches that are due, earliest first. → [`Written::Closed`]
@@ -71,7 +101,7 @@ pub enum Write {
     /// Takes over transfers whose sender is gone. → [`Written::TakenOver`]
     TakeOver(TakeOver),
     /// Takes stops of a lab to forward. → [`Written::StopsClaimed`]
-    ClaimStops(Box<ClaimStops>),
+    ClaimStops(Box<ClaimAsks>),
     /// Says what came of asking a lab, or what a lab or a person answered. → [`Written::StopSettled`]
     SettleStop(Box<SettleStop>),
     /// Records the intent to send orders ahead to a lab of two phases, or to take them back. →
@@ -87,12 +117,29 @@ pub enum Write {
     SetLab(Box<SetLab>),
     /// Creates or replaces a platform. → [`Written::Put`]
     PutPlatform(Box<PutPlatform>),
+    /// Creates, replaces or deletes routes. → [`Written::Put`]
+    PutRoutes(Box<PutRoutes>),
+    /// Closes a batch that promised nothing, if it is full. → [`Written::Closed`]
+    CloseFull(Box<CloseFull>),
     /// Adds a key. → [`Written::Done`]
     PutKey(Box<KeyRow>, Actor),
     /// Revokes a key. → [`Written::Put`]
     RevokeKey {
         /// The key.
         id: String,
+        /// When.
+        at: Timestamp,
+        /// Who.
+        actor: Actor,
+    },
+    /// Makes a second factor of a key, which is not yet in force. → [`Written::Code`]
+    StartFactor(Box<StartFactor>),
+    /// Shows a code of a second factor: the first one puts it in force. → [`Written::Code`]
+    ShowCode(Box<ShowCode>),
+    /// Takes a second factor away. → [`Written::Put`]
+    RemoveFactor {
+        /// The key.
+        key: String,
         /// When.
         at: Timestamp,
         /// Who.
@@ -154,8 +201,42 @@ pub enum Write {
         /// When.
         at: Timestamp,
     },
+    /// Makes another key of customers' links. → [`Written::LinksRotated`]
+    RotateLinks(Box<RotateLinks>),
     /// Takes back all links of an order. → [`Written::LinksRevoked`]
     RevokeLinks(Box<RevokeLinks>),
+    /// Makes an endpoint that is told what happens. → [`Written::Put`]
+    PutWebhook(Box<PutWebhook>),
+    /// Changes it. → [`Written::Put`]
+    ChangeWebhook(Box<ChangeWebhook>),
+    /// Takes it, to send to it. → [`Written::WebhookClaimed`]
+    ClaimWebhook(Box<ClaimWebhook>),
+    /// Says what came of messages, and takes more. → [`Written::WebhookSettled`]
+    SettleWebhook(Box<SettleWebhook>),
+    /// Moves cursors over what concerns nobody. → [`Written::Done`]
+    SkipWebhooks(Vec<SkipWebhook>),
+    /// Forgets what became of messages long ago. → [`Written::Done`]
+    ForgetDeliveries(ForgetDeliveries),
+    /// Takes out what orders say of people that are at an end. → [`Written::Purged`]
+    Purge(Box<Purge>),
+    /// Warns of a cutoff that comes near. → [`Written::Warned`]
+    Warn(Box<Warn>),
+    /// Takes back all links to the calendar of a region. → [`Written::LinksRevoked`]
+    RevokeCalendarLinks(Box<RevokeCalendarLinks>),
+    /// Changes where a platform is asked about downloads. → [`Written::Put`]
+    ChangeCallback(Box<ChangeCallback>),
+    /// Takes downloads about which platforms are to be asked. → [`Written::DownloadsClaimed`]
+    ClaimDownloads(ClaimDownloads),
+    /// Says what a platform answered. → [`Written::DownloadSettled`]
+    SettleDownload(Box<SettleDownload>),
+    /// Takes what somebody says of a download without being asked. → [`Written::DownloadReported`]
+    ReportDownload(Box<ReportDownload>),
+    /// Asks for another shipping address of an order that was handed over. → [`Written::AddressAsked`]
+    AskAddress(Box<AskAddress>),
+    /// Takes such changes about which a lab is to be asked. → [`Written::AddressesClaimed`]
+    ClaimAddresses(Box<ClaimAsks>),
+    /// Says what a lab answered. → [`Written::AddressSettled`]
+    SettleAddress(Box<SettleAddress>),
     /// Writes a checkpoint over the event log. → [`Written::Done`]
     Checkpoint {
         /// When.
@@ -170,11 +251,17 @@ pub enum Written {
     Admitted(Admitted),
     /// Of [`Write::Stop`].
     Stop(Box<StopOutcome>),
+    /// Of [`Write::AskApproval`].
+    Approval(Box<ApprovalOutcome>),
+    /// Of [`Write::Decide`].
+    Decided(Box<Decided>),
     /// Of [`Write::Change`].
     Changed(Changed),
+    /// Of [`Write::Replace`].
+    Replaced(Replaced),
     /// Of [`Write::Report`].
     Reported(Reported),
-    /// Of [`Write::Close`].
+    /// Of [`Write::Close`] and [`Write::CloseFull`].
     Closed(Vec<ClosedBatch>),
     /// Of [`Write::MoveBatch`].
     BatchMoved(BatchMoved),
@@ -196,10 +283,34 @@ pub enum Written {
     Resolved(Resolved),
     /// Of [`Write::Announce`]: how many other gateways are alive.
     Announced(i64),
-    /// Of [`Write::SignIn`]: the key that the session stands for, unless the link does not work any more.
-    SignedIn(Option<String>),
-    /// Of [`Write::RevokeLinks`]: the serial of the links that hold from now on; `None` for what is not there.
+    /// Of [`Write::SignIn`].
+    SignedIn(SignedIn),
+    /// Of [`Write::StartFactor`] and [`Write::ShowCode`].
+    Code(CodeSaid),
+    /// Of [`Write::RotateLinks`]: the number of the new key; `None` if there is no number left.
+    LinksRotated(Option<i64>),
+    /// Of [`Write::RevokeLinks`] and [`Write::RevokeCalendarLinks`]: the serial of the links that hold from now on; `None` for what is not there.
     LinksRevoked(Option<u32>),
+    /// Of [`Write::ClaimWebhook`]: nothing if another gateway has it, or it is not there.
+    WebhookClaimed(Option<Box<WebhookClaim>>),
+    /// Of [`Write::SettleWebhook`]: nothing if another gateway has it by now, or it is not there any more.
+    WebhookSettled(Option<Box<WebhookSettled>>),
+    /// Of [`Write::Purge`].
+    Purged(Purged),
+    /// Of [`Write::Warn`].
+    Warned(Warned),
+    /// Of [`Write::ClaimDownloads`].
+    DownloadsClaimed(Vec<DownloadDue>),
+    /// Of [`Write::SettleDownload`]: how it stands now; `None` for one that is not there.
+    DownloadSettled(Option<Box<DownloadFacts>>),
+    /// Of [`Write::ReportDownload`].
+    DownloadReported(DownloadReported),
+    /// Of [`Write::AskAddress`].
+    AddressAsked(Box<AddressAsked>),
+    /// Of [`Write::ClaimAddresses`].
+    AddressesClaimed(Vec<AddressDue>),
+    /// Of [`Write::SettleAddress`]: how it stands now; `None` for one that is not there or not this lab's.
+    AddressSettled(Option<Box<AddressFacts>>),
     /// Of the registry's writes.
     Put(Put),
     /// Of writes that cannot but succeed.
@@ -241,6 +352,8 @@ pub struct Admission {
     pub paid: bool,
     /// The window to join, if it is paid for.
     pub join: Option<Joining>,
+    /// How lab and region were chosen, as JSON, where the order named none: kept in its log.
+    pub route: Option<Box<serde_json::value::RawValue>>,
     /// Now.
     pub at: Timestamp,
     /// Who submits.
@@ -278,6 +391,10 @@ pub struct StopAsk {
     pub comment: Option<String>,
     /// Who asked.
     pub asked_by: AskedBy,
+    /// Who that is, by a name or an id of the platform's own.
+    pub requested_by: Option<String>,
+    /// The lines that it names; none: the whole order, with all of its downloads.
+    pub items: Vec<String>,
     /// When an answer is due, where contact hours decide it; else `answers_within` of the lab's profile.
     pub due: Option<AnswerDue>,
     /// Now.
@@ -297,61 +414,19 @@ pub enum StopOutcome {
     Already(StopFacts),
     /// It is decided, or pending with a lab.
     Asked(StopFacts),
+    /// A stop of lines that cannot be asked: nothing was changed.
+    Refused(StopRefused),
+    /// It names only downloads, of this order: nothing that is printed is asked about.
+    Downloads(OrderId),
 }
 
-/// A change of an order other than a stop.
-#[derive(Debug, Clone)]
-pub struct Change {
-    /// The order.
-    pub order: OrderId,
-    /// Who may see it.
-    pub scope: Scope,
-    /// What to do.
-    pub kind: ChangeKind,
-    /// The window to join, for the changes that lead into one.
-    pub join: Option<Joining>,
-    /// Only if the order has this version.
-    pub if_version: Option<i64>,
-    /// Now.
-    pub at: Timestamp,
-    /// Who.
-    pub actor: Actor,
-    /// Why.
-    pub reason: Option<String>,
-}
-
-/// The changes of an order.
+/// Why a stop that names lines was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ChangeKind {
-    /// It is paid for: it joins the window of this instant.
-    Pay,
-    /// It leaves its window.
-    Hold,
-    /// It leaves its window and goes back to the editor.
-    Review,
-    /// It ends being held, and joins the window of this instant.
-    Release,
-    /// Stopped before it was handed over: back into the window of this instant.
-    Reinstate,
-    /// Replaces the stored submission (addresses; items in review).
-    Document(String),
-}
-
-/// Of a change.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Changed {
-    /// No such order within the scope.
-    NotFound,
-    /// Done.
-    Done,
-    /// It was so already.
-    Unchanged,
-    /// The order's state does not allow it.
-    NotAllowed(OrderState),
-    /// The order has another version.
-    Version(i64),
-    /// The window had closed before this could commit: compute the next one and try again.
-    WindowClosed,
+pub enum StopRefused {
+    /// The order has no such lines.
+    UnknownLines(Vec<String>),
+    /// It has left the house, and its lab stops whole orders only.
+    WholeOrderOnly,
 }
 
 /// A lab's report on an order.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::domain::event::Actor;
-use crate::domain::ids::{LabId, PlatformId};
+use crate::domain::ids::{LabId, PlatformId, RegionId};
 
 /// A lab to create or replace.
 #[derive(Debug, Clone)]
@@ -70,4 +70,17 @@ pub enum Put {
     Version(i64),
     /// Orders wait for it.
     InUse(i64),
+}
+
+/// Takes back all links to the calendar of a region.
+#[derive(Debug, Clone)]
+pub struct RevokeCalendarLinks {
+    /// The lab.
+    pub lab: LabId,
+    /// The region.
+    pub region: RegionId,
+    /// Now.
+    pub at: Timestamp,
+    /// Who.
+    pub actor: Actor,
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::domain::batch::{BatchFacts, BatchPhase, TransferFacts};
 use crate::domain::event::Event;
-use crate::domain::ids::{BatchId, EscalationId, LabId, OrderId, PlatformId, RegionId, StopId};
+use crate::domain::ids::{BatchId, EscalationId, LabId, OrderId, PlatformId, RegionId, StopId, TransferId};
 use crate::domain::order::{OrderState, Stage};
 use crate::domain::stop::StopState;
 use crate::store::types::Scope;
@@ -54,6 +54,8 @@ pub struct KeyRow {
     pub expires_at: Option<Timestamp>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
+    /// Since when its second factor is in force; only read.
+    pub second_factor_at: Option<Timestamp>,
 }
 
 /// A remembered answer.
@@ -131,6 +133,26 @@ pub struct TransferRow {
     pub orders: usize,
 }
 
+/// Some transfers of a batch.
+#[derive(Debug, Clone, Default)]
+pub struct TransferPage {
+    /// The transfers, oldest first.
+    pub rows: Vec<TransferRow>,
+    /// How many the batch has.
+    pub all: i64,
+}
+
+/// What a transfer carries, or carried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransferOrders {
+    /// The transfer.
+    pub transfer: TransferId,
+    /// How many orders it has.
+    pub all: i64,
+    /// The first of them: ids and the platforms' references.
+    pub first: Vec<(OrderId, String)>,
+}
+
 /// Which stops to list.
 #[derive(Debug, Clone, Default)]
 pub struct StopFilter {
@@ -138,8 +160,11 @@ pub struct StopFilter {
     pub id: Option<StopId>,
     /// In this state.
     pub state: Option<StopState>,
-    /// Only those that wait for an answer, most urgent first, after this deadline and stop. Only of a lab.
+    /// Only those that wait for an answer, most urgent first, after this deadline and stop. Not of a
+    /// platform.
     pub urgent_after: Option<(Timestamp, Option<StopId>)>,
+    /// Only those that were decided, the last decision first. Only of a lab.
+    pub decided: bool,
     /// Older than this one.
     pub before: Option<StopId>,
     /// At most so many.
@@ -153,6 +178,9 @@ pub struct EscalationFilter {
     pub id: Option<EscalationId>,
     /// Only open, or only resolved ones.
     pub open: Option<bool>,
+    /// Only open ones, those first that are due first, after this instant and escalation: nothing else of the
+    /// filter but `limit` counts then.
+    pub due_after: Option<(Timestamp, Option<EscalationId>)>,
     /// Older than this one.
     pub before: Option<EscalationId>,
     /// At most so many.
@@ -285,14 +313,18 @@ pub struct Sighting {
 }
 
 impl Sighting {
-    /// Whether a scope sees it: ops everything; a platform the entries of its orders and of the transfers that
-    /// carry them; a lab its own.
+    /// Whether a scope sees it: ops everything; a platform the entries of its orders, of the transfers that carry
+    /// them, and of its endpoints; a lab its own.
     #[must_use]
     pub fn is_within(&self, scope: &Scope) -> bool {
         match scope {
             Scope::Ops => true,
             Scope::Lab(lab) => self.event.lab == lab.as_str(),
-            Scope::Platform(platform) => self.orders.iter().any(|order| order.platform == *platform),
+            Scope::Platform(platform) => {
+                let own = self.event.kind.starts_with("webhook.")
+                    && self.event.detail["platform"] == platform.as_str();
+                own || self.orders.iter().any(|order| order.platform == *platform)
+            }
         }
     }
 

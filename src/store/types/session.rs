@@ -1,7 +1,9 @@
 //! Signed-in browsers.
 
 use jiff::Timestamp;
+use secrecy::SecretString;
 
+use super::CodeSaid;
 use crate::domain::event::Actor;
 
 /// A signed-in browser.
@@ -19,6 +21,8 @@ pub struct SessionRow {
     pub ends_at: Timestamp,
     /// When it was ended.
     pub ended_at: Option<Timestamp>,
+    /// Whether it began with a code of a second factor.
+    pub with_code: bool,
 }
 
 /// By what somebody signs in.
@@ -37,10 +41,23 @@ pub struct SignIn {
     pub id: String,
     /// By what.
     pub proof: Proof,
+    /// The code that was typed, if the key has a second factor.
+    pub code: Option<SecretString>,
     /// Now.
     pub at: Timestamp,
     /// When the session ends at the latest.
     pub ends_at: Timestamp,
+}
+
+/// Of a sign-in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SignedIn {
+    /// The session has begun; the key that it stands for.
+    Begun(String),
+    /// The link does not work any more.
+    Gone,
+    /// The key has a second factor, and this was said to the code. A link still works.
+    Code(CodeSaid),
 }
 
 /// A link that signs in once.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::rows;
 use super::{Trail, ids, put_all, rows_fetch, rows_run_all};
@@ -29,6 +30,7 @@ struct WindowRow<'a> {
     rule: &'a str,
     time_zone: &'a str,
     tzdata: &'a str,
+    promised: i64,
     head: String,
 }
 
@@ -109,15 +111,13 @@ async fn open<S: Session>(
     let mut new = Vec::with_capacity(joinings.len());
     for joining in joinings {
         let mut own = Trail::default();
-        let head = own.add(
-            "",
-            at,
-            (joining.batch.as_str(), joining.lab.as_str()),
-            "batch.opened",
-            &Actor::gateway(),
-            &json!({"region": joining.region, "closes_at": joining.closes_at, "closes_at_local": joining.closes_at_local,
-                "rule": joining.rule, "time_zone": joining.time_zone, "tzdata": joining.tzdata, "direct": joining.direct}),
-        );
+        let mut detail = json!({"region": joining.region, "closes_at": joining.closes_at, "closes_at_local": joining.closes_at_local,
+            "rule": joining.rule, "time_zone": joining.time_zone, "tzdata": joining.tzdata, "direct": joining.direct});
+        if !joining.promised {
+            detail["promised"] = false.into();
+        }
+        let subject = (joining.batch.as_str(), joining.lab.as_str());
+        let head = own.add("", at, subject, "batch.opened", &Actor::gateway(), &detail);
         new.push(WindowRow {
             id: joining.batch.as_str(),
             lab: joining.lab.as_str(),
@@ -130,6 +130,7 @@ async fn open<S: Session>(
             rule: &joining.rule,
             time_zone: &joining.time_zone,
             tzdata: &joining.tzdata,
+            promised: joining.promised.into(),
             head,
         });
         entries.push(own);
@@ -159,6 +160,7 @@ async fn open<S: Session>(
             time_zone: joining.time_zone.clone(),
             tzdata: joining.tzdata.clone(),
             closed_at: None,
+            promised: joining.promised,
             version: 1,
         });
     }
@@ -172,7 +174,13 @@ struct AdmittedDetail<'a> {
     closes_at: Option<Timestamp>,
     platform: &'a str,
     reference: &'a str,
+    /// Only of an order that named no lab.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<&'a RawValue>,
     sha256: &'a str,
+    /// Only where the order is promised less than its batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<Timestamp>,
 }
 
 #[derive(Serialize)]
@@ -228,6 +236,7 @@ pub(super) async fn admit<S: Session>(
             out[at] = Some(Written::Admitted(Admitted::WindowClosed));
             continue;
         }
+        let promised = batch.as_ref().is_some_and(|batch| batch.promised);
         let head = trail.add(
             "",
             item.at,
@@ -239,7 +248,9 @@ pub(super) async fn admit<S: Session>(
                 closes_at: batch.as_ref().map(|batch| batch.closes_at),
                 platform: item.platform.as_str(),
                 reference: &item.reference,
+                route: item.route.as_deref(),
                 sha256: &item.sha256,
+                until: item.join.as_ref().and_then(|join| join.until).filter(|_| promised),
             },
         );
         standings.push((item, batch.clone(), head));

@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::claim::after_waiting;
-use super::rows;
 use super::stop::micros;
 use super::{Trail, rows_run_all};
+use super::{ops, rows};
 use crate::domain::batch::{BatchFacts, BatchPhase};
 use crate::domain::event::Actor;
 use crate::domain::ids::LabId;
@@ -54,6 +54,23 @@ pub(super) async fn close<S: Session>(s: &mut S, trail: &mut Trail, item: &Close
     Ok(Written::Closed(closed))
 }
 
+/// Closes a batch that was read under its lock.
+pub(super) async fn shut<S: Session>(
+    s: &mut S,
+    trail: &mut Trail,
+    mut facts: BatchFacts,
+    was: &str,
+    at: Timestamp,
+    detail: &Value,
+) -> Result<ClosedBatch> {
+    facts.phase = BatchPhase::Closed;
+    facts.closed_at = Some(at);
+    let subject = (facts.id.as_str(), facts.lab.as_str());
+    let head = trail.add(was, at, subject, "batch.closed", &Actor::gateway(), detail);
+    rows_run_all(s, s.sql().batch_update, &[batch_row(&facts, was, &head)], "batches").await?;
+    Ok(ClosedBatch { id: facts.id, lab: facts.lab, region: facts.region, closes_at: facts.closes_at })
+}
+
 /// Ends the closed batches of a lab in which nobody waits any more.
 pub(super) async fn drained<S: Session>(
     s: &mut S,
@@ -91,6 +108,13 @@ pub(super) async fn move_batch<S: Session>(
     let was = row.text()?;
     if facts.phase != BatchPhase::Open {
         return Ok(Written::BatchMoved(BatchMoved::NotOpen(facts.phase)));
+    }
+    if let Some(seen) = &item.seen {
+        let waiting = ops::waiting(s, &facts.id).await?;
+        let grown = seen.waiting_max.is_some_and(|most| waiting > most);
+        if seen.closes_at != facts.closes_at || grown {
+            return Ok(Written::BatchMoved(BatchMoved::Otherwise { closes_at: facts.closes_at, waiting }));
+        }
     }
     let (kind, detail) = if let Some((to, local)) = &item.to {
         if *to <= facts.closes_at {

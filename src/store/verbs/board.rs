@@ -43,8 +43,10 @@ pub(in crate::store) async fn board<S: Session>(s: &mut S, labs: &[LabId]) -> Re
             Ok(BoardBatch {
                 place: place(row)?,
                 batch: row.parsed(BatchId::parse)?,
+                window_at: row.at()?,
                 closes_at: row.at()?,
                 closes_at_local: row.text()?,
+                production_date: row.text()?,
                 rule: row.text()?,
                 tzdata: row.text()?,
                 waiting: row.int()?,
@@ -72,6 +74,7 @@ pub(in crate::store) async fn board<S: Session>(s: &mut S, labs: &[LabId]) -> Re
                 phase: row.coded(TransferPhase::from_code)?,
                 transfers: row.int()?,
                 deadline_at: row.at()?,
+                first_at: row.at()?,
                 batch: row.parsed(BatchId::parse)?,
             })
         })
@@ -88,6 +91,7 @@ pub(in crate::store) async fn board<S: Session>(s: &mut S, labs: &[LabId]) -> Re
         escalations: all(s, sql.board_escalations, labs, |row| {
             Ok(BoardEscalations {
                 lab: row.parsed(LabId::parse)?,
+                region: RegionId::parse(&row.text()?).ok(),
                 escalations: row.int()?,
                 due_at: row.at()?,
             })
@@ -114,7 +118,7 @@ pub(in crate::store) async fn touched<S: Session>(s: &mut S, after: i64, until: 
 }
 
 /// Where the ids begin that were made since an instant.
-fn ids_since(prefix: &str, since: Timestamp) -> String {
+pub(super) fn ids_since(prefix: &str, since: Timestamp) -> String {
     format!("{prefix}_{:012x}", u64::try_from(since.as_millisecond()).unwrap_or(0))
 }
 
@@ -130,7 +134,9 @@ pub(in crate::store) async fn scorecard<S: Session>(
         let mut row = row.of("stops");
         score.asked = row.int()?;
         score.before = row.int()?;
+        score.at_once = row.int()?;
         score.of_lab = row.int()?;
+        score.by_us = row.int()?;
         score.stopped = row.int()?;
         score.in_part = row.int()?;
         score.too_late = row.int()?;
@@ -175,5 +181,5 @@ pub(in crate::store) async fn by_reference<S: Session>(
     let platforms = to_json(&ids(platforms.iter().map(PlatformId::as_str)))?;
     let args = [Arg::Text(&platforms), reference.into(), limit.into()];
     let found = s.fetch(s.sql().board.order_by_reference, &args).await?;
-    found.into_iter().map(rows::order).collect()
+    found.into_iter().map(|row| Ok(rows::order(row)?.0)).collect()
 }

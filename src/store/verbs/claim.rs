@@ -18,6 +18,7 @@ use crate::domain::batch::{
 use crate::domain::event::{Actor, hex};
 use crate::domain::ids::{EscalationId, OrderId, TransferId};
 use crate::domain::lab::Dedupes;
+use crate::points::mistake;
 use crate::store::session::{Arg, Row, Session, listed};
 use crate::store::types::{Claim, Claimed, GONE_AFTER, Outgoing, Written};
 use crate::store::{Error, Result};
@@ -104,6 +105,9 @@ async fn round<'a, S: Session>(
             let rows = listed(row.opt_text()?)?;
             let Some(turn) = turns.iter_mut().find(|turn| turn.item.lab.as_str() == lab) else { continue };
             let mut entries = rows.into_iter().map(entry).collect::<Result<Vec<_>>>()?;
+            if S::SHARED {
+                anew(s, &mut entries).await?;
+            }
             if turn.item.profile.two_phase {
                 import::recall(s, entries.iter_mut().map(|(_, entry)| entry)).await?;
             }
@@ -185,6 +189,7 @@ pub(super) fn entry(row: Row) -> Result<(Option<String>, Entry)> {
             region: row.text()?,
             document: row.text()?,
             import_reference: None,
+            lines_out: rows::lines(&mut row)?,
         },
     ))
 }
@@ -192,6 +197,11 @@ pub(super) fn entry(row: Row) -> Result<(Option<String>, Entry)> {
 pub(super) fn build(transfer: &TransferId, entries: &[Entry]) -> Result<Manifest> {
     Manifest::build(transfer, entries)
         .map_err(|error| Error::Corrupt { table: "orders", what: error.to_string() })
+}
+
+/// From when on "not there" can be believed of an attempt that is claimed now.
+pub(super) fn horizon_of(item: &Claim) -> jiff::Timestamp {
+    if mistake!(HorizonTooEarly) { item.now } else { horizon(item.now, &item.profile) }
 }
 
 pub(super) fn key_until(item: &Claim) -> Option<jiff::Timestamp> {
@@ -224,6 +234,29 @@ async fn due<S: Session>(
     Ok(())
 }
 
+/// The orders of a transfer that are alive, locked.
+pub(super) async fn alive<S: Session>(s: &mut S, transfer: &TransferId) -> Result<Vec<Entry>> {
+    let rows = s.fetch(s.sql().standing_alive, &[transfer.as_str().into()]).await?;
+    let locked = rows.into_iter().map(|mut row| row.text()).collect::<Result<Vec<_>>>()?;
+    entries(s, locked.iter().map(String::as_str)).await
+}
+
+/// What is frozen of orders, in this order.
+async fn entries<S: Session>(s: &mut S, orders: impl Iterator<Item = &str>) -> Result<Vec<Entry>> {
+    let rows = rows_fetch(s, s.sql().order_entries, &ids(orders)).await?;
+    rows.into_iter().map(|row| Ok(entry(row)?.1)).collect()
+}
+
+/// The same orders as they are now that they are locked: another gateway may have changed one after the statement
+/// that locked it had begun.
+async fn anew<S: Session>(s: &mut S, entries: &mut [(Option<String>, Entry)]) -> Result<()> {
+    let now = self::entries(s, entries.iter().map(|(_, entry)| entry.id.as_str())).await?;
+    for ((_, entry), now) in entries.iter_mut().zip(now) {
+        *entry = now;
+    }
+    Ok(())
+}
+
 /// A transfer of which nothing is with the lab, proven: anew, with who is still alive, under a new key.
 async fn fallen_back<S: Session>(
     s: &mut S,
@@ -233,13 +266,12 @@ async fn fallen_back<S: Session>(
     mut was: Locked,
     escalations: &mut std::slice::Iter<'_, EscalationId>,
 ) -> Result<Claimed> {
-    let mut alive = Vec::new();
-    for row in s.fetch(s.sql().standing_alive, &[was.facts.id.as_str().into()]).await? {
-        alive.push(entry(row)?.1);
-    }
+    let mut alive = alive(s, &was.facts.id).await?;
     // A stop that was asked while the fall-back committed on another replica is granted here: after
     // the lock above, which waits for those that are being asked.
-    never_handed(s, trail, std::slice::from_ref(&was.facts.id), item.now, &Actor::gateway()).await?;
+    if never_handed(s, trail, std::slice::from_ref(&was.facts.id), item.now, &Actor::gateway()).await? {
+        alive = self::alive(s, &was.facts.id).await?;
+    }
     let before = (was.facts.phase, was.facts.fence);
     if alive.is_empty() {
         was.facts.phase = TransferPhase::Empty;
@@ -280,7 +312,14 @@ async fn unknown<S: Session>(
     was: Locked,
     escalations: &mut std::slice::Iter<'_, EscalationId>,
 ) -> Result<Claimed> {
+    if item.manual {
+        let cause =
+            "what came of the transfer is not known, and no machine asks this lab any more: somebody must";
+        return Ok(person(trail, gathered, item, was, escalations, cause));
+    }
     let remedy = remedy(&was.facts, &item.profile, item.now);
+    #[cfg(debug_assertions)]
+    let remedy = super::mistakes::remedy_of(&was.facts, item, remedy);
     let wait = |gathered: &mut Gathered, until: jiff::Timestamp, facts: &TransferFacts| {
         gathered.waits.push(json!([facts.id, micros(until.min(facts.deadline_at))]));
     };
@@ -312,9 +351,11 @@ async fn unknown<S: Session>(
             Ok(Claimed::Waits(remedy))
         }
         Remedy::Resend => {
-            let rows =
-                rows_fetch(s, s.sql().order_entries, &ids(was.manifest.iter().map(OrderId::as_str))).await?;
-            let mut entries = rows.into_iter().map(|row| Ok(entry(row)?.1)).collect::<Result<Vec<_>>>()?;
+            #[cfg(debug_assertions)]
+            if let Some(step) = super::mistakes::rebuilt(s, trail, gathered, item, &was).await? {
+                return Ok(step);
+            }
+            let mut entries = entries(s, was.manifest.iter().map(OrderId::as_str)).await?;
             let mut manifest = build(&was.facts.id, &entries)?;
             if hex(&manifest.sha256) != was.sha256 {
                 // Whatever the profile says by now: it may have been sent with what the lab called its orders.
@@ -332,7 +373,7 @@ async fn unknown<S: Session>(
 }
 
 /// Records the intent to send a known transfer.
-fn send(
+pub(super) fn send(
     trail: &mut Trail,
     gathered: &mut Gathered,
     item: &Claim,
@@ -344,7 +385,7 @@ fn send(
     was.facts.fence += 1;
     was.facts.attempts += 1;
     was.facts.unresolved += 1;
-    was.facts.horizon_at = horizon(item.now, &item.profile);
+    was.facts.horizon_at = horizon_of(item);
     was.facts.next_at = item.lease_until;
     was.facts.version += 1;
     let head = trail.add(

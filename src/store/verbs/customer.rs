@@ -3,11 +3,14 @@
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
-use super::{Trail, rows_run_all, stop};
+use super::{Trail, rows, rows_run_all, stop, to_json};
 use crate::domain::ids::OrderId;
 use crate::store::session::{Row, Session};
-use crate::store::types::{RevokeLinks, Written};
+use crate::store::types::{RevokeLinks, RotateLinks, Written};
 use crate::store::{Error, Result};
+
+/// How the log names the keys of customers' links.
+const SUBJECT: &str = "customer_links";
 
 /// The keys of customers' links, by number.
 pub(in crate::store) async fn customer_keys<S: Session>(s: &mut S) -> Result<Vec<(i64, SecretString)>> {
@@ -38,6 +41,29 @@ pub(super) async fn put_key<S: Session>(
 ) -> Result<Written> {
     s.run(s.sql().links.customer_key_insert, &[secret.expose_secret().into(), at.into()]).await?;
     Ok(Written::Done)
+}
+
+/// Makes another key, and ends those before it where that is wanted.
+pub(super) async fn rotate<S: Session>(s: &mut S, trail: &mut Trail, item: &RotateLinks) -> Result<Written> {
+    let RotateLinks { secret, end_old, at, actor } = item;
+    s.fetch(s.sql().links.customer_keys_lock, &[]).await?;
+    // Read again, under the lock.
+    let last = customer_keys(s).await?.last().map_or(0, |(number, _)| *number);
+    let number = last + 1;
+    if u16::try_from(number).is_err() {
+        return Ok(Written::LinksRotated(None));
+    }
+    let args = [number.into(), secret.expose_secret().into(), (*at).into()];
+    s.run(s.sql().links.customer_key_add, &args).await?;
+    if *end_old {
+        s.run(s.sql().links.customer_keys_end, &[number.into()]).await?;
+    }
+    trail.flush(s).await?;
+    let log = s.fetch(s.sql().event_of_subjects, &[(&to_json(&[[SUBJECT]])?).into()]).await?.pop();
+    let head = log.map(rows::event).transpose()?.map(|event| event.hash).unwrap_or_default();
+    let detail = json!({"key": number, "ended_before": end_old});
+    trail.add(&head, *at, (SUBJECT, ""), "customer_links.rotated", actor, &detail);
+    Ok(Written::LinksRotated(Some(number)))
 }
 
 /// Takes back the links of an order.

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::claim::{Gathered, Turn, build, key_until};
+use super::claim::{Gathered, Turn, build, horizon_of, key_until};
 use super::stop::micros;
 use super::{About, Trail, to_json};
-use crate::domain::batch::{Entry, TransferFacts, TransferPhase, horizon, later};
+use crate::domain::batch::{Entry, TransferFacts, TransferPhase, later};
 use crate::domain::event::{Actor, hex};
 use crate::domain::ids::{BatchId, EscalationId, LabId, OrderId, TransferId};
 use crate::store::session::Arg;
@@ -136,7 +136,7 @@ fn cut(
         attempts: sent,
         unresolved: sent,
         first_at: item.now,
-        horizon_at: horizon(item.now, &item.profile),
+        horizon_at: horizon_of(item),
         key_until: key_until(item),
         deadline_at,
         next_at: item.lease_until,

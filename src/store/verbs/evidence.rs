@@ -2,11 +2,13 @@
 
 use serde_json::json;
 
-use super::Trail;
 use super::rows;
 use super::settle::{Detail, Moving, move_transfers};
 use super::stop::{self, lock_transfer};
+use super::{Trail, addresses, answers, downloads};
+use crate::domain::address::AddressState;
 use crate::domain::batch::{Next, TransferPhase, later};
+use crate::domain::downloads::DownloadWord;
 use crate::domain::lab::Answer;
 use crate::domain::order::Stage;
 use crate::store::Result;
@@ -15,7 +17,7 @@ use crate::store::types::{PersonDecision, Resolve, Resolved, Scope, SettleStop, 
 
 /// Takes a person's decision.
 pub(super) async fn resolve<S: Session>(s: &mut S, trail: &mut Trail, item: &Resolve) -> Result<Written> {
-    use PersonDecision::{HandedOver, NotHanded, Noted, Stopped, TooLate};
+    use PersonDecision::{Fetched, HandedOver, NotHanded, Noted, Refused, Revoked, Stopped, Taken, TooLate};
     let resolved = |resolved| Ok(Written::Resolved(resolved));
     let Some(row) = s.fetch(s.sql().escalation_lock, &[item.escalation.as_str().into()]).await?.pop() else {
         return resolved(Resolved::NotFound);
@@ -27,10 +29,31 @@ pub(super) async fn resolve<S: Session>(s: &mut S, trail: &mut Trail, item: &Res
     let fits = match escalation.kind.as_str() {
         "stop" => matches!(item.decision, Stopped | TooLate),
         "transfer" => matches!(item.decision, HandedOver | NotHanded),
+        "download" => matches!(item.decision, Revoked | Fetched),
+        addresses::KIND => matches!(item.decision, Taken | Refused),
         _ => item.decision == Noted,
     };
     if !fits {
         return resolved(Resolved::DoesNotFit { kind: escalation.kind });
+    }
+    let mut transfer = match item.decision {
+        HandedOver | NotHanded => lock_transfer(s, &escalation.subject).await?,
+        _ => None,
+    };
+    // What was found out since is not undone by a decision that knew nothing of it.
+    if let Some(phase) = transfer.as_ref().map(|was| was.facts.phase)
+        && phase != TransferPhase::WithAPerson
+        && !(phase == TransferPhase::AtLab && item.decision == HandedOver)
+    {
+        return resolved(Resolved::Stands { phase });
+    }
+    // What may be on its way still can come: nobody can know yet that it did not.
+    if let Some(facts) = transfer.as_ref().map(|was| &was.facts)
+        && item.decision == NotHanded
+        && facts.unresolved > 0
+        && item.at < facts.horizon_at
+    {
+        return resolved(Resolved::TooEarly { until: facts.horizon_at });
     }
     let word = serde_json::to_value(item.decision).unwrap_or_default();
     let word = word.as_str().unwrap_or_default().to_owned();
@@ -49,7 +72,7 @@ pub(super) async fn resolve<S: Session>(s: &mut S, trail: &mut Trail, item: &Res
             })?;
             let reason = Some(item.reason.clone());
             let answer = if item.decision == Stopped {
-                Answer::Removed { reason }
+                Answer::Removed { reason, items: Vec::new() }
             } else {
                 Answer::WillPrint { reason, stage: Stage::Received }
             };
@@ -62,16 +85,17 @@ pub(super) async fn resolve<S: Session>(s: &mut S, trail: &mut Trail, item: &Res
                 at: item.at,
                 next_at: item.at,
                 actor: item.actor.clone(),
-                escalation: item.escalation.clone(),
+                escalation: item.next.clone(),
             };
-            if let Written::StopSettled(settled) = stop::settle_by(s, trail, &settle, true).await?
+            if let Written::StopSettled(settled) = answers::settle_by(s, trail, &settle, true).await?
                 && matches!(*settled, StopSettled::Late(_))
             {
                 return resolved(Resolved::Already);
             }
         }
         HandedOver | NotHanded => {
-            if let Some(mut was) = lock_transfer(s, &escalation.subject).await? {
+            if let Some(mut was) = transfer.take().filter(|was| was.facts.phase == TransferPhase::WithAPerson)
+            {
                 let next = if item.decision == HandedOver {
                     Next {
                         phase: TransferPhase::AtLab,
@@ -92,26 +116,36 @@ pub(super) async fn resolve<S: Session>(s: &mut S, trail: &mut Trail, item: &Res
                         attempts: was.facts.attempts,
                     }
                 };
-                if was.facts.phase == TransferPhase::WithAPerson {
-                    let detail = Detail {
-                        decision: Some(&word),
-                        reason: Some(item.reason.as_str()),
-                        ..Detail::default()
-                    };
-                    let (actor, at) = (&item.actor, item.at);
-                    let moving = Moving {
-                        was,
-                        next,
-                        next_at: at,
-                        at,
-                        actor,
-                        detail,
-                        escalation: None,
-                        contradicts: false,
-                        decides: false,
-                    };
-                    move_transfers(s, trail, vec![moving]).await?;
-                }
+                let detail =
+                    Detail { decision: Some(&word), reason: Some(item.reason.as_str()), ..Detail::default() };
+                let (actor, at) = (&item.actor, item.at);
+                let moving = Moving {
+                    was,
+                    next,
+                    next_at: at,
+                    at,
+                    actor,
+                    detail,
+                    escalation: None,
+                    contradicts: false,
+                    decides: false,
+                };
+                move_transfers(s, trail, vec![moving]).await?;
+            }
+        }
+        Revoked | Fetched => {
+            let word =
+                if item.decision == Revoked { DownloadWord::Deactivated } else { DownloadWord::Fetched };
+            let by = (&item.actor, item.at);
+            if !downloads::found_out(s, trail, (&escalation.subject, word, &item.reason), by).await? {
+                return resolved(Resolved::Already);
+            }
+        }
+        Taken | Refused => {
+            let state = if item.decision == Taken { AddressState::Taken } else { AddressState::Refused };
+            let by = (&item.actor, item.at, &item.next);
+            if !addresses::found_out(s, trail, (&escalation.subject, state, &item.reason), by).await? {
+                return resolved(Resolved::Already);
             }
         }
         Noted => {

@@ -2,35 +2,49 @@
 
 use serde_json::json;
 
-use super::stop::{Decided, stop_row};
-use super::{About, Trail, rows, rows_run_all};
+use super::place::{Decided, Places, stop_row};
+use super::{About, Trail, parts, rows, rows_run_all};
 use crate::domain::batch::{TransferPhase, later};
 use crate::domain::event::Actor;
 use crate::domain::lab::TakesStops;
+use crate::domain::lines;
 use crate::domain::order::Stage;
 use crate::domain::stop::{self, Evidence, StopState};
+use crate::points::mistake;
 use crate::store::Result;
 use crate::store::dialect::TRANSFER_COLUMNS;
 use crate::store::session::Session;
-use crate::store::types::{ClaimStops, StopDue, Written};
+use crate::store::types::{ClaimAsks, StopDue, Written};
+
+/// When a stop of lines is looked at again while its order is on the wire.
+const LOOK: jiff::SignedDuration = jiff::SignedDuration::from_secs(5);
 
 /// Takes stops of a lab to forward; those whose order never left, or whose time is over, end here.
-pub(super) async fn claim<S: Session>(s: &mut S, trail: &mut Trail, item: &ClaimStops) -> Result<Written> {
+pub(super) async fn claim<S: Session>(s: &mut S, trail: &mut Trail, item: &ClaimAsks) -> Result<Written> {
     let args = [item.lab.as_str().into(), item.now.into(), item.limit.into(), i64::from(item.away).into()];
     let rows = s.fetch(s.sql().claim_stops, &args).await?;
     let mut escalations = item.escalations.iter();
     let mut due = Vec::with_capacity(rows.len());
     let mut stops = Vec::new();
-    let mut standings = Vec::new();
+    // An order may have a stop of its own and some of lines: its log is one chain.
+    let mut places = Places::default();
     for row in rows {
         let mut row = row.of("stops");
         let mut facts = rows::stop(&mut row)?;
         let reached = row.coded(Stage::from_code)?;
-        let _version = row.int()?;
+        let whole = StopState::from_code(row.int()?);
         let head = row.text()?;
+        let lines_out = rows::lines(&mut row)?;
         let transfer = if row.absent(TRANSFER_COLUMNS) { None } else { Some(rows::transfer(&mut row)?) };
-        let over = item.now >= facts.deadline_at;
-        let (state, evidence) = stop::grant(transfer.as_ref(), reached, &item.profile);
+        let over = item.now >= facts.deadline_at && !mistake!(NoEscalation);
+        let (state, evidence) = match &facts.items {
+            None => stop::grant(transfer.as_ref(), reached, &item.profile),
+            Some(_) if whole == Some(StopState::Stopped) => {
+                (StopState::StoppedInPart, parts::by_the_order(s, &facts).await?)
+            }
+            Some(_) => lines::grant(transfer.as_ref(), reached, &item.profile)
+                .unwrap_or((StopState::WithAPerson, Some(Evidence::NoChannel))),
+        };
         let phase = transfer.as_ref().map(|transfer| transfer.phase);
         let (state, evidence) = match state {
             StopState::Pending if over => (StopState::WithAPerson, Some(Evidence::NoAnswer)),
@@ -52,8 +66,10 @@ pub(super) async fn claim<S: Session>(s: &mut S, trail: &mut Trail, item: &Claim
                     && item.profile.stops == TakesStops::Yes);
             if !asks {
                 // Its order is on the wire, or the lab cannot be asked: the transfer's end decides, and wakes it.
-                // Looked at again all the same, because that end may commit unseen beside this.
-                facts.next_at = item.lease_until.min(facts.deadline_at);
+                // Looked at again all the same, because that end may commit unseen beside this; of lines soon, because
+                // it wakes only the stop of the order.
+                let again = if facts.items.is_some() { later(item.now, LOOK) } else { item.lease_until };
+                facts.next_at = again.min(facts.deadline_at);
                 stops.push(stop_row(&facts, StopState::Pending));
                 due.push(StopDue::Waits(facts.id));
                 continue;
@@ -72,16 +88,14 @@ pub(super) async fn claim<S: Session>(s: &mut S, trail: &mut Trail, item: &Claim
             }
             facts.attempts += 1;
             facts.next_at = item.lease_until.min(facts.deadline_at);
-            let new = trail.add(
-                &head,
+            let place = places.at(&facts.order.clone(), &head, lines_out);
+            place.head = trail.add(
+                &place.head,
                 item.now,
                 (facts.order.as_str(), item.lab.as_str()),
                 "stop.forwarded",
                 &Actor::gateway(),
-                &json!({"stop": facts.id, "attempt": facts.attempts, "fence": transfer.fence}),
-            );
-            standings.push(
-                json!({"id": facts.order, "stop": StopState::Pending.code(), "head": new, "was": head}),
+                &json!({"stop": facts.id, "attempt": facts.attempts, "fence": transfer.fence, "items": facts.items}),
             );
             stops.push(stop_row(&facts, StopState::Pending));
             due.push(StopDue::Ask { stop: facts, transfer: transfer.id, fence: transfer.fence });
@@ -112,12 +126,11 @@ pub(super) async fn claim<S: Session>(s: &mut S, trail: &mut Trail, item: &Claim
                 later(item.now, item.profile.answers_within.0),
             );
         }
-        let (row, standing) = decided.apply(trail, &mut facts, item.lab.as_str(), &head);
-        stops.push(row);
-        standings.push(standing);
+        let place = places.at(&facts.order.clone(), &head, lines_out);
+        stops.push(decided.apply(trail, &mut facts, item.lab.as_str(), place));
         due.push(StopDue::Decided(facts));
     }
     rows_run_all(s, s.sql().stop_update, &stops, "stops").await?;
-    rows_run_all(s, s.sql().standing_stop, &standings, "standings").await?;
+    rows_run_all(s, s.sql().standing_stop, &places.rows(), "standings").await?;
     Ok(Written::StopsClaimed(due))
 }

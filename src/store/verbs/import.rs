@@ -88,7 +88,10 @@ pub(super) async fn claim<S: Session>(s: &mut S, trail: &mut Trail, item: &Impor
     }
     let stray: Vec<&Standing> = (item.discard.iter().filter_map(mine))
         .filter(|found| found.transfer.is_none())
-        .filter(|found| found.stop == Some(StopState::Stopped) || found.batch.is_none())
+        .filter(|found| {
+            // What it holds of an order of which lines are stopped since is not what it is going to be handed.
+            found.stop == Some(StopState::Stopped) || found.batch.is_none() || !found.lines_out.is_empty()
+        })
         .collect();
     let states: Vec<Value> = stray.iter().map(|found| json!([found.id, 3])).collect();
     rows_run(s, s.sql().import_state, &states).await?;
@@ -127,8 +130,11 @@ pub(super) async fn recall<'a, S: Session>(
     s: &mut S,
     entries: impl Iterator<Item = &'a mut Entry>,
 ) -> Result<()> {
-    let mut entries: HashMap<String, &mut Entry> =
-        entries.map(|entry| (entry.id.to_string(), entry)).collect();
+    // Nor is it named where lines were stopped since: it has them still.
+    let mut entries: HashMap<String, &mut Entry> = entries
+        .filter(|entry| entry.lines_out.is_empty())
+        .map(|entry| (entry.id.to_string(), entry))
+        .collect();
     let of: Vec<String> = entries.keys().cloned().collect();
     for row in rows_fetch(s, s.sql().import_told, &ids(of.iter().map(String::as_str))).await? {
         let mut row = row.of("events");

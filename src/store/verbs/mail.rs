@@ -5,8 +5,9 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::json;
 
+use super::place::{Decided, Place};
 use super::rows;
-use super::stop::{Decided, lock, micros};
+use super::stop::{lock, micros};
 use super::{About, Trail, rows_run, rows_run_all};
 use crate::domain::event::Actor;
 use crate::domain::ids::{LabId, OrderId, RegionId, StopId};
@@ -136,9 +137,8 @@ pub(super) async fn settle<S: Session>(s: &mut S, trail: &mut Trail, item: &Sett
     }
     let subject = (standing.id.as_str(), standing.lab.as_str());
     let head = trail.add(&standing.head, item.at, subject, kind, &Actor::gateway(), &detail);
-    let stands = standing.stop.map_or(0, StopState::code);
-    let row = json!({"id": standing.id, "stop": stands, "head": head, "was": standing.head});
-    rows_run_all(s, s.sql().standing_stop, &[row], "standings").await?;
+    let mut place = Place::moved(&standing, head);
+    rows_run_all(s, s.sql().standing_stop, &[place.row()], "standings").await?;
     if follows != AfterMail::GiveUp || facts.state.is_decided() {
         return Ok(Written::Done);
     }
@@ -157,9 +157,10 @@ pub(super) async fn settle<S: Session>(s: &mut S, trail: &mut Trail, item: &Sett
             at: item.at,
             actor: &Actor::gateway(),
         };
-        let (stop, row) = decided.apply(trail, &mut facts, &standing.lab, &head);
+        place = Place::new(&standing.id, &place.head, place.lines_out);
+        let stop = decided.apply(trail, &mut facts, &standing.lab, &mut place);
         rows_run_all(s, s.sql().stop_update, &[stop], "stops").await?;
-        rows_run_all(s, s.sql().standing_stop, &[row], "standings").await?;
+        rows_run_all(s, s.sql().standing_stop, &[place.row()], "standings").await?;
     }
     Ok(Written::Done)
 }

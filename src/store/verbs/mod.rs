@@ -2,26 +2,47 @@
 //!
 //! Within a set, what narrows comes before what hands over: stops first, claims last.
 
+pub(super) mod addresses;
 pub(super) mod admit;
+mod answers;
+mod approval;
+mod approval_lines;
 mod batch;
 pub(super) mod board;
+mod bundle;
+mod callbacks;
 mod change;
 mod claim;
 mod customer;
 mod cut;
+mod downloads;
 mod evidence;
+pub(super) mod extras;
+mod factor;
+mod follow;
 mod forward;
 pub(super) mod import;
 mod mail;
+#[cfg(debug_assertions)]
+pub(super) mod mistakes;
+pub(super) mod ops;
+mod parts;
+mod place;
 pub(super) mod read;
 mod registry;
+mod replace;
 pub(super) mod report;
+mod retention;
+pub(super) mod routes;
 mod rows;
 pub(super) mod session;
 mod settle;
 mod stop;
 pub(super) mod stretch;
 mod verify;
+pub(super) mod warnings;
+pub(super) mod webhook;
+mod webhook_send;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -38,6 +59,8 @@ use crate::domain::ids::EscalationId;
 struct Trail {
     events: Vec<EventRow>,
     escalations: Vec<Value>,
+    /// Stops that were asked or moved: see `follow`.
+    heard: Vec<follow::Heard>,
 }
 
 struct EventRow {
@@ -64,6 +87,7 @@ impl Trail {
     ) -> String {
         let detail = serde_json::to_string(detail).expect("a detail is texts and numbers under names");
         let hash = event::hash(head, at, subject, kind, &actor.0, &detail);
+        self.heard.extend(follow::Heard::of(kind, subject, &detail, actor, at));
         self.events.push(EventRow {
             at: at.as_microsecond(),
             subject: subject.to_owned(),
@@ -235,17 +259,31 @@ pub(super) async fn apply<S: Session>(s: &mut S, writes: &[Write]) -> Result<Vec
         )*};
     }
 
-    let stops: Vec<_> = each!(Stop).map(|(at, ask)| (at, &**ask)).collect();
+    let (parts, stops): (Vec<_>, Vec<_>) =
+        each!(Stop).map(|(at, ask)| (at, &**ask)).partition(|(_, ask)| !ask.items.is_empty());
     stop::ask(s, &mut trail, &stops, &mut out).await?;
+    for (at, ask) in parts {
+        out[at] = Some(parts::ask(s, &mut trail, ask).await?);
+    }
+    one_by_one! {
+        AskApproval => approval::ask;
+        Decide => approval::decide;
+    }
     let settles: Vec<_> = each!(Settle).map(|(at, item)| (at, &**item)).collect();
     settle::settle(s, &mut trail, &settles, &mut out).await?;
     one_by_one! {
-        SettleStop => stop::settle;
+        SettleStop => answers::settle;
+        SettleDownload => downloads::settle;
+        ReportDownload => downloads::report;
         Change => change::change;
+        AskAddress => addresses::ask;
+        SettleAddress => addresses::settle;
         Report => report::report;
         RevokeLinks => customer::revoke;
         Resolve => evidence::resolve;
         MoveBatch => batch::move_batch;
+        Replace => replace::replace;
+        CloseFull => routes::close_full;
     }
     let admissions: Vec<_> = each!(Admit).map(|(at, item)| (at, &**item)).collect();
     admit::admit(s, &mut trail, &admissions, &mut out).await?;
@@ -257,18 +295,38 @@ pub(super) async fn apply<S: Session>(s: &mut S, writes: &[Write]) -> Result<Vec
     claim::claim(s, &mut trail, &claims, &mut out).await?;
     one_by_one! {
         ClaimStops => forward::claim;
+        ClaimDownloads => downloads::claim;
+        ClaimAddresses => addresses::claim;
         Import => import::claim;
         Imported => import::settle;
         SettleMail => mail::settle;
         ClaimMails => mail::claim;
+        Warn => warnings::warn;
+        RevokeCalendarLinks => registry::revoke_calendar_links;
         PutLab => registry::put_lab;
         SetLab => registry::set_lab;
         PutPlatform => registry::put_platform;
+        ChangeCallback => callbacks::change;
+        PutRoutes => routes::put;
+        Overdue => approval::overdue;
     }
+    one_by_one! {
+        PutWebhook => webhook::put;
+        ChangeWebhook => webhook::change;
+    }
+    let told: Vec<_> = each!(SettleWebhook).map(|(at, item)| (at, &**item)).collect();
+    webhook_send::settle(s, &mut trail, &told, &mut out).await?;
+    one_by_one! {
+        ClaimWebhook => webhook_send::claim;
+    }
+    follow::follow(s, &mut trail).await?;
     for (at, write) in writes.iter().enumerate() {
         let written = match write {
             Write::PutKey(key, actor) => registry::put_key(s, &mut trail, key, actor).await?,
             Write::RevokeKey { id, at, actor } => registry::revoke_key(s, &mut trail, id, *at, actor).await?,
+            Write::StartFactor(item) => factor::start(s, &mut trail, item).await?,
+            Write::ShowCode(item) => factor::show(s, &mut trail, item).await?,
+            Write::RemoveFactor { key, at, actor } => factor::remove(s, &mut trail, key, *at, actor).await?,
             Write::OfferSignIn(link) => session::offer(s, &mut trail, link).await?,
             Write::SignIn(item) => session::sign_in(s, &mut trail, item).await?,
             Write::SeeSession { id, at } => session::see(s, id, *at).await?,
@@ -280,8 +338,12 @@ pub(super) async fn apply<S: Session>(s: &mut S, writes: &[Write]) -> Result<Vec
                 session::forget(s, *before).await?;
                 Written::Done
             }
+            Write::SkipWebhooks(skips) => webhook_send::skip(s, skips).await?,
+            Write::ForgetDeliveries(old) => webhook_send::forget(s, old).await?,
+            Write::Purge(item) => retention::purge(s, &mut trail, item).await?,
             Write::PlanMails(plans) => mail::plan(s, plans).await?,
             Write::PutLinkKey { secret, at } => registry::put_link_key(s, secret, *at).await?,
+            Write::RotateLinks(item) => customer::rotate(s, &mut trail, item).await?,
             Write::PutCustomerKey { secret, at } => customer::put_key(s, secret, *at).await?,
             Write::Announce(said) => registry::announce(s, said).await?,
             Write::Leave { replica, at } => registry::leave(s, replica, *at).await?,

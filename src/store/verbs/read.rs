@@ -2,11 +2,15 @@
 
 use jiff::Timestamp;
 
+pub(in crate::store) use super::addresses::addresses_due;
 pub(in crate::store) use super::board::{board, by_reference, scorecard};
+pub(in crate::store) use super::bundle::evidence;
+pub(in crate::store) use super::callbacks::download_callback;
 pub(in crate::store) use super::customer::{customer_keys, link_serial};
+pub(in crate::store) use super::downloads::download_next;
 pub(in crate::store) use super::mail::{link_key, mail_next, mail_wanted};
-use super::rows;
-use super::{ids, rows_fetch};
+pub(in crate::store) use super::ops::{transfer_orders, transfer_page};
+use super::{extras, ids, ops, rows, rows_fetch};
 use crate::domain::batch::{BatchFacts, BatchPhase};
 use crate::domain::event::Event;
 use crate::domain::ids::{BatchId, LabId, OrderId, PlatformId, StopId};
@@ -19,9 +23,15 @@ use crate::store::types::{
 };
 use crate::store::{Result, StopRow};
 
+pub(in crate::store) use super::extras::{approval_next, approval_of, list_approvals, to_join};
 pub(in crate::store) use super::import::{not_imported, stray_imports};
+pub(in crate::store) use super::parts::line_stops;
+pub(in crate::store) use super::registry::calendar_serial;
 pub(in crate::store) use super::report::{contradictions, reports};
+pub(in crate::store) use super::routes::routes;
 pub(in crate::store) use super::verify::verify_events;
+pub(in crate::store) use super::warnings::{warned, warned_orders, warnings_due};
+pub(in crate::store) use super::webhook::{deliveries, webhook, webhooks};
 
 fn within(scope: &Scope, facts: &OrderFacts) -> bool {
     match scope {
@@ -54,7 +64,12 @@ pub(in crate::store) async fn orders<S: Session>(
             (OrderRef::Reference(_), _) => Vec::new(),
         };
         let facts = rows.into_iter().next().map(rows::order).transpose()?;
-        found.push(facts.filter(|facts| within(scope, facts)));
+        let Some((mut facts, more)) = facts.filter(|(facts, _)| within(scope, facts)) else {
+            found.push(None);
+            continue;
+        };
+        extras::fill(s, std::slice::from_mut(&mut facts), &[more]).await?;
+        found.push(Some(facts));
     }
     Ok(found)
 }
@@ -70,8 +85,8 @@ pub(in crate::store) async fn list_orders<S: Session>(
     let region = filter.region.as_ref().map_or("", |region| region.as_str());
     let wanted = usize::try_from(filter.limit.max(1)).unwrap_or(1);
     let page = filter.limit.clamp(1, 200).max(if filter.state.is_some() { 200 } else { 1 });
-    let mut found = Vec::new();
-    loop {
+    let (mut found, mut more) = (Vec::new(), Vec::new());
+    'pages: loop {
         let mut args: Vec<Arg<'_>> = vec![(&before).into(), lab.into(), region.into(), page.into()];
         let sql = match (scope, &filter.batch) {
             (_, Some(batch)) => {
@@ -88,21 +103,24 @@ pub(in crate::store) async fn list_orders<S: Session>(
         let count = rows.len() as i64;
         let mut last = None;
         for row in rows {
-            let facts = rows::order(row)?;
+            let (facts, flagged) = rows::order(row)?;
             last = Some(facts.id.to_string());
             let fits = |state: OrderState| facts.state() == state;
             if within(scope, &facts) && filter.state.is_none_or(fits) {
                 found.push(facts);
+                more.push(flagged);
                 if found.len() == wanted {
-                    return Ok(found);
+                    break 'pages;
                 }
             }
         }
         match last {
             Some(last) if count == page => before = last,
-            _ => return Ok(found),
+            _ => break,
         }
     }
+    extras::fill(s, &mut found, &more).await?;
+    Ok(found)
 }
 
 /// The log of some subjects, oldest first.
@@ -159,13 +177,13 @@ pub(in crate::store) async fn batches<S: Session>(
     let sql = match (&filter.id, lab) {
         (Some(id), _) => {
             args = vec![id.as_str().into()];
-            s.sql().batch_one
+            s.sql().ops.batch_one
         }
         (None, Some(lab)) => {
             args.push(lab.as_str().into());
-            s.sql().batch_list_lab
+            s.sql().ops.batch_list_lab
         }
-        (None, None) => s.sql().batch_list,
+        (None, None) => s.sql().ops.batch_list,
     };
     let fits = |batch: &BatchFacts| {
         lab.is_none_or(|lab| batch.lab == *lab) && filter.phase.is_none_or(|phase| batch.phase == phase)
@@ -214,18 +232,22 @@ pub(in crate::store) async fn stops<S: Session>(
 ) -> Result<Vec<StopRow>> {
     let before = filter.before.as_ref().map_or(END, StopId::as_str);
     let mut args: Vec<Arg<'_>> = vec![before.into(), filter.limit.into()];
+    let urgent = filter.urgent_after.as_ref().map(|(at, id)| (*at, id.as_ref()));
     let sql = match (&filter.id, scope, filter.state) {
         (Some(id), ..) => {
             args = vec![id.as_str().into()];
             s.sql().stop_one
         }
-        (None, Scope::Lab(lab), state) if filter.urgent_after.is_some() => {
-            let (after, last) =
-                filter.urgent_after.as_ref().map_or((Timestamp::MIN, None), |(at, id)| (*at, id.as_ref()));
+        (None, Scope::Lab(lab), state) if urgent.is_some() => {
+            let (after, last) = urgent.unwrap_or((Timestamp::MIN, None));
             let state = state.map_or(0, StopState::code);
             let last = last.map_or("", StopId::as_str);
             args = vec![lab.as_str().into(), state.into(), after.into(), last.into(), filter.limit.into()];
             s.sql().stop_list_urgent
+        }
+        (None, Scope::Lab(lab), None) if filter.decided => {
+            args = vec![lab.as_str().into(), filter.limit.into()];
+            s.sql().board.stop_list_decided
         }
         (None, Scope::Platform(platform), state) => {
             args.push(platform.as_str().into());
@@ -255,8 +277,13 @@ pub(in crate::store) async fn stops<S: Session>(
         };
         seen && filter.state.is_none_or(|state| row.stop.state == state)
     };
-    s.fetch(sql, &args)
-        .await?
+    let found = match urgent {
+        Some(place) if filter.id.is_none() && *scope == Scope::Ops => {
+            ops::stops(s, filter.state, place, filter.limit).await?
+        }
+        _ => s.fetch(sql, &args).await?,
+    };
+    found
         .into_iter()
         .map(|row| {
             let mut row = row.of("stops");
@@ -279,6 +306,9 @@ pub(in crate::store) async fn escalations<S: Session>(
 ) -> Result<Vec<EscalationRow>> {
     if matches!(scope, Scope::Platform(_)) {
         return Ok(Vec::new());
+    }
+    if let Some((at, last)) = &filter.due_after {
+        return ops::escalations(s, lab_of(scope), (*at, last.as_ref()), filter.limit).await;
     }
     let id = filter.id.as_ref().map_or("", |id| id.as_str());
     let before = filter.before.as_ref().map_or("", |id| id.as_str());
@@ -313,7 +343,7 @@ pub(in crate::store) async fn platforms<S: Session>(s: &mut S) -> Result<Vec<Pla
 }
 
 pub(in crate::store) async fn keys<S: Session>(s: &mut S) -> Result<Vec<KeyRow>> {
-    s.fetch(s.sql().key_list, &[])
+    s.fetch(s.sql().keys.key_list, &[])
         .await?
         .into_iter()
         .map(|row| {
@@ -327,6 +357,7 @@ pub(in crate::store) async fn keys<S: Session>(s: &mut S) -> Result<Vec<KeyRow>>
                 created_at: row.at()?,
                 expires_at: row.opt_at()?,
                 revoked_at: row.opt_at()?,
+                second_factor_at: row.opt_at()?,
             })
         })
         .collect()
@@ -379,14 +410,11 @@ pub(in crate::store) async fn due<S: Session>(s: &mut S, now: Timestamp) -> Resu
     labs.sort();
     labs.dedup();
     let stops = s.fetch(s.sql().due_stops, &[now.into()]).await?;
-    Ok(Due {
-        close_at: instant(s, s.sql().due_close, &[]).await?,
-        labs,
-        transfer_at: instant(s, s.sql().due_transfer_at, &[now.into()]).await?,
-        lease_at: instant(s, s.sql().due_lease, &[]).await?,
-        stop_labs: stops.into_iter().map(lab).collect::<Result<Vec<_>>>()?,
-        stop_at: instant(s, s.sql().due_stop_at, &[now.into()]).await?,
-    })
+    let stop_labs = stops.into_iter().map(lab).collect::<Result<Vec<_>>>()?;
+    let mut at = s.fetch(s.sql().due_at, &[now.into()]).await?.pop();
+    let mut next = || at.as_mut().map_or(Ok(None), Row::opt_at);
+    let (close_at, transfer_at, lease_at, stop_at) = (next()?, next()?, next()?, next()?);
+    Ok(Due { close_at, labs, transfer_at, lease_at, stop_labs, stop_at })
 }
 
 pub(in crate::store) async fn deadlines<S: Session>(

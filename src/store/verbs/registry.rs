@@ -1,15 +1,19 @@
 //! Labs, platforms, keys, remembered answers, checkpoints.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::stop::micros;
-use super::{Trail, rows_run_all};
+use super::{Trail, rows_run_all, warnings};
 use crate::domain::event::{Actor, hex};
+use crate::domain::ids::{LabId, RegionId};
 use crate::store::session::Session;
 use crate::store::types::{
-    Announce, GONE_AFTER, KeyRow, LabSwitch, Put, PutLab, PutPlatform, Remembered, SetLab, Written,
+    Announce, GONE_AFTER, KeyRow, LabSwitch, Put, PutLab, PutPlatform, Remembered, RevokeCalendarLinks,
+    SetLab, Written,
 };
 use crate::store::{Error, Result};
 
@@ -38,6 +42,29 @@ async fn lab<S: Session>(s: &mut S, id: &str) -> Result<Option<LabNow>> {
     }))
 }
 
+/// What another definition changes, by its path: from what to what. A list that differs is told whole.
+fn changes(was: &str, is: &Value) -> Value {
+    fn walk(path: &str, was: &Value, is: &Value, found: &mut Vec<Value>) {
+        if let (Value::Object(was), Value::Object(is)) = (was, is) {
+            let names: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
+            for name in names {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                walk(
+                    &path,
+                    was.get(name).unwrap_or(&Value::Null),
+                    is.get(name).unwrap_or(&Value::Null),
+                    found,
+                );
+            }
+        } else if was != is {
+            found.push(json!({"field": path, "from": was, "to": is}));
+        }
+    }
+    let mut found = Vec::new();
+    walk("", &serde_json::from_str(was).unwrap_or_default(), is, &mut found);
+    found.into()
+}
+
 /// Creates or replaces a lab.
 pub(super) async fn put_lab<S: Session>(s: &mut S, trail: &mut Trail, item: &PutLab) -> Result<Written> {
     let id = item.id.as_str();
@@ -55,13 +82,29 @@ pub(super) async fn put_lab<S: Session>(s: &mut S, trail: &mut Trail, item: &Put
     let previous = now.as_ref().map_or("", |now| now.head.as_str());
     let kind = if version == 0 { "lab.created" } else { "lab.changed" };
     let spec: serde_json::Value = serde_json::from_str(&item.spec).unwrap_or_default();
-    let head = trail.add(previous, item.at, (id, id), kind, &item.actor, &json!({"spec": spec}));
+    let changes = now.as_ref().filter(|_| version != 0).map(|now| changes(&now.spec, &spec));
+    let detail = json!({"spec": spec, "changes": changes});
+    let head = trail.add(previous, item.at, (id, id), kind, &item.actor, &detail);
     let args = [id.into(), (&item.spec).into(), item.at.into(), (&head).into()];
     let sql = if now.is_some() { s.sql().lab_update } else { s.sql().lab_insert };
     if s.run(sql, &args).await? == 0 {
         return Err(Error::met());
     }
+    if let Some(now) = &now {
+        let was = serde_json::from_str(&now.spec).unwrap_or_default();
+        if collects(&was) != collects(&spec) {
+            warnings::look_again(s, id).await?;
+        }
+    }
     Ok(Written::Put(Put::Done(now.map_or(1, |now| now.version + 1))))
+}
+
+/// What of a lab's definition says where an order is collected.
+fn collects(spec: &Value) -> Vec<Value> {
+    let of = |it: &Value| json!([it["id"], it["products"], it["service_levels"]]);
+    let list = |it: &Value| it.as_array().cloned().unwrap_or_default();
+    let groups = |region: &Value| list(&region["groups"]).iter().map(of).collect::<Vec<_>>();
+    list(&spec["regions"]).iter().map(|region| json!([of(region), groups(region)])).collect()
 }
 
 /// Pauses, resumes or deletes a lab.
@@ -121,7 +164,9 @@ pub(super) async fn put_platform<S: Session>(
     let kind = if version == 0 { "platform.created" } else { "platform.changed" };
     let new: serde_json::Value = serde_json::from_str(&item.spec).unwrap_or_default();
     let was = head;
-    let head = trail.add(&was, item.at, (id, ""), kind, &item.actor, &json!({"spec": new}));
+    let changes = (version != 0).then(|| changes(&spec, &new));
+    let detail = json!({"spec": new, "changes": changes});
+    let head = trail.add(&was, item.at, (id, ""), kind, &item.actor, &detail);
     let args = [id.into(), (&item.spec).into(), item.at.into(), (&head).into(), (&was).into()];
     if s.run(s.sql().platform_put, &args).await? == 0 {
         return Err(Error::met());
@@ -138,7 +183,7 @@ pub(super) async fn put_key<S: Session>(
 ) -> Result<Written> {
     let row = json!({"id": key.id, "scope": key.scope, "owner": key.owner, "name": key.name, "hash": key.hash,
         "created_at": micros(key.created_at), "expires_at": key.expires_at.map(micros)});
-    rows_run_all(s, s.sql().key_insert, &[row], "keys").await?;
+    rows_run_all(s, s.sql().keys.key_insert, &[row], "keys").await?;
     let detail =
         json!({"scope": key.scope, "owner": key.owner, "name": key.name, "expires_at": key.expires_at});
     trail.add("", key.created_at, (&format!("key_{}", key.id), ""), "key.created", actor, &detail);
@@ -153,14 +198,14 @@ pub(super) async fn revoke_key<S: Session>(
     at: Timestamp,
     actor: &Actor,
 ) -> Result<Written> {
-    let there = match s.fetch(s.sql().key_count, &[id.into()]).await?.pop() {
+    let there = match s.fetch(s.sql().keys.key_count, &[id.into()]).await?.pop() {
         Some(mut row) => row.int()? > 0,
         None => false,
     };
     if !there {
         return Ok(Written::Put(Put::NotFound));
     }
-    if s.run(s.sql().key_revoke, &[id.into(), at.into()]).await? == 0 {
+    if s.run(s.sql().keys.key_revoke, &[id.into(), at.into()]).await? == 0 {
         return Ok(Written::Put(Put::Unchanged(2)));
     }
     let subject = format!("key_{id}");
@@ -241,4 +286,38 @@ pub(super) async fn put_link_key<S: Session>(
     use secrecy::ExposeSecret as _;
     s.run(s.sql().links.link_key_insert, &[secret.expose_secret().into(), at.into()]).await?;
     Ok(Written::Done)
+}
+
+/// The serial of the links to a region's calendar that hold.
+pub(in crate::store) async fn calendar_serial<S: Session>(
+    s: &mut S,
+    lab: &LabId,
+    region: &RegionId,
+) -> Result<u32> {
+    let args = [lab.as_str().into(), region.as_str().into()];
+    let Some(row) = s.fetch(s.sql().warnings.calendar_serial, &args).await?.pop() else { return Ok(0) };
+    u32::try_from(row.of("calendar_serials").int()?).map_err(|_| Error::Corrupt {
+        table: "calendar_serials",
+        what: "a serial is out of its range".to_owned(),
+    })
+}
+
+/// Takes back the links to a region's calendar.
+pub(super) async fn revoke_calendar_links<S: Session>(
+    s: &mut S,
+    trail: &mut Trail,
+    item: &RevokeCalendarLinks,
+) -> Result<Written> {
+    let id = item.lab.as_str();
+    let Some(now) = lab(s, id).await? else { return Ok(Written::LinksRevoked(None)) };
+    let args = [id.into(), item.region.as_str().into()];
+    s.run(s.sql().warnings.calendar_serial_raise, &args).await?;
+    let serial = calendar_serial(s, &item.lab, &item.region).await?;
+    let detail = json!({"region": item.region, "serial": serial});
+    let head = trail.add(&now.head, item.at, (id, id), "lab.calendar_links_revoked", &item.actor, &detail);
+    let args = [id.into(), (&head).into(), (&now.head).into()];
+    if s.run(s.sql().warnings.lab_head, &args).await? == 0 {
+        return Err(Error::met());
+    }
+    Ok(Written::LinksRevoked(Some(serial)))
 }

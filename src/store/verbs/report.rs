@@ -6,10 +6,11 @@
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::place::{Decided, Place};
 use super::rows;
 use super::settle::{Moving, move_transfers};
-use super::stop::{self, Decided, Standing, lock_transfer};
-use super::{About, Trail, ids, rows_fetch, rows_run_all};
+use super::stop::{self, Standing, lock_transfer};
+use super::{About, Trail, ids, parts, rows_fetch, rows_run_all};
 use crate::domain::batch::{TransferPhase, later, settle};
 use crate::domain::ids::{EscalationId, OrderId};
 use crate::domain::lab::Answer;
@@ -166,18 +167,16 @@ pub(super) async fn report<S: Session>(s: &mut S, trail: &mut Trail, item: &Repo
             move_transfers(s, trail, vec![moving]).await?;
         }
     }
-    if let Some(facts) = asked {
-        ends(s, trail, item, facts, &standing, &head).await?;
-    }
+    ends(s, trail, item, asked, &standing, &head).await?;
     reported(outcome)
 }
 
-/// What is printed cannot be kept from being printed: a stop that waits for an answer has it.
+/// What is printed cannot be kept from being printed: the stops that wait for an answer have it.
 async fn ends<S: Session>(
     s: &mut S,
     trail: &mut Trail,
     item: &Report,
-    mut facts: StopFacts,
+    asked: Option<StopFacts>,
     standing: &Standing,
     head: &str,
 ) -> Result<()> {
@@ -186,9 +185,6 @@ async fn ends<S: Session>(
         Stage::Printed => (Evidence::InProduction, "the lab reports that it was printed"),
         Stage::Shipped => (Evidence::Shipped, "the lab reports that it was shipped"),
     };
-    if !matches!(facts.state, StopState::Pending | StopState::WithAPerson) {
-        return Ok(());
-    }
     let decided = Decided {
         state: StopState::TooLate,
         evidence: Some(evidence),
@@ -196,18 +192,20 @@ async fn ends<S: Session>(
         at: item.at,
         actor: &item.actor,
     };
-    let (stop, row) = decided.apply(trail, &mut facts, &standing.lab, head);
-    rows_run_all(s, s.sql().stop_update, &[stop], "stops").await?;
-    rows_run_all(s, s.sql().standing_stop, &[row], "standings").await?;
-    let args = [
-        facts.id.as_str().into(),
-        item.at.into(),
-        facts.state.word().into(),
-        reason.into(),
-        item.actor.0.as_str().into(),
-    ];
-    s.run(s.sql().escalation_resolve_subject, &args).await?;
-    Ok(())
+    let mut place = Place::new(&standing.id, head, standing.lines_out.clone());
+    let mut stops = Vec::new();
+    let open = |facts: &StopFacts| matches!(facts.state, StopState::Pending | StopState::WithAPerson);
+    if let Some(mut facts) = asked.filter(open) {
+        stops.push(decided.apply(trail, &mut facts, &standing.lab, &mut place));
+        parts::resolved(s, &facts, &decided, reason).await?;
+    }
+    let of = (&standing.id, standing.lab.as_str());
+    stops.extend(parts::with_the_order(s, trail, of, &mut place, &decided).await?);
+    if stops.is_empty() {
+        return Ok(());
+    }
+    rows_run_all(s, s.sql().stop_update, &stops, "stops").await?;
+    rows_run_all(s, s.sql().standing_stop, &[place.row()], "standings").await
 }
 
 /// Calls a person because the last entry of an order contradicts what was told of it before, and shows both.

@@ -2,6 +2,7 @@
 
 use crate::domain::batch::{BatchFacts, BatchPhase, TransferFacts, TransferPhase};
 use crate::domain::event::Event;
+use crate::domain::extras::Extras;
 use crate::domain::ids::{BatchId, EscalationId, LabId, OrderId, PlatformId, RegionId, StopId, TransferId};
 use crate::domain::order::{Held, OrderFacts, Stage};
 use crate::domain::stop::{AskedBy, Evidence, StopFacts, StopState};
@@ -26,6 +27,7 @@ pub(super) fn batch(row: &mut Row) -> Result<BatchFacts> {
         time_zone: row.text()?,
         tzdata: row.text()?,
         closed_at: row.opt_at()?,
+        promised: row.flag()?,
         version: row.int()?,
     })
 }
@@ -91,12 +93,27 @@ pub(super) fn stop(row: &mut Row) -> Result<StopFacts> {
         delivered_at: row.opt_at()?,
         decided_at: row.opt_at()?,
         answer: row.opt_text()?,
+        items: json(row)?,
+        requested_by: row.opt_text()?,
+        terms: json(row)?,
     })
 }
 
-pub(super) fn order(row: Row) -> Result<OrderFacts> {
+/// A value that may be left out, kept as JSON.
+pub(super) fn json<T: serde::de::DeserializeOwned>(row: &mut Row) -> Result<Option<T>> {
+    let Some(text) = row.opt_text()? else { return Ok(None) };
+    serde_json::from_str(&text).map(Some).map_err(|error| row.corrupt(error.to_string()))
+}
+
+/// The lines of an order that are stopped.
+pub(super) fn lines(row: &mut Row) -> Result<Vec<String>> {
+    Ok(json(row)?.unwrap_or_default())
+}
+
+/// An order, and whether more is kept of it: see `extras::fill`.
+pub(super) fn order(row: Row) -> Result<(OrderFacts, bool)> {
     let mut row = row.of("orders");
-    Ok(OrderFacts {
+    let mut facts = OrderFacts {
         id: row.parsed(OrderId::parse)?,
         platform: row.parsed(PlatformId::parse)?,
         lab: row.parsed(LabId::parse)?,
@@ -108,10 +125,17 @@ pub(super) fn order(row: Row) -> Result<OrderFacts> {
         held: row.coded(Held::from_code)?,
         stage: row.coded(Stage::from_code)?,
         version: row.int()?,
-        batch: if row.absent(BATCH_COLUMNS) { None } else { Some(batch(&mut row)?) },
-        transfer: if row.absent(TRANSFER_COLUMNS) { None } else { Some(transfer(&mut row)?) },
-        stop: if row.absent(STOP_COLUMNS) { None } else { Some(stop(&mut row)?) },
-    })
+        lines_out: lines(&mut row)?,
+        batch: None,
+        transfer: None,
+        stop: None,
+        extras: Extras::default(),
+    };
+    let more = row.flag()?;
+    facts.batch = if row.absent(BATCH_COLUMNS) { None } else { Some(batch(&mut row)?) };
+    facts.transfer = if row.absent(TRANSFER_COLUMNS) { None } else { Some(transfer(&mut row)?) };
+    facts.stop = if row.absent(STOP_COLUMNS) { None } else { Some(stop(&mut row)?) };
+    Ok((facts, more))
 }
 
 pub(super) fn event(row: Row) -> Result<Event> {

@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{Trail, rows, to_json};
+use super::{Trail, factor, rows, to_json};
 use crate::domain::event::Actor;
 use crate::store::session::Session;
-use crate::store::types::{Proof, SessionRow, SignIn, SignInLink, Written};
+use crate::store::types::{CodeSaid, Proof, SessionRow, SignIn, SignInLink, SignedIn, Written};
 use crate::store::{Error, Result};
 
 /// How the log names a session: a part of the hash of what the browser keeps.
@@ -36,21 +36,30 @@ pub(super) async fn sign_in<S: Session>(s: &mut S, trail: &mut Trail, item: &Sig
             let args = [link.into(), item.at.into()];
             let key = s.fetch(s.sql().sessions.sign_in_one, &args).await?.pop();
             let Some(key) = key.map(|row| row.of("sign_ins").text()).transpose()? else {
-                return Ok(Written::SignedIn(None));
+                return Ok(Written::SignedIn(SignedIn::Gone));
             };
-            // Two browsers may have read the same: one takes it.
-            if s.run(s.sql().sessions.sign_in_take, &args).await? == 0 {
-                return Ok(Written::SignedIn(None));
-            }
             (key, link_subject(link))
         }
     };
-    let args = [(&item.id).into(), (&key).into(), item.at.into(), item.ends_at.into()];
+    // Before the link is taken: a wrong code does not use it up.
+    let with_code = match factor::pass(s, trail, &key, item.code.as_ref(), item.at).await? {
+        CodeSaid::Good => true,
+        CodeSaid::None => false,
+        said => return Ok(Written::SignedIn(SignedIn::Code(said))),
+    };
+    if let Proof::Link(link) = &item.proof {
+        // Two browsers may have read the same: one takes it.
+        if s.run(s.sql().sessions.sign_in_take, &[link.into(), item.at.into()]).await? == 0 {
+            return Ok(Written::SignedIn(SignedIn::Gone));
+        }
+    }
+    let args =
+        [(&item.id).into(), (&key).into(), item.at.into(), item.ends_at.into(), i64::from(with_code).into()];
     s.run(s.sql().sessions.session_insert, &args).await?;
     let actor = Actor(format!("key:{key}"));
-    let detail = json!({"key": key, "by": by, "ends_at": item.ends_at});
+    let detail = json!({"key": key, "by": by, "with_code": with_code, "ends_at": item.ends_at});
     trail.add("", item.at, (&subject(&item.id), ""), "session.started", &actor, &detail);
-    Ok(Written::SignedIn(Some(key)))
+    Ok(Written::SignedIn(SignedIn::Begun(key)))
 }
 
 /// Ends a session. One that has ended, or never was, stays as it is.
@@ -100,6 +109,7 @@ pub(in crate::store) async fn session<S: Session>(s: &mut S, id: &str) -> Result
         seen_at: row.at()?,
         ends_at: row.at()?,
         ended_at: row.opt_at()?,
+        with_code: row.flag()?,
     }))
 }
 

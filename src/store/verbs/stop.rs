@@ -1,4 +1,4 @@
-//! Stops: the first answer, the forwarding, and what comes back.
+//! Stops: the first answer, and what all verbs about stops need.
 //!
 //! A stop and a claim meet in the order's standing: both lock that row before they decide, and read
 //! the transfer's phase afterwards, in a statement of its own, so that they see what has committed.
@@ -8,19 +8,17 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::report::contradiction;
+use super::place::about;
 use super::rows::{self, Locked};
-use super::settle::{Moving, move_transfers};
-use super::{About, Trail, ids, rows_fetch, rows_run_all};
-use crate::domain::batch::{TransferFacts, TransferPhase, absence, settle as settle_transfer};
-use crate::domain::event::Actor;
+use super::{About, Trail, downloads, ids, parts, rows_fetch, rows_run_all};
+use crate::domain::batch::{TransferFacts, later};
 use crate::domain::ids::OrderId;
-use crate::domain::lab::{Answer, Profile, Terms};
+use crate::domain::lab::{Profile, Terms};
 use crate::domain::order::{Held, Stage};
 use crate::domain::stop::{self, Evidence, StopFacts, StopState};
+use crate::store::Result;
 use crate::store::session::Session;
-use crate::store::types::{OrderRef, Scope, SettleStop, StopAsk, StopOutcome, StopSettled, Written};
-use crate::store::{Error, Result};
+use crate::store::types::{OrderRef, Scope, StopAsk, StopOutcome, Written};
 
 /// An order's standing, read under its lock.
 #[derive(Debug, Clone)]
@@ -37,6 +35,7 @@ pub(super) struct Standing {
     pub(super) head: String,
     pub(super) platform: String,
     pub(super) admitted_at: Timestamp,
+    pub(super) lines_out: Vec<String>,
 }
 
 impl Standing {
@@ -61,7 +60,10 @@ impl Standing {
 /// Locks the standings of orders.
 pub(super) async fn lock<S: Session>(s: &mut S, orders: &[&str]) -> Result<Vec<Standing>> {
     let keys = ids(orders.iter().copied());
-    rows_fetch(s, s.sql().standing_lock, &keys)
+    let sql = s.sql().standing_lock;
+    #[cfg(debug_assertions)]
+    let sql = super::mistakes::unlocked(sql);
+    rows_fetch(s, sql, &keys)
         .await?
         .into_iter()
         .map(|row| {
@@ -79,6 +81,7 @@ pub(super) async fn lock<S: Session>(s: &mut S, orders: &[&str]) -> Result<Vec<S
                 head: row.text()?,
                 platform: row.text()?,
                 admitted_at: row.at()?,
+                lines_out: rows::lines(&mut row)?,
             })
         })
         .collect()
@@ -121,15 +124,26 @@ pub(super) async fn profiles<S: Session>(s: &mut S, labs: &[&str]) -> Result<Has
         .collect()
 }
 
-/// The first answers to a set of stops.
+/// The first answers to a set of stops of whole orders, with their downloads.
 pub(super) async fn ask<S: Session>(
     s: &mut S,
     trail: &mut Trail,
     items: &[(usize, &StopAsk)],
     out: &mut [Option<Written>],
 ) -> Result<()> {
+    let found = ask_printed(s, trail, items, out).await?;
+    downloads::ask_with(s, trail, items, &found).await
+}
+
+/// The same, where nothing is asked about downloads. Gives for each which order it is, with its lines.
+pub(super) async fn ask_printed<S: Session>(
+    s: &mut S,
+    trail: &mut Trail,
+    items: &[(usize, &StopAsk)],
+    out: &mut [Option<Written>],
+) -> Result<Vec<Option<downloads::Lines>>> {
     if items.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let named = resolve(s, items).await?;
     let wanted: Vec<&str> = named.iter().flatten().map(String::as_str).collect();
@@ -147,6 +161,9 @@ pub(super) async fn ask<S: Session>(
         known.insert(facts.order.to_string(), facts);
     }
 
+    let all: Vec<&str> = standings.values().map(|standing| standing.id.as_str()).collect();
+    let mut brings = parts::known(s, &all).await?;
+
     let mut inserts = Vec::new();
     let mut updates = Vec::new();
     for ((at, item), id) in items.iter().zip(&named) {
@@ -162,8 +179,10 @@ pub(super) async fn ask<S: Session>(
         }
         let profile = profiles.get(&standing.lab).cloned().unwrap_or_default();
         let transfer = standing.transfer.as_ref().and_then(|id| in_transfer.get(id));
+        #[cfg(debug_assertions)]
+        let transfer = super::mistakes::decided_on(transfer, item.at);
         let (state, evidence) = stop::grant(transfer, standing.stage, &profile);
-        let by_clock = || crate::domain::batch::later(item.at, profile.answers_within.0);
+        let by_clock = || later(item.at, profile.answers_within.0);
         let deadline_at = item.due.as_ref().map_or_else(by_clock, |due| due.at);
         let deadline_why = item.due.as_ref().map(|due| (due.local.clone(), due.rule.clone()));
         let facts = StopFacts {
@@ -183,16 +202,21 @@ pub(super) async fn ask<S: Session>(
             delivered_at: None,
             decided_at: (state.is_final() && state != StopState::WithAPerson).then_some(item.at),
             answer: None,
+            items: None,
+            requested_by: item.requested_by.clone(),
+            terms: parts::terms(brings.get(standing.id.as_str()), standing, None, &item.reason),
         };
         let was = standing.head.clone();
+        let mut detail = json!({"stop": facts.id, "reason": facts.reason, "asked_by": facts.asked_by,
+            "evidence": evidence, "phase": transfer.map(|t| t.phase), "requested_by": facts.requested_by});
+        about(&mut detail, &facts);
         standing.head = trail.add(
             &standing.head,
             item.at,
             (standing.id.as_str(), &standing.lab),
             kind(state),
             &item.actor,
-            &json!({"stop": facts.id, "reason": facts.reason, "asked_by": facts.asked_by, "evidence": evidence,
-                "phase": transfer.map(|t| t.phase)}),
+            &detail,
         );
         if state == StopState::WithAPerson {
             let about =
@@ -206,23 +230,25 @@ pub(super) async fn ask<S: Session>(
             trail.escalate(&item.escalation, "stop", &about, cause, item.at, deadline_at);
         }
         updates.push(json!({"id": standing.id, "stop": state.code(), "head": standing.head, "was": was}));
-        inserts.push(json!({
-            "id": facts.id, "order": facts.order, "lab": standing.lab, "platform": standing.platform,
-            "state": state.code(), "evidence": evidence, "reason": facts.reason, "comment": facts.comment,
-            "asked_by": facts.asked_by.word(), "asked_at": micros(item.at), "handed_at": facts.handed_at.map(micros),
-            "deadline_at": micros(deadline_at), "next_at": micros(item.at), "decided_at": facts.decided_at.map(micros),
-            "deadline_local": facts.deadline_why.as_ref().map(|why| &why.0),
-            "deadline_rule": facts.deadline_why.as_ref().map(|why| &why.1),
-        }));
+        inserts.push(insert_row(&facts, standing));
         known.insert(standing.id.to_string(), facts.clone());
         out[*at] = Some(Written::Stop(Box::new(StopOutcome::Asked(facts))));
     }
-    rows_run_all(s, s.sql().stop_insert, &inserts, "stops").await?;
-    rows_run_all(s, s.sql().standing_stop, &updates, "standings").await
+    rows_run_all(s, s.sql().lines.stop_insert, &inserts, "stops").await?;
+    rows_run_all(s, s.sql().standing_stop, &updates, "standings").await?;
+    let mut lines = |id: &String| brings.remove(id).map(|(lines, _)| (id.clone(), lines));
+    let within = |(_, item): &(usize, &StopAsk), id: &String| {
+        standings.get(id).is_some_and(|standing| standing.within(&item.scope))
+    };
+    let found = items.iter().zip(&named);
+    Ok(found.map(|(item, id)| id.as_ref().filter(|id| within(item, id)).and_then(&mut lines)).collect())
 }
 
 /// The ids that the asks name, in order.
-async fn resolve<S: Session>(s: &mut S, items: &[(usize, &StopAsk)]) -> Result<Vec<Option<String>>> {
+pub(super) async fn resolve<S: Session>(
+    s: &mut S,
+    items: &[(usize, &StopAsk)],
+) -> Result<Vec<Option<String>>> {
     let keys: Vec<Value> = items
         .iter()
         .filter_map(|(_, item)| match (&item.order, &item.scope) {
@@ -264,218 +290,17 @@ pub(super) fn kind(state: StopState) -> &'static str {
     }
 }
 
-/// The row that `stop_update` takes.
-pub(super) fn stop_row(facts: &StopFacts, was: StopState) -> Value {
+/// The row that `stop_insert` takes.
+pub(super) fn insert_row(facts: &StopFacts, standing: &Standing) -> Value {
     json!({
-        "id": facts.id, "was": was.code(), "state": facts.state.code(), "evidence": facts.evidence.map(Evidence::word),
-        "decided_at": facts.decided_at.map(micros), "next_at": micros(facts.next_at), "attempts": facts.attempts,
-        "delivered_at": facts.delivered_at.map(micros), "handed_at": facts.handed_at.map(micros), "answer": facts.answer,
+        "id": facts.id, "order": facts.order, "lab": standing.lab, "platform": standing.platform,
+        "state": facts.state.code(), "evidence": facts.evidence, "reason": facts.reason, "comment": facts.comment,
+        "asked_by": facts.asked_by.word(), "asked_at": micros(facts.asked_at), "handed_at": facts.handed_at.map(micros),
+        "deadline_at": micros(facts.deadline_at), "next_at": micros(facts.next_at),
+        "decided_at": facts.decided_at.map(micros), "requested_by": facts.requested_by,
+        "deadline_local": facts.deadline_why.as_ref().map(|why| &why.0),
+        "deadline_rule": facts.deadline_why.as_ref().map(|why| &why.1),
+        "items": facts.items.as_ref().map(|items| json!(items).to_string()),
+        "terms": facts.terms.as_ref().map(|terms| json!(terms).to_string()),
     })
-}
-
-/// A stop that becomes final.
-pub(super) struct Decided<'a> {
-    pub(super) state: StopState,
-    pub(super) evidence: Option<Evidence>,
-    pub(super) answer: Option<&'a str>,
-    pub(super) at: Timestamp,
-    pub(super) actor: &'a Actor,
-}
-
-impl Decided<'_> {
-    /// Changes the facts, writes the entry, and gives the rows for the stop and the standing.
-    pub(super) fn apply(
-        &self,
-        trail: &mut Trail,
-        facts: &mut StopFacts,
-        lab: &str,
-        head: &str,
-    ) -> (Value, Value) {
-        let was = facts.state;
-        facts.state = self.state;
-        facts.evidence = self.evidence;
-        facts.answer = self.answer.map(str::to_owned).or(facts.answer.take());
-        facts.decided_at = (self.state != StopState::WithAPerson).then_some(self.at);
-        let new = trail.add(
-            head,
-            self.at,
-            (facts.order.as_str(), lab),
-            kind(self.state),
-            self.actor,
-            &json!({"stop": facts.id, "evidence": self.evidence, "answer": self.answer}),
-        );
-        let standing = json!({"id": facts.order, "stop": self.state.code(), "head": new, "was": head});
-        (stop_row(facts, was), standing)
-    }
-}
-
-/// Whether somebody says that they took an order out which nobody knows to have arrived: they may only not have
-/// found it, and it may still come. A program says so in another word. It decides nothing.
-fn not_seen(item: &SettleStop, transfer: Option<&Locked>) -> bool {
-    let arrived = |phase| matches!(phase, TransferPhase::AtLab | TransferPhase::WithAPerson);
-    item.person
-        && matches!(item.answer, Answer::Removed { .. })
-        && !transfer.is_some_and(|transfer| arrived(transfer.facts.phase))
-}
-
-/// Takes an answer to a stop: from the lab's endpoint, its operator, or a person.
-pub(super) async fn settle<S: Session>(s: &mut S, trail: &mut Trail, item: &SettleStop) -> Result<Written> {
-    settle_by(s, trail, item, false).await
-}
-
-/// The same; a person who resolves an escalation has found out whether the order is there.
-pub(super) async fn settle_by<S: Session>(
-    s: &mut S,
-    trail: &mut Trail,
-    item: &SettleStop,
-    resolves: bool,
-) -> Result<Written> {
-    let Some(row) = s.fetch(s.sql().stop_peek, &[item.stop.as_str().into()]).await?.pop() else {
-        return Ok(Written::StopSettled(Box::new(StopSettled::NotFound)));
-    };
-    let mut row = row.of("stops");
-    let (order, lab, transfer) = (row.text()?, row.text()?, row.opt_text()?);
-    // Transfer, then order, then stop: the order in which everybody locks.
-    let mut transfer = match &transfer {
-        Some(id) => lock_transfer(s, id).await?,
-        None => None,
-    };
-    let standing = lock(s, &[&order]).await?.pop();
-    if let (None, Some(id)) = (&transfer, standing.as_ref().and_then(|standing| standing.transfer.as_ref())) {
-        // It was claimed between the look and the lock.
-        transfer = lock_transfer(s, id).await?;
-    }
-    let row = s.fetch(s.sql().stop_lock, &[item.stop.as_str().into()]).await?.pop();
-    let (Some(standing), Some(row)) = (standing, row) else {
-        return Ok(Written::StopSettled(Box::new(StopSettled::NotFound)));
-    };
-    if !standing.within(&item.scope) || matches!(item.scope, Scope::Platform(_)) {
-        return Ok(Written::StopSettled(Box::new(StopSettled::NotFound)));
-    }
-    let mut facts = rows::stop(&mut row.of("stops"))?;
-    let word = serde_json::to_string(&item.answer).unwrap_or_default();
-
-    let decision =
-        stop::settle(facts.state, &item.answer).filter(|_| resolves || !not_seen(item, transfer.as_ref()));
-    let Some((state, mut evidence)) = decision else {
-        return unsettled(s, trail, item, facts, &standing, transfer, &lab).await;
-    };
-    if item.person && state == StopState::Stopped {
-        evidence = Some(Evidence::PersonConfirmed);
-    }
-    let decided = Decided { state, evidence, answer: Some(&word), at: item.at, actor: &item.actor };
-    let (stop, row) = decided.apply(trail, &mut facts, &lab, &standing.head);
-    rows_run_all(s, s.sql().stop_update, &[stop], "stops").await?;
-    rows_run_all(s, s.sql().standing_stop, &[row], "standings").await?;
-    reaches(s, &standing, &item.answer).await?;
-    s.run(
-        s.sql().escalation_resolve_subject,
-        &[
-            item.stop.as_str().into(),
-            item.at.into(),
-            state.word().into(),
-            word.as_str().into(),
-            item.actor.0.as_str().into(),
-        ],
-    )
-    .await?;
-    if let Some(transfer) = transfer
-        && let Some(next) = settle_transfer(&transfer.facts, transfer.facts.fence, &item.answer)
-    {
-        let moving = Moving {
-            // A person spoke of this order: what waits about the others of its transfer still waits.
-            decides: !item.person,
-            ..Moving::answered(transfer, next, item.at, &item.actor, &item.answer, Some(&item.escalation))
-        };
-        move_transfers(s, trail, vec![moving]).await?;
-    }
-    Ok(Written::StopSettled(Box::new(StopSettled::Done(facts))))
-}
-
-/// How far an order is, as an answer to its stop says: it never goes back.
-async fn reaches<S: Session>(s: &mut S, standing: &Standing, answer: &Answer) -> Result<()> {
-    match answer {
-        Answer::WillPrint { stage, .. } if *stage > standing.stage && standing.transfer.is_some() => {
-            let row = json!([standing.id, stage.code()]);
-            rows_run_all(s, s.sql().standing_stage, &[row], "standings").await
-        }
-        _ => Ok(()),
-    }
-}
-
-/// An answer that does not decide the stop by itself.
-async fn unsettled<S: Session>(
-    s: &mut S,
-    trail: &mut Trail,
-    item: &SettleStop,
-    mut facts: StopFacts,
-    standing: &Standing,
-    transfer: Option<Locked>,
-    lab: &str,
-) -> Result<Written> {
-    let was = facts.state;
-    if !matches!(was, StopState::Pending | StopState::WithAPerson) {
-        // Final before: kept as evidence. A lab that says the opposite is told on at once. What counts is
-        // what its order was told last, not this stop: the order may have been reinstated since.
-        let contrary = match (&item.answer, standing.stop) {
-            (Answer::WillPrint { .. }, Some(StopState::Stopped)) => {
-                Some(("shipped_anyway", "the lab says that it prints an order that was told stopped"))
-            }
-            (Answer::Removed { .. }, Some(StopState::TooLate)) => Some((
-                "contradiction",
-                "the lab says that it took out an order of which it was told that it is too late",
-            )),
-            _ => None,
-        };
-        let head = trail.add(
-            &standing.head,
-            item.at,
-            (standing.id.as_str(), lab),
-            if contrary.is_some() { "stop.contradicted" } else { "stop.late_answer" },
-            &item.actor,
-            &json!({"stop": facts.id, "answer": item.answer, "stood": was}),
-        );
-        // The order's own state, not this stop's: the order may have been reinstated since.
-        let stands = standing.stop.map_or(0, StopState::code);
-        let row = json!({"id": standing.id, "stop": stands, "head": head, "was": standing.head});
-        rows_run_all(s, s.sql().standing_stop, &[row], "standings").await?;
-        reaches(s, standing, &item.answer).await?;
-        if let Some(contrary) = contrary {
-            contradiction(s, trail, &item.escalation, standing, contrary, item.at).await?;
-        }
-        return Ok(Written::StopSettled(Box::new(StopSettled::Late(facts))));
-    }
-    if let (Answer::NotFound, Some((fence, asked_at)), Some(transfer)) = (&item.answer, item.asked, transfer)
-        && let Some(next) = absence(&transfer.facts, fence, asked_at)
-    {
-        let moving = Moving {
-            next_at: item.next_at,
-            ..Moving::answered(transfer, next, item.at, &item.actor, &item.answer, None)
-        };
-        move_transfers(s, trail, vec![moving]).await?;
-        let row = s.fetch(s.sql().stop_lock, &[item.stop.as_str().into()]).await?.pop();
-        let Some(row) = row else { return Err(Error::Unavailable("a stop vanished".to_owned())) };
-        return Ok(Written::StopSettled(Box::new(StopSettled::Done(rows::stop(&mut row.of("stops"))?))));
-    }
-    if was == StopState::Pending {
-        if matches!(item.answer, Answer::AnswerLater) {
-            facts.delivered_at = facts.delivered_at.or(Some(item.at));
-            facts.next_at = facts.deadline_at;
-        } else {
-            facts.next_at = item.next_at.min(facts.deadline_at);
-        }
-        facts.answer = serde_json::to_string(&item.answer).ok();
-        rows_run_all(s, s.sql().stop_update, &[stop_row(&facts, was)], "stops").await?;
-    }
-    let head = trail.add(
-        &standing.head,
-        item.at,
-        (standing.id.as_str(), lab),
-        "stop.answer",
-        &item.actor,
-        &json!({"stop": facts.id, "answer": item.answer}),
-    );
-    let row = json!({"id": standing.id, "stop": was.code(), "head": head, "was": standing.head});
-    rows_run_all(s, s.sql().standing_stop, &[row], "standings").await?;
-    Ok(Written::StopSettled(Box::new(StopSettled::Done(facts))))
 }

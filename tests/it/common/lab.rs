@@ -9,7 +9,7 @@ use stoppress::domain::lab::{Answer, Profile};
 use stoppress::domain::order::Stage;
 use stoppress::domain::stop::{AskedBy, StopFacts};
 use stoppress::store::{
-    Admission, Admitted, Change, ChangeKind, Changed, Claim, ClaimStops, Claimed, OrderRef, Outgoing, Report,
+    Admission, Admitted, Change, ChangeKind, Changed, Claim, ClaimAsks, Claimed, OrderRef, Outgoing, Report,
     Reported, Scope, Settle, SettleStop, Source, StopAsk, StopDue, StopOutcome, StopSettled, Write, Written,
 };
 
@@ -37,6 +37,8 @@ impl Lab<'_> {
             rule: "regular 24:00".to_owned(),
             time_zone: "Europe/Helsinki".to_owned(),
             tzdata: "2026a".to_owned(),
+            promised: true,
+            until: None,
         }
     }
 
@@ -53,6 +55,7 @@ impl Lab<'_> {
             sha256: "a".repeat(64),
             paid: true,
             join: Some(join),
+            route: None,
             at: at(0),
             actor: Actor("platform:shop".to_owned()),
         }
@@ -167,6 +170,8 @@ impl Lab<'_> {
             reason: "changed_mind".to_owned(),
             comment: None,
             asked_by: AskedBy::Customer,
+            requested_by: None,
+            items: Vec::new(),
             due: None,
             at: at(seconds),
             actor: ops(),
@@ -190,7 +195,7 @@ impl Lab<'_> {
     }
 
     pub(crate) async fn claim_stops(&self, seconds: i64) -> Vec<StopDue> {
-        let item = ClaimStops {
+        let item = ClaimAsks {
             lab: self.id.clone(),
             profile: Arc::clone(&self.profile),
             limit: 10,
@@ -260,6 +265,7 @@ impl Lab<'_> {
             order: order.clone(),
             scope: Scope::Platform(shop()),
             kind,
+            hold: self.world.hold_id(),
             join: Some(self.window(CUTOFF)),
             if_version: None,
             at: at(seconds),

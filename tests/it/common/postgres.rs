@@ -141,7 +141,8 @@ async fn start() -> Cluster {
 }
 
 /// The folder with the newest `initdb`.
-fn programs() -> Option<PathBuf> {
+/// Where PostgreSQL's programs are.
+pub(crate) fn programs() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut found: Vec<PathBuf> = std::env::split_paths(&path).collect();
     for place in PLACES.iter().map(Path::new) {

@@ -10,7 +10,9 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 use stoppress::clock::SeededRandom;
 use stoppress::domain::batch::TransferFacts;
 use stoppress::domain::event::Actor;
-use stoppress::domain::ids::{BatchId, EscalationId, LabId, OrderId, PlatformId, StopId, TransferId};
+use stoppress::domain::ids::{
+    ApprovalId, BatchId, EscalationId, HoldId, LabId, OrderId, PlatformId, StopId, TransferId,
+};
 use stoppress::domain::lab::{Answer, Dedupes, Lasting, Profile, TakesStops};
 use stoppress::domain::order::{OrderFacts, Stage};
 use stoppress::domain::stop::StopFacts;
@@ -75,7 +77,7 @@ pub(crate) fn unreachable() -> Answer {
 }
 
 pub(crate) fn removed() -> Answer {
-    Answer::Removed { reason: None }
+    Answer::Removed { reason: None, items: Vec::new() }
 }
 
 pub(crate) fn will_print() -> Answer {
@@ -161,6 +163,14 @@ impl World {
 
     pub(crate) fn stop_id(&self) -> StopId {
         StopId::new(self.tick(), &self.random)
+    }
+
+    pub(crate) fn hold_id(&self) -> HoldId {
+        HoldId::new(self.tick(), &self.random)
+    }
+
+    pub(crate) fn approval_id(&self) -> ApprovalId {
+        ApprovalId::new(self.tick(), &self.random)
     }
 
     pub(crate) fn escalation_id(&self) -> EscalationId {

@@ -3,7 +3,7 @@
 use stoppress::domain::batch::TransferPhase;
 use stoppress::domain::lab::Answer;
 use stoppress::domain::stop::{Evidence, StopState};
-use stoppress::store::{ClaimStops, Claimed, StopDue, Write, Written};
+use stoppress::store::{ClaimAsks, Claimed, StopDue, Write, Written};
 
 use super::on_both;
 use crate::common::lab::Lab;
@@ -61,7 +61,7 @@ async fn a_stop_is_left_alone_until_its_deadline(world: World) {
     let stop = lab.stop(&order, CUTOFF + 10).await;
     assert_eq!(stop.state, StopState::Pending);
     let away = async |seconds: i64| {
-        let item = ClaimStops {
+        let item = ClaimAsks {
             lab: lab.id.clone(),
             profile: lab.profile.clone(),
             limit: 10,

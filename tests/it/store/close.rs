@@ -14,6 +14,7 @@ on_both!(
     ops_may_release_before_the_cutoff,
     ops_may_postpone_but_not_hurry,
     a_new_calendar_moves_a_window,
+    an_earlier_calendar_does_not_break_a_promise,
 );
 
 async fn admit_until(lab: &Lab<'_>, reference: &str, closes: i64) -> BatchId {
@@ -74,6 +75,7 @@ async fn moved(
         batch: batch.clone(),
         to: to.map(|(closes, _)| (at(closes), format!("local {closes}"))),
         window,
+        seen: None,
         reason: "the press is down".to_owned(),
         at: at(seconds),
         actor: ops(),
@@ -124,4 +126,27 @@ async fn a_new_calendar_moves_a_window(world: World) {
     assert_eq!(moved(&world, &batch, Some((3 * CUTOFF, Some(taken))), 6).await, BatchMoved::Done);
     assert_eq!(admit_until(&lab, "A-4", 3 * CUTOFF).await, other);
     assert_eq!(world.close(3 * CUTOFF).await.len(), 2);
+}
+
+async fn an_earlier_calendar_does_not_break_a_promise(world: World) {
+    let lab = world.lab("lumo", able()).await;
+    let batch = admit_until(&lab, "A-1", CUTOFF).await;
+    let kept = async || {
+        let log = world.store.log(&[batch.as_str()]).await.unwrap();
+        log.into_iter().filter(|event| event.kind == "batch.promise_kept").collect::<Vec<_>>()
+    };
+    // The same instant is no news, and ops who hurry are no calendar.
+    let same = Some((CUTOFF, Some(lab.window(CUTOFF))));
+    assert_eq!(moved(&world, &batch, same, 5).await, BatchMoved::Earlier(at(CUTOFF)));
+    assert_eq!(moved(&world, &batch, Some((CUTOFF - 1, None)), 6).await, BatchMoved::Earlier(at(CUTOFF)));
+    assert_eq!(kept().await.len(), 0);
+    let earlier = Some((CUTOFF - 1, Some(lab.window(CUTOFF - 1))));
+    assert_eq!(moved(&world, &batch, earlier, 7).await, BatchMoved::Earlier(at(CUTOFF)));
+    let [told] = &kept().await[..] else { panic!("it is told once") };
+    let said = serde_json::json!({
+        "closes_at": at(CUTOFF), "calendar_says": at(CUTOFF - 1), "reason": "the press is down"});
+    assert_eq!(told.detail, said);
+    assert!(world.close(CUTOFF - 1).await.is_empty());
+    assert_eq!(world.close(CUTOFF).await.len(), 1);
+    world.verify().await;
 }

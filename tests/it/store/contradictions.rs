@@ -63,7 +63,14 @@ fn will_print(stage: Stage) -> Answer {
 async fn decide(world: &World, decision: PersonDecision) {
     let call = world.escalations().await.into_iter().find(|call| call.kind == "stop").unwrap();
     let reason = "called them".to_owned();
-    let item = Resolve { escalation: call.id, decision, reason, at: at(CUTOFF + 40), actor: ops() };
+    let item = Resolve {
+        escalation: call.id,
+        next: world.escalation_id(),
+        decision,
+        reason,
+        at: at(CUTOFF + 40),
+        actor: ops(),
+    };
     world.write(Write::Resolve(Box::new(item))).await;
 }
 
@@ -285,7 +292,14 @@ async fn a_contradiction_after_it_was_noted_calls_again(world: World) {
     let call = contradictions(&world, &order).await.remove(0);
     let reason = "seen".to_owned();
     let decision = PersonDecision::Noted;
-    let item = Resolve { escalation: call.id, decision, reason, at: at(CUTOFF + 60), actor: ops() };
+    let item = Resolve {
+        escalation: call.id,
+        next: world.escalation_id(),
+        decision,
+        reason,
+        at: at(CUTOFF + 60),
+        actor: ops(),
+    };
     world.write(Write::Resolve(Box::new(item))).await;
     assert_eq!(lab.report(&order, Stage::Printed, CUTOFF + 61).await, Reported::Unchanged);
     assert_eq!(world.calls().await, Vec::<String>::new());

@@ -2,10 +2,12 @@
 
 use stoppress::domain::batch::TransferPhase;
 use stoppress::domain::ids::{EscalationId, LabId};
+use stoppress::domain::lab::{Lasting, Profile};
 use stoppress::domain::order::{OrderState, Stage};
 use stoppress::domain::stop::{Evidence, StopState};
 use stoppress::store::{Claimed, PersonDecision, Report, Reported, Resolve, Resolved, Scope, Write, Written};
 
+use super::claim::named;
 use super::on_both;
 use crate::common::world::{
     ANSWER, CUTOFF, HANDOVER, World, able, accepted, at, deaf, ops, refused, removed, unclear, will_print,
@@ -20,6 +22,10 @@ on_both!(
     others_reports_are_not_taken,
     a_person_ends_a_stop,
     a_person_ends_a_transfer,
+    a_person_who_stops_one_order_leaves_the_others_open,
+    what_was_found_out_is_not_undone_by_a_decision,
+    a_person_cannot_know_before_the_horizon,
+    what_was_refused_needs_no_horizon,
     a_decision_must_fit,
 );
 
@@ -127,6 +133,7 @@ async fn others_reports_are_not_taken(world: World) {
 async fn resolve(world: &World, id: &EscalationId, decision: PersonDecision, seconds: i64) -> Resolved {
     let item = Resolve {
         escalation: id.clone(),
+        next: world.escalation_id(),
         decision,
         reason: "called them".to_owned(),
         at: at(seconds),
@@ -167,6 +174,9 @@ async fn a_person_ends_a_transfer(world: World) {
     let call = world.escalations().await.remove(0);
     assert_eq!(resolve(&world, &call.id, PersonDecision::HandedOver, deadline + 9).await, Resolved::Done);
     assert_eq!(world.order(&order).await.state(), OrderState::AtLab);
+    let log = world.store.changelog(&Scope::Ops, &order).await.unwrap().unwrap();
+    let told = log.iter().find(|event| event.detail["decision"] == "handed_over").expect("the decision");
+    assert_eq!(told.detail["reason"], "called them");
 
     // Not there: it goes again, with a new key and all the time that a new one has.
     let nova = world.lab("nova", deaf()).await;
@@ -194,6 +204,99 @@ async fn a_person_ends_a_transfer(world: World) {
     assert_eq!((stop.state, stop.evidence), (StopState::Stopped, Some(Evidence::NeverHanded)));
     assert!(matches!(&stopped.claim(deadline + 10).await[..], [Claimed::Empty(_)]));
     assert!(world.calls().await.is_empty());
+    world.verify().await;
+}
+
+/// Somebody finds out of one order that nobody prints it. That says nothing of the order beside it.
+async fn a_person_who_stops_one_order_leaves_the_others_open(world: World) {
+    let profile = |profile: Profile| Profile { orders_per_call: 10, ..profile };
+    let deadline = CUTOFF + 1 + HANDOVER;
+    // Once while the transfer is with a person already, once while the machine would still send it again.
+    for (name, profile, with_a_person) in [("lumo", profile(deaf()), true), ("nova", profile(able()), false)]
+    {
+        let lab = world.lab(name, profile).await;
+        let (one, other) = (lab.admit(&format!("{name}-1")).await, lab.admit(&format!("{name}-2")).await);
+        world.close(CUTOFF).await;
+        let out = lab.send(CUTOFF + 1).await;
+        let stop = lab.stop(&one, CUTOFF + 2).await;
+        lab.settle(&out, unclear(), CUTOFF + 3).await;
+        if with_a_person {
+            lab.claim(deadline).await;
+        }
+        lab.claim_stops(CUTOFF + 2 + ANSWER.max(HANDOVER)).await;
+        assert_eq!(world.stop_of(&one).await.state, StopState::WithAPerson, "{name}");
+        let calls = world.escalations().await;
+        let call = calls.iter().find(|call| call.subject == stop.id.as_str()).unwrap();
+        assert_eq!(resolve(&world, &call.id, PersonDecision::Stopped, deadline + 5).await, Resolved::Done);
+        assert_eq!(world.order(&one).await.state(), OrderState::Stopped);
+        // Nothing sends the bytes again that name it, and somebody is asked about the other one.
+        let transfer = world.transfer_of(&other).await;
+        assert_eq!(transfer.phase, TransferPhase::WithAPerson, "{name}");
+        // Nor does what the sender still hears count as heard since.
+        assert_eq!(transfer.fence, out.transfer.fence + i64::from(!with_a_person), "{name}");
+        assert!(lab.claim(deadline + 6).await.is_empty(), "{name}");
+        assert_eq!(world.calls().await, ["transfer"], "{name}");
+        let call = world.escalations().await.remove(0);
+        assert_eq!(resolve(&world, &call.id, PersonDecision::NotHanded, deadline + 7).await, Resolved::Done);
+        let again = lab.send(deadline + 8).await;
+        assert_eq!((again.orders, named(&again)), (1, vec![other.to_string()]), "{name}");
+        lab.settle(&again, accepted(), deadline + 9).await.unwrap();
+        assert_eq!(world.order(&other).await.state(), OrderState::AtLab, "{name}");
+        assert!(world.calls().await.is_empty(), "{name}");
+    }
+    world.verify().await;
+}
+
+/// A decision of somebody who does not know what was found out since is not taken, and says so.
+async fn what_was_found_out_is_not_undone_by_a_decision(world: World) {
+    let lab = world.lab("lumo", deaf()).await;
+    let (order, _) = lab.lost("A-1").await;
+    lab.claim(CUTOFF + 1 + HANDOVER).await;
+    let after = CUTOFF + 2 + HANDOVER;
+    let stop = lab.stop(&order, after).await;
+    let calls = world.escalations().await;
+    let call = |subject: &str| calls.iter().find(|call| call.subject == subject).unwrap().id.clone();
+    // It will be printed: then the lab has it.
+    let (about_stop, about_transfer) =
+        (call(stop.id.as_str()), call(world.transfer_of(&order).await.id.as_str()));
+    resolve(&world, &about_stop, PersonDecision::TooLate, after + 1).await;
+    let stands = Resolved::Stands { phase: TransferPhase::AtLab };
+    assert_eq!(resolve(&world, &about_transfer, PersonDecision::NotHanded, after + 2).await, stands);
+    assert_eq!(world.calls().await, ["transfer"], "it is open still");
+    assert_eq!(resolve(&world, &about_transfer, PersonDecision::HandedOver, after + 3).await, Resolved::Done);
+    assert!(world.calls().await.is_empty());
+    world.verify().await;
+}
+
+/// What may still be on its way can come: nobody can have found out that it did not.
+async fn a_person_cannot_know_before_the_horizon(world: World) {
+    let soon = Profile { handover_within: Lasting::seconds(60), ..deaf() };
+    let lab = world.lab("lumo", soon).await;
+    let (order, out) = lab.lost("A-1").await;
+    lab.claim(CUTOFF + 70).await;
+    let call = world.escalations().await.remove(0);
+    let until = out.transfer.horizon_at;
+    let early = resolve(&world, &call.id, PersonDecision::NotHanded, CUTOFF + 80).await;
+    assert_eq!(early, Resolved::TooEarly { until });
+    assert_eq!(world.calls().await, ["transfer"], "it is open still");
+    let after = CUTOFF + 2 + until.duration_since(at(CUTOFF)).as_secs();
+    assert_eq!(resolve(&world, &call.id, PersonDecision::NotHanded, after).await, Resolved::Done);
+    assert_eq!(world.transfer_of(&order).await.phase, TransferPhase::Closed);
+    world.verify().await;
+}
+
+/// Where each attempt was refused there is nothing on its way, and nothing to wait for.
+async fn what_was_refused_needs_no_horizon(world: World) {
+    let lab = world.lab("lumo", Profile { attempts_max: 1, ..deaf() }).await;
+    let (order, out) = lab.sent("A-1").await;
+    lab.settle(&out, refused(), CUTOFF + 2).await.unwrap();
+    lab.claim(CUTOFF + 60).await;
+    assert!(out.transfer.horizon_at > at(CUTOFF + 61));
+    let call = world.escalations().await.remove(0);
+    let was = world.transfer_of(&order).await.fence;
+    assert_eq!(resolve(&world, &call.id, PersonDecision::NotHanded, CUTOFF + 61).await, Resolved::Done);
+    let transfer = world.transfer_of(&order).await;
+    assert_eq!((transfer.phase, transfer.fence), (TransferPhase::Closed, was + 1));
     world.verify().await;
 }
 

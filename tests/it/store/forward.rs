@@ -5,7 +5,7 @@ use stoppress::domain::ids::LabId;
 use stoppress::domain::lab::{Answer, Profile, TakesStops};
 use stoppress::domain::order::{OrderState, Stage};
 use stoppress::domain::stop::{Evidence, StopFacts, StopState};
-use stoppress::store::{ClaimStops, Scope, StopDue, StopSettled, Write, Written};
+use stoppress::store::{ClaimAsks, Scope, StopDue, StopSettled, Write, Written};
 
 use super::on_both;
 use crate::common::world::{
@@ -224,7 +224,7 @@ async fn a_lab_that_cannot_be_asked_now(world: World) {
     let (order, _) = lab.handed("A-1").await;
     lab.stop(&order, CUTOFF + 10).await;
     let claim = |seconds: i64, until: i64| {
-        Write::ClaimStops(Box::new(ClaimStops {
+        Write::ClaimStops(Box::new(ClaimAsks {
             lab: lab.id.clone(),
             profile: lab.profile.clone(),
             limit: 10,

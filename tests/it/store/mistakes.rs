@@ -144,7 +144,8 @@ async fn mistake_two_rows_for_one_key(world: World) {
     let lab = world.lab("lumo", able()).await;
     lab.admit("A-1").await;
     // Not only does the code look: the database refuses.
-    let twin = "insert into orders select 'ord_x', platform, lab, region, reference, document, sha256, admitted_at from orders";
+    let twin = "insert into orders (id, platform, lab, region, reference, document, sha256, admitted_at)
+        select 'ord_x', platform, lab, region, reference, document, sha256, admitted_at from orders";
     let mut other = Other::open(&world).await;
     let failed = match &mut other {
         Other::File(connection) => connection.execute(twin).await.unwrap_err(),
@@ -278,6 +279,34 @@ fn mistake_resend_after_the_key_window() {
     assert_eq!(remedy(&facts, &profile, at(1000 - HORIZON - 1)), Remedy::Resend);
     for seconds in [1000 - HORIZON, 999, 1000, 5000] {
         assert_eq!(remedy(&facts, &profile, at(seconds)), Remedy::LookUp(facts.horizon_at), "{seconds}");
+    }
+}
+
+#[test]
+fn a_lab_that_was_sent_it_often_is_asked_once_its_answer_can_be_believed() {
+    use stoppress::domain::batch::ASK_FROM;
+    let often = TransferFacts { attempts: ASK_FROM, ..transfer(TransferPhase::Unknown, 9, 2) };
+    let before = often.horizon_at - jiff::SignedDuration::from_micros(1);
+    let cases = [
+        ("the answer cannot be believed yet", able(), often.clone(), before, Remedy::Resend),
+        ("it can", able(), often.clone(), often.horizon_at, Remedy::LookUp(often.horizon_at)),
+        (
+            "it was not sent often",
+            able(),
+            TransferFacts { attempts: ASK_FROM - 1, ..often.clone() },
+            often.horizon_at,
+            Remedy::Resend,
+        ),
+        (
+            "it cannot be asked",
+            Profile { lookup: false, ..able() },
+            often.clone(),
+            often.horizon_at,
+            Remedy::Resend,
+        ),
+    ];
+    for (name, profile, facts, now, expected) in cases {
+        assert_eq!(remedy(&facts, &profile, now), expected, "{name}");
     }
 }
 

@@ -1,6 +1,10 @@
 //! The store: what every verb promises, on both engines.
 
+mod addresses;
+mod addresses_ends;
 mod admit;
+mod approvals;
+mod asking;
 mod away;
 mod board;
 mod change;
@@ -8,24 +12,40 @@ mod claim;
 mod close;
 mod contradictions;
 mod customer;
+mod downloads;
+mod downloads_beside;
 mod evidence;
+mod factors;
 mod forward;
+mod holds;
 mod imports;
+mod line_approvals;
+mod lines;
+mod lines_policy;
 mod log;
 mod mail;
 mod mistakes;
 mod model;
+mod ops;
 mod races;
 mod random;
+mod random_trade;
 mod reads;
 mod registry;
+mod replacements;
+mod replacements_join;
 mod replicas;
 mod reports;
+mod retention;
+mod routes;
 mod schema;
 mod sessions;
 mod settle;
 mod stop;
+mod trade_model;
 mod unknown;
+mod warnings;
+mod webhooks;
 
 /// Runs tests on both engines: `name` becomes `name::sqlite` and `name::postgres`.
 macro_rules! on_both {

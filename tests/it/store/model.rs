@@ -15,7 +15,7 @@ use stoppress::domain::ids::{BatchId, LabId, OrderId, StopId, TransferId};
 use stoppress::domain::lab::{Answer, Profile, TakesStops};
 use stoppress::domain::order::Stage;
 use stoppress::domain::stop::{self, Evidence, StopState};
-use stoppress::store::{Claim, ClaimStops, Report, Settle, SettleStop, Source};
+use stoppress::store::{Claim, ClaimAsks, Report, Settle, SettleStop, Source};
 
 pub(super) struct Batch {
     lab: LabId,
@@ -353,7 +353,7 @@ impl Model {
         ids.iter().map(TransferId::to_string).collect::<Vec<_>>().join(" ")
     }
 
-    pub(super) fn claim_stops(&mut self, item: &ClaimStops) -> String {
+    pub(super) fn claim_stops(&mut self, item: &ClaimAsks) -> String {
         let mut due: Vec<_> = (self.orders.iter())
             .filter(|(_, order)| order.lab == item.lab)
             .filter_map(|(id, order)| Some((order.stop.as_ref()?, id.clone())))
@@ -399,7 +399,7 @@ impl Model {
             let facts = &self.transfers[id].facts;
             settle(facts, facts.fence, &item.answer).filter(|next| next.phase == TransferPhase::AtLab)
         });
-        if let Some((state, evidence)) = stop::settle(stop.state, &item.answer) {
+        if let Some((state, evidence)) = stop::settle(stop.state, &item.answer, None, item.person) {
             (stop.state, stop.evidence) = (state, evidence);
             if let (Some(id), Some(next)) = (transfer, next) {
                 self.move_to(&id, next, item.at, item.at);

@@ -6,15 +6,18 @@ use std::sync::Arc;
 use stoppress::domain::batch::TransferPhase;
 use stoppress::domain::lab::Profile;
 use stoppress::domain::stop::{Evidence, StopState};
-use stoppress::store::{Admitted, Claimed, CloseDue, StopOutcome, Store, TakeOver, Write, Written, one};
+use stoppress::store::{
+    Admitted, ChangeKind, Changed, Claimed, CloseDue, StopOutcome, Store, TakeOver, Write, Written, one,
+};
 
 use super::claim::named;
 use super::on_both;
-use crate::common::world::{CUTOFF, LEASE, World, able, at, refused, unclear};
+use crate::common::world::{CUTOFF, LEASE, World, able, accepted, at, refused, unclear};
 
 on_both!(
     a_stop_and_a_claim_never_both_win,
     a_stop_and_a_fall_back_never_both_win,
+    a_change_that_was_taken_is_what_is_sent,
     two_claimers_share_no_order,
     two_admitters_make_one_order,
     two_closers_close_once,
@@ -108,6 +111,48 @@ async fn a_stop_and_a_fall_back_never_both_win(world: World) {
             lab.learn(&out, source, crate::common::world::accepted(), now + 11).await.unwrap();
         }
     }
+    world.verify().await;
+}
+
+/// What was answered to a change is what the lab gets, the first time and after a fall-back.
+async fn a_change_that_was_taken_is_what_is_sent(world: World) {
+    let other = world.replica().await;
+    let lab = world.lab("lumo", Profile { orders_per_call: 3, ..able() }).await;
+    let mut taken = 0;
+    for round in 0..ROUNDS {
+        let mut admission = lab.admission(&format!("A-{round}"));
+        admission.join = Some(lab.window(CUTOFF + round as i64));
+        let order = admission.id.clone();
+        let document = admission.document.replace("10x15", "20x30");
+        lab.admit_as(admission).await;
+        world.close(CUTOFF + round as i64).await;
+        let mut now = CUTOFF + 300;
+        if round % 2 == 1 {
+            let out = lab.send(now).await;
+            lab.settle(&out, refused(), now + 1).await.unwrap();
+            now += 200;
+        }
+        let change = lab.changing(&order, ChangeKind::Document(document), now);
+        let claim = Write::Claim(Box::new(lab.claiming(now, 4)));
+        let (changer, claimer) = (Arc::clone(&world.store), Arc::clone(&other));
+        let change =
+            tokio::spawn(async move { one(&*changer, Write::Change(Box::new(change))).await.unwrap() });
+        let claim = tokio::spawn(async move { one(&*claimer, claim).await.unwrap() });
+        let (change, claim) = (change.await.unwrap(), claim.await.unwrap());
+        let Written::Changed(changed) = change else { panic!("not a change") };
+        let Written::Claimed(claimed) = claim else { panic!("not a claim") };
+        let sent = match claimed.into_iter().next() {
+            Some(Claimed::Send(out)) => out,
+            // It was locked just then.
+            None => lab.send(now + 1).await,
+            other => panic!("{other:?}"),
+        };
+        let told = String::from_utf8(sent.body.clone()).unwrap().contains("20x30");
+        assert_eq!(told, changed == Changed::Done, "round {round}: {changed:?}");
+        taken += usize::from(told);
+        lab.settle(&sent, accepted(), now + 2).await.unwrap();
+    }
+    assert!(taken > 0 && world.is_postgres() <= (taken < ROUNDS), "{taken} of {ROUNDS}: not a race");
     world.verify().await;
 }
 

@@ -11,7 +11,7 @@ use stoppress::domain::lab::{Answer, Profile};
 use stoppress::domain::order::Stage;
 use stoppress::domain::stop::{Evidence, StopState};
 use stoppress::store::{
-    Admitted, ChangeKind, Changed, ClaimStops, Claimed, CloseDue, OrderRef, Report, Scope, Settle, Source,
+    Admitted, ChangeKind, Changed, ClaimAsks, Claimed, CloseDue, OrderRef, Report, Scope, Settle, Source,
     StopDue, StopOutcome, StopSettled, TakeOver, Write, Written,
 };
 
@@ -68,6 +68,8 @@ fn say(written: &Written) -> String {
         Written::Admitted(Admitted::WindowClosed) => "window closed".to_owned(),
         Written::Stop(outcome) => match &**outcome {
             StopOutcome::NotFound => "not found".to_owned(),
+            StopOutcome::Downloads(order) => format!("downloads of {order}"),
+            StopOutcome::Refused(why) => format!("refused {why:?}"),
             StopOutcome::Already(f) => format!("already {} {}", f.id, decided(f.state, f.evidence)),
             StopOutcome::Asked(f) => format!("asked {}", decided(f.state, f.evidence)),
         },
@@ -223,7 +225,7 @@ impl Play<'_> {
                 (Write::TakeOver(item), self.model.take_over(now))
             }
             (19..21, _) => {
-                let item = ClaimStops {
+                let item = ClaimAsks {
                     lab: lab.id.clone(),
                     profile: lab.profile.clone(),
                     limit: 3,

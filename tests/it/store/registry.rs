@@ -91,6 +91,7 @@ async fn keys_end(world: World) {
         created_at: at(0),
         expires_at: Some(at(100)),
         revoked_at: None,
+        second_factor_at: None,
     };
     let revoke = |id: &str| Write::RevokeKey { id: id.to_owned(), at: at(5), actor: ops() };
     let other = KeyRow { id: "k2".to_owned(), ..key.clone() };

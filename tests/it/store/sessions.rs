@@ -1,6 +1,6 @@
 //! Sessions in the store: a link is taken once, a session that ended stays ended.
 
-use stoppress::store::{Proof, SignIn, SignInLink, Write, Written};
+use stoppress::store::{Proof, SignIn, SignInLink, SignedIn, Write, Written};
 
 use super::on_both;
 use crate::common::world::{World, at, ops};
@@ -8,7 +8,8 @@ use crate::common::world::{World, at, ops};
 on_both!(a_link_is_taken_once, a_session_is_seen_and_ends, what_is_old_is_forgotten,);
 
 fn sign_in(id: &str, proof: Proof, seconds: i64) -> Write {
-    Write::SignIn(Box::new(SignIn { id: id.repeat(8), proof, at: at(seconds), ends_at: at(seconds + 1000) }))
+    let (at, ends_at) = (at(seconds), at(seconds + 1000));
+    Write::SignIn(Box::new(SignIn { id: id.repeat(8), proof, code: None, at, ends_at }))
 }
 
 fn link(id: &str, seconds: i64) -> Write {
@@ -24,7 +25,8 @@ fn link(id: &str, seconds: i64) -> Write {
 
 async fn key(world: &World, write: Write) -> Option<String> {
     match world.write(write).await {
-        Written::SignedIn(key) => key,
+        Written::SignedIn(SignedIn::Begun(key)) => Some(key),
+        Written::SignedIn(SignedIn::Gone) => None,
         other => panic!("{other:?}"),
     }
 }
@@ -40,7 +42,10 @@ async fn a_link_is_taken_once(world: World) {
         other.apply(vec![sign_in("bbbb", by(), 1)]),
     );
     let taken = [one.unwrap(), two.unwrap()].concat();
-    let taken = taken.iter().filter(|it| matches!(it, Written::SignedIn(Some(key)) if key == "k1")).count();
+    let taken = taken
+        .iter()
+        .filter(|it| matches!(it, Written::SignedIn(SignedIn::Begun(key)) if key == "k1"))
+        .count();
     assert_eq!(taken, 1);
     assert_eq!(world.number("select count(*) from sessions").await, 1);
     assert_eq!(world.store.sign_in_key(&"abcd".repeat(8), at(1)).await.unwrap(), None);

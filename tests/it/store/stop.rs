@@ -4,8 +4,8 @@ use stoppress::domain::batch::TransferPhase;
 use stoppress::domain::ids::{LabId, PlatformId};
 use stoppress::domain::lab::{Profile, TakesStops};
 use stoppress::domain::order::{OrderState, Stage};
-use stoppress::domain::stop::{Evidence, StopState};
-use stoppress::store::{ChangeKind, Claimed, OrderRef, Scope, StopOutcome, Write, Written};
+use stoppress::domain::stop::{AskedBy, Evidence, StopState};
+use stoppress::store::{ChangeKind, Claimed, OrderRef, Scope, StopAsk, StopOutcome, Write, Written};
 
 use super::on_both;
 use crate::common::world::{
@@ -22,6 +22,8 @@ on_both!(
     others_see_nothing,
     a_reference_names_the_order,
     stopped_orders_do_not_leave,
+    who_asked_is_kept,
+    whoever_is_called_is_told_why,
 );
 
 fn stops(stops: TakesStops) -> Profile {
@@ -216,4 +218,31 @@ async fn stopped_orders_do_not_leave(world: World) {
     vega.settle(&out, accepted(), CUTOFF + 32).await.unwrap();
     assert_eq!(world.calls().await, ["contradiction"]);
     world.verify().await;
+}
+
+async fn who_asked_is_kept(world: World) {
+    let lab = world.lab("lumo", able()).await;
+    for asked_by in [AskedBy::Customer, AskedBy::Merchant, AskedBy::Support, AskedBy::System] {
+        let order = lab.admit(&format!("{asked_by:?}")).await;
+        let ask = StopAsk { asked_by, ..lab.asking(&order, 5) };
+        assert!(matches!(lab.ask_as(ask).await, StopOutcome::Asked(stop) if stop.asked_by == asked_by));
+        assert_eq!(world.order(&order).await.stop.unwrap().asked_by, asked_by);
+    }
+}
+
+async fn whoever_is_called_is_told_why(world: World) {
+    let mute = world.lab("lumo", stops(TakesStops::No)).await;
+    let (order, _) = mute.handed("A-1").await;
+    mute.stop(&order, CUTOFF + 3).await;
+    let lost = world.lab("nova", deaf()).await;
+    let (order, _) = lost.lost("B-1").await;
+    lost.claim(CUTOFF + 1 + HANDOVER).await;
+    lost.stop(&order, CUTOFF + 2 + HANDOVER).await;
+    let calls = world.escalations().await;
+    let why = |lab: &str| {
+        let of = |call: &&stoppress::store::EscalationRow| call.kind == "stop" && call.lab.as_str() == lab;
+        calls.iter().find(of).map(|call| call.cause.as_str()).unwrap()
+    };
+    assert_eq!(why("lumo"), "the lab has the order and no channel for stops: somebody must ask it");
+    assert_eq!(why("nova"), "a stop was asked while a person finds out whether the lab has the order");
 }

@@ -27,6 +27,14 @@ function show() {
       it.textContent = text;
     }
   }
+  // Whoever points at a bar reads its time on their own clocks, as everywhere else.
+  for (const it of document.querySelectorAll('.band .bar > title')) {
+    const at = new Date(it.parentNode.dataset.at);
+    if (!it.dataset.shown && !Number.isNaN(at.getTime())) {
+      it.textContent = `${window.stoppressShort?.format(at) ?? at.toISOString()}: ${it.dataset.many}`;
+      it.dataset.shown = 'yes';
+    }
+  }
   const line = document.querySelector('.band .now');
   if (line) {
     const x = ((now - Date.parse(line.dataset.from)) / 86_400_000) * 960;
@@ -38,3 +46,9 @@ function show() {
 show();
 setInterval(show, 1000);
 document.addEventListener('frame', show);
+
+// Whoever points at a bar of the band sees its rows; for everybody else the same is a list of links.
+document.addEventListener('click', (event) => {
+  const { at } = event.target.closest?.('.band .bar')?.dataset ?? {};
+  if (at) location.assign(`/?at=${encodeURIComponent(at)}`);
+});

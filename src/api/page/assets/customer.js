@@ -2,9 +2,12 @@
 // at the lab and UTC, and all that it does are forms.
 (() => {
   "use strict";
+  const page = document.documentElement.lang || "en";
+  // How the viewer writes dates in the language of the page; where nothing is known, hours up to 24.
+  const lang = navigator.languages?.find((it) => it === page || it.startsWith(`${page}-`)) ?? (page === "en" ? "en-GB" : page);
   let format;
   try {
-    format = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "long", timeStyle: "short" });
+    format = new Intl.DateTimeFormat(lang, { dateStyle: "long", timeStyle: "short" });
   } catch {
     format = null;
   }

@@ -28,9 +28,9 @@ document.addEventListener('submit', (event) => {
   const due = card.querySelector('time[data-until]');
   const line = form.querySelector('.sending');
   const words = button.firstChild.textContent;
-  // Not later than it counts: what is due sooner is sent sooner.
-  const left = (Date.parse(due.dateTime) - (window.stoppressNow?.() ?? Date.now())) / 1000 - 2;
-  let seconds = left > 0 ? Math.min(UNDO_S, Math.floor(left)) : UNDO_S;
+  // Not later than it counts: what is due sooner is sent sooner. What is overdue has no hurry any more.
+  const left = (Date.parse(due.dateTime) - (window.stoppressNow?.() ?? Date.now())) / 1000;
+  let seconds = left > 0 ? Math.max(0, Math.min(UNDO_S, Math.floor(left - 2))) : UNDO_S;
   card.dataset.busy = '';
   form.querySelector('.actions').hidden = true;
   line.hidden = false;
@@ -41,13 +41,13 @@ document.addEventListener('submit', (event) => {
   undo.textContent = 'Undo';
   line.append(text, ' ', undo);
   undo.focus();
-  const go = async () => {
+  const go = async (leaving = false) => {
     clearInterval(timer);
     undo.remove();
     text.textContent = `Sending “${words}”…`;
     pending.delete(form);
     try {
-      const answer = await send(form, button.value);
+      const answer = await send(form, button.value, leaving);
       if (answer.status === 204) {
         text.textContent = `“${words}” was sent. Thank you.`;
         setTimeout(() => { delete card.dataset.busy; card.remove(); }, 2000);
@@ -70,7 +70,7 @@ document.addEventListener('submit', (event) => {
     restore(form, '');
     button.focus();
   });
-  pending.set(form, { timer, answer: button.value });
+  pending.set(form, { timer, go });
   count();
 });
 
@@ -84,11 +84,9 @@ document.addEventListener('frame', () => {
   }
 });
 
-// Whoever leaves meant what they pressed.
-window.addEventListener('pagehide', () => {
-  for (const [form, { timer, answer }] of pending) {
-    clearInterval(timer);
-    send(form, answer, true);
-  }
-  pending.clear();
+// Whoever leaves meant what they pressed. A phone that is put away counts no seconds, so hiding the page is leaving:
+// on it goes the same way as when the time is over, in a request that outlives the page.
+document.addEventListener('visibilitychange', () => {
+  if (document.visibilityState === 'hidden') for (const { go } of [...pending.values()]) go(true);
 });
+window.addEventListener('pagehide', () => { for (const { go } of [...pending.values()]) go(true); });

@@ -13,20 +13,42 @@ const SILENT_MS = 12_000;
 // ---- time ----------------------------------------------------------------------------------------
 
 let base = Date.parse(body.dataset.now) - performance.now();
+// When the gateway was last heard.
+let heard = performance.now();
 const now = () => base + performance.now();
 window.stoppressNow = now;
+
+// The steady clock of some computers stands still while they sleep; the other one does not. Of two readings the
+// later one counts, until the gateway tells its time: nobody is promised time that may be over.
+let steady = performance.now();
+let wall = Date.now();
+// What opens the stream again after a sleep: what still comes from the old one was told before it, and the old one
+// may never end.
+let renew;
+function wake() {
+  const [was, before] = [steady, wall];
+  [steady, wall] = [performance.now(), Date.now()];
+  const slept = wall - before - (steady - was);
+  if (slept <= 2000) return false;
+  base += slept;
+  heard -= slept;
+  renew?.();
+  return true;
+}
 
 function hear(text) {
   const told = Date.parse(text);
   if (!Number.isFinite(told)) return;
+  wake();
   // What is told has been under way: of all that was told, the latest instant is the nearest to the truth. Unless
   // the gateway's clock was set back.
-  const heard = told - performance.now();
-  base = heard < base - 2000 ? heard : Math.max(base, heard);
+  const then = told - performance.now();
+  base = then < base - 2000 ? then : Math.max(base, then);
 }
 
 const clock = new Intl.DateTimeFormat(lang, { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 const short = new Intl.DateTimeFormat(lang, { weekday: 'short', hour: '2-digit', minute: '2-digit' });
+window.stoppressShort = short;
 const stamp = new Intl.DateTimeFormat(lang, { dateStyle: 'medium', timeStyle: 'medium' });
 const whole = new Intl.DateTimeFormat(lang, { dateStyle: 'full', timeStyle: 'long' });
 const days = new Intl.NumberFormat(lang, { style: 'unit', unit: 'day', unitDisplay: 'long' });
@@ -41,6 +63,7 @@ function left(ms) {
 // `data-until`: counts down to its `datetime`, and says `data-over` from then on.
 // `data-local`: its `datetime` on the viewer's own clocks: short, as a `stamp`, or in `full`.
 function tick() {
+  wake();
   const at = now();
   for (const it of document.querySelectorAll('time[data-until]')) {
     const ms = Date.parse(it.dateTime) - at;
@@ -67,29 +90,81 @@ function localise(root) {
 
 // Somebody types in it, or has answered it: it is not taken away under their hands.
 const busy = (el) => el.matches('[data-busy]') || el.querySelector('[data-busy]')
+  || (el.contains(document.activeElement) && document.activeElement.matches('input, textarea, select'))
   || [...el.querySelectorAll('textarea, input:not([type=radio], [type=checkbox], [type=hidden])')].some((it) => it.value !== it.defaultValue)
   || [...el.querySelectorAll('input[type=radio], input[type=checkbox]')].some((it) => it.checked !== it.defaultChecked)
   || [...el.querySelectorAll('select')].some((it) => it.selectedIndex !== Math.max(0, [...it.options].findIndex((one) => one.defaultSelected)));
 
 const waiting = new Map();
+const REACHED = 'a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex]';
 
-function put(id, html) {
+// What has changed under somebody's hands says so, and is shown if they want it.
+function late(el, id, html) {
+  waiting.set(id, html);
+  const text = words.changed ?? (page === 'en' ? 'This has changed since; it is not shown while you fill it in.' : '');
+  if (!text || el.matches('[data-busy]') || el.querySelector('[data-busy], :scope > .late')) return;
+  const note = document.createElement('p');
+  note.className = 'note warn late';
+  note.setAttribute('role', 'status');
+  const show = document.createElement('button');
+  show.type = 'button';
+  show.textContent = words.show ?? 'Show';
+  show.addEventListener('click', () => {
+    const last = waiting.get(id);
+    waiting.delete(id);
+    if (last) { put(id, last, true); localise(document); tick(); }
+  });
+  note.append(`${text} `, show);
+  el.prepend(note);
+}
+
+// What was entered in a form stays entered in the one that takes its place.
+function carry(from, to) {
+  for (const it of from.querySelectorAll('textarea[name], input[name]:not([type=hidden]), select[name]')) {
+    const there = [...to.querySelectorAll(`[name="${CSS.escape(it.name)}"]`)];
+    if (it.matches('[type=radio], [type=checkbox]')) {
+      const same = there.find((one) => one.value === it.value);
+      if (same) same.checked = it.checked;
+    } else if (there[0]) there[0].value = it.value;
+  }
+}
+
+function put(id, html, now = false) {
   const el = document.getElementById(id);
   const made = document.createElement('template');
   made.innerHTML = html;
   const fresh = made.content.firstElementChild;
   if (!fresh) return null;
+  waiting.delete(id);
   if (!el) return fresh;
-  if (fresh.dataset.mark && fresh.dataset.mark === el.dataset.mark) return el;
-  if (busy(el)) {
-    waiting.set(id, html);
+  if (fresh.dataset.mark && fresh.dataset.mark === el.dataset.mark) {
+    // It is again as it is shown.
+    waiting.delete(id);
+    el.querySelector(':scope > .late')?.remove();
     return el;
   }
+  if (!now && busy(el)) {
+    // A form that would do something else now, or nothing, is not left there.
+    if (el.dataset.offer === fresh.dataset.offer) {
+      late(el, id, html);
+      return el;
+    }
+    carry(el, fresh);
+  }
   const had = el.contains(document.activeElement) ? document.activeElement : null;
-  const open = new Set([...el.querySelectorAll('details[open][id]')].map((it) => it.id));
-  for (const it of fresh.querySelectorAll('details[id]')) if (open.has(it.id)) it.open = true;
+  const nth = [...el.querySelectorAll(REACHED)].indexOf(had);
+  for (const it of fresh.querySelectorAll('details[id]')) {
+    const was = document.getElementById(it.id);
+    if (was && el.contains(was)) it.open = was.open;
+  }
   el.replaceWith(fresh);
-  if (had) (had.id && document.getElementById(had.id) || fresh.querySelector('a, button, input') || fresh).focus?.();
+  if (had) {
+    const same = (it) => it.name && it.name === had.name && (!['radio', 'checkbox'].includes(it.type) || it.value === had.value);
+    const all = [...fresh.querySelectorAll(REACHED)];
+    const next = (had.id && document.getElementById(had.id)) || all.find(same) || all[nth] || all[0] || fresh;
+    next.focus?.();
+    if (next.localName === 'textarea' && next !== had) next.setSelectionRange(had.selectionStart, had.selectionEnd);
+  }
   fresh.classList.add('changed');
   return fresh;
 }
@@ -136,16 +211,17 @@ document.addEventListener('focusout', () => setTimeout(() => {
 
 const banner = document.getElementById('stale');
 const words = banner?.dataset ?? {};
-let heard = performance.now();
 let over = '';
 
 function fresh() {
+  wake();
   heard = performance.now();
   over = '';
 }
 
 function watch() {
   if (!banner) return;
+  wake();
   const stale = over || performance.now() - heard > SILENT_MS;
   if (stale && banner.hidden) {
     const since = clock.format(new Date(now() - (performance.now() - heard)));
@@ -163,7 +239,12 @@ function watch() {
 const told = new Map(); // what this tab has passed on: id → html, for tabs that come later
 let channel;
 
+// `at`: when another tab passed it on. What lay here meanwhile says what has changed, and not what time it is.
 function take(message) {
+  if (Date.now() - message.at > 2000) {
+    if (message.frame) apply({ ...message.frame, now: undefined });
+    return;
+  }
   fresh();
   if (message.frame) apply(message.frame);
   else if (message.now) { hear(message.now); tick(); }
@@ -176,70 +257,109 @@ function pass(message) {
     for (const id of message.frame.gone ?? []) told.delete(id);
     for (const [id, list] of Object.entries(message.frame.order ?? {})) told.set(`order ${id}`, list);
   }
-  channel?.postMessage(message);
+  channel?.postMessage({ ...message, at: Date.now() });
 }
 
 // Everything that was passed on, for a tab that was opened since.
 function everything() {
+  wake();
   const frame = { now: new Date(now()).toISOString(), put: {}, order: {} };
   for (const [id, what] of told) {
     if (id.startsWith('order ')) frame.order[id.slice(6)] = what;
     else frame.put[id] = what;
   }
-  return { frame };
+  return { frame, at: Date.now() };
 }
 
-async function signedOut() {
+// Why there is no stream any more, in words; nothing, if it is only to be asked for again.
+async function refused() {
   const answer = await fetch(url, { headers: { accept: 'text/event-stream' }, redirect: 'manual' }).catch(() => null);
   answer?.body?.cancel();
-  return answer && (answer.status === 401 || answer.status === 403 || answer.status === 404 || answer.status === 410);
+  if ([401, 403].includes(answer?.status)) return words.over ?? 'You are signed out: load the page again to sign in.';
+  if ([404, 410].includes(answer?.status)) return words.over ?? 'What this page shows is not there any more. What you see is old.';
+  if (answer?.status === 429) return words.text ? '' : 'This page is not live: too many pages are open with your key. Close some; until then, what you see may be old.';
+  return '';
 }
 
 // How far the page knows, where it says so: its stream then begins there, and not with everything.
 let cursor = body.dataset.cursor ?? '';
 const from = () => (cursor ? `${url}${url.includes('?') ? '&' : '?'}after=${encodeURIComponent(cursor)}` : url);
 
+// Opens the stream, and again when it ends; gives what closes it for good.
 function lead() {
   let wait = 1000;
+  let source;
+  let again;
+  let ended = false;
   const open = () => {
-    const source = new EventSource(from());
+    source = new EventSource(from());
     source.addEventListener('frame', (event) => {
+      if (wake()) return;
       wait = 1000;
       cursor &&= event.lastEventId;
       pass({ frame: JSON.parse(event.data) });
     });
     source.addEventListener('clock', (event) => {
+      if (wake()) return;
       wait = 1000;
       pass({ now: JSON.parse(event.data).now });
     });
+    const mine = source;
     source.addEventListener('error', async () => {
-      if (source.readyState !== EventSource.CLOSED) return;
+      if (source !== mine || source.readyState !== EventSource.CLOSED) return;
       source.close();
-      if (await signedOut()) {
-        over = words.over ?? 'You are signed out: load the page again to sign in.';
-        watch();
-      }
-      setTimeout(open, wait);
+      const why = ended ? '' : await refused();
+      if (ended || source !== mine) return;
+      over = why || over;
+      watch();
+      again = setTimeout(open, wait);
       wait = Math.min(wait * 2, 15_000);
     });
   };
   open();
+  renew = () => { clearTimeout(again); source.close(); open(); };
+  return () => { ended = true; renew = undefined; clearTimeout(again); source.close(); };
+}
+
+// A browser has few connections to one host, and a page of which nobody sees anything needs none: after a while it
+// gives its own back, and takes one again when it is seen.
+const HIDDEN_MS = 30_000;
+let leading = false;
+let leave;
+
+function join() {
+  if (!channel) { leave = lead(); return; }
+  const asked = new AbortController();
+  let free = () => {};
+  navigator.locks.request(channel.name, { signal: asked.signal }, () => new Promise((done) => {
+    leading = true;
+    const close = lead();
+    free = () => { leading = false; close(); done(); };
+  })).catch(() => {});
+  leave = () => { asked.abort(); free(); };
 }
 
 if (url && window.EventSource) {
   if (navigator.locks && window.BroadcastChannel) {
-    const name = `stoppress ${url}`;
-    channel = new BroadcastChannel(name);
-    let leading = false;
+    // When a page was made (`at=` and seconds) is another in each tab of the same page.
+    channel = new BroadcastChannel(`stoppress ${url.replace(/[?&]at=\d+(?=&|$)/, '')}`);
     channel.addEventListener('message', ({ data }) => {
       if (data.hello) { if (leading && told.size) channel.postMessage(everything()); }
       else if (!leading) take(data);
     });
     channel.postMessage({ hello: true });
-    navigator.locks.request(name, () => { leading = true; lead(); return new Promise(() => {}); });
-  } else {
-    lead();
   }
+  // Nobody may ever look at a tab that was opened behind another: it is joined when it is seen.
+  if (!document.hidden) join();
+  let unseen;
+  document.addEventListener('visibilitychange', () => {
+    clearTimeout(unseen);
+    if (document.hidden) unseen = setTimeout(() => { leave?.(); leave = undefined; }, HIDDEN_MS);
+    else if (!leave) {
+      channel?.postMessage({ hello: true });
+      join();
+    }
+  });
   setInterval(watch, 1000);
 }
 document.addEventListener('visibilitychange', () => { if (!document.hidden) { tick(); watch(); } });

@@ -3,8 +3,10 @@
 //! What counts down is written as an instant in UTC, which holds for ever; the page's script makes a countdown
 //! of it. So a piece that was rendered long ago still says the truth, also without scripts.
 
+mod cutoffs;
 mod show;
 
+pub(in crate::api) use self::cutoffs::cutoffs;
 pub(in crate::api) use self::show::{board, board_live};
 
 use askama::Template;
@@ -70,20 +72,23 @@ impl<'a> Todo<'a> {
         let (word, counts) = match alert.kind {
             AlertKind::TransferUnclear => ("Until a person is asked:", true),
             AlertKind::StopDueSoon => ("Due:", true),
+            AlertKind::WillMiss => ("It closes:", true),
             AlertKind::LabSilent => ("Tried again at", false),
             AlertKind::StopOverdue | AlertKind::Escalated => ("Due", false),
             _ => ("Since", false),
         };
         let link = match alert.kind {
-            AlertKind::NotClosed | AlertKind::NotHandedOver | AlertKind::TransferUnclear => {
-                to_batch().unwrap_or_else(to_lab)
-            }
+            AlertKind::NotClosed
+            | AlertKind::NotHandedOver
+            | AlertKind::NotTaken
+            | AlertKind::TransferUnclear => to_batch().unwrap_or_else(to_lab),
             AlertKind::TransferWithAPerson | AlertKind::StopWithAPerson | AlertKind::Escalated => {
                 ("Decide", format!("/ops/escalations?lab={lab}"))
             }
             AlertKind::StopOverdue | AlertKind::StopDueSoon => {
                 ("Look at the stops", format!("/ops/stops?lab={lab}&state=open"))
             }
+            AlertKind::WillMiss => ("See which", format!("/ops/labs/{lab}#warned")),
             AlertKind::Paused | AlertKind::LabSilent | AlertKind::LabAway | AlertKind::LabUnusable => {
                 to_lab()
             }
@@ -99,7 +104,6 @@ struct RowPiece<'a> {
     it: &'a Region,
     /// The row's class, the badge's, and the word.
     level: (&'static str, &'static str, &'static str),
-    peak: bool,
     alerts: Vec<Todo<'a>>,
     cutoff: Option<(String, String, String)>,
     waiting: String,
@@ -129,6 +133,7 @@ pub(in crate::api) fn row(it: &Region) -> String {
     for (count, badge, word) in [
         (it.transfers.with_a_person, "bad", "with a person"),
         (it.transfers.unclear, "warn", "unclear"),
+        (it.transfers.to_send_again, "warn", "to send again"),
         (it.transfers.under_way, "", "under way"),
     ] {
         if count > 0 {
@@ -144,7 +149,6 @@ pub(in crate::api) fn row(it: &Region) -> String {
             Level::Watch => ("watch", "warn", "Watch"),
             Level::Fine => ("fine", "ok", "Fine"),
         },
-        peak: it.season.as_deref().is_some_and(|season| season.to_lowercase().contains("peak")),
         alerts: it.alerts.iter().map(|alert| Todo::of(alert, it)).collect(),
         cutoff: it
             .closes_at
@@ -185,8 +189,6 @@ struct Bar {
     iso: String,
     utc: String,
     many: String,
-    names: String,
-    title: String,
 }
 
 #[derive(Template)]
@@ -199,6 +201,19 @@ struct BandPiece {
     marks: Vec<(String, String)>,
 }
 
+fn count(many: i64, one: &str, all: &str) -> String {
+    match many {
+        1 => format!("1 {one}"),
+        _ => format!("{} {all}", thousands(many)),
+    }
+}
+
+/// What closes in a quarter of an hour.
+fn of_slot(cutoffs: usize, waiting: i64) -> String {
+    let cutoffs = i64::try_from(cutoffs).unwrap_or(i64::MAX);
+    format!("{}, {}", count(cutoffs, "cutoff", "cutoffs"), count(waiting, "order", "orders"))
+}
+
 /// The band.
 pub(in crate::api) fn band(it: &Band) -> String {
     let most = it.slots.iter().map(|slot| slot.waiting).max().unwrap_or(0).max(1);
@@ -206,28 +221,11 @@ pub(in crate::api) fn band(it: &Band) -> String {
         .slots
         .iter()
         .fold((0, 0), |(cutoffs, waiting), slot| (cutoffs + slot.cutoffs, waiting + slot.waiting));
-    let count = |many: i64, one: &str, all: &str| match many {
-        1 => format!("1 {one}"),
-        _ => format!("{} {all}", thousands(many)),
-    };
     let bars = it.slots.iter().map(|slot| {
         let height = (6.0 + (HIGH - 6.0) * (slot.waiting as f64 / most as f64).sqrt()).round() as i64;
         let x = (slot.at.as_second() - it.from.as_second()) * WIDE / 86_400 + 1;
-        let named = slot.marks.iter().map(|mark| match mark.waiting {
-            0 => format!("{} {}", mark.name, mark.region),
-            orders => format!("{} {} ({})", mark.name, mark.region, thousands(orders)),
-        });
-        let mut names = named.collect::<Vec<_>>().join(", ");
-        let more = slot.cutoffs - slot.marks.len();
-        if more > 0 {
-            names = format!("{names} and {more} more");
-        }
-        let cutoffs = i64::try_from(slot.cutoffs).unwrap_or(i64::MAX);
-        let many =
-            format!("{}, {}", count(cutoffs, "cutoff", "cutoffs"), count(slot.waiting, "order", "orders"));
-        let utc = utc(slot.at);
-        let title = format!("{utc}: {many}");
-        Bar { x, y: 100 - height, height, waiting: slot.waiting, iso: iso(slot.at), utc, many, names, title }
+        let many = of_slot(slot.cutoffs, slot.waiting);
+        Bar { x, y: 100 - height, height, waiting: slot.waiting, iso: iso(slot.at), utc: utc(slot.at), many }
     });
     let marks = (0..8).filter_map(|nth| Timestamp::from_second(it.from.as_second() + nth * 3 * 3600).ok());
     let piece = BandPiece {
@@ -270,5 +268,135 @@ mod tests {
         assert_eq!(there("?"), "?");
         let at = "2026-11-21T22:00:00.5Z".parse().unwrap();
         assert_eq!((iso(at).as_str(), utc(at).as_str()), ("2026-11-21T22:00:00Z", "Sat 22:00 UTC"));
+    }
+
+    /// Everything that a row can say stands in its own place, once.
+    #[test]
+    fn a_row_says_all_that_there_is_to_say() {
+        use crate::api::board::region::{Health, Open, OpenStops, OpenTransfers};
+        use crate::domain::ids::{BatchId, LabId, RegionId};
+
+        let at = |text: &str| -> Timestamp { text.parse().unwrap() };
+        let batch = BatchId::parse(&format!("bat_{:032x}", 7)).unwrap();
+        let alert = |kind, level, batch, text: &str| Alert {
+            kind,
+            level,
+            count: 2,
+            at: Some(at("2026-11-21T22:00:00Z")),
+            batch,
+            text: text.to_owned(),
+        };
+        let open = |closes_at: &str, waiting, stopped| Open {
+            batch: batch.clone(),
+            closes_at: at(closes_at),
+            waiting,
+            stopped,
+        };
+        let it = Region {
+            lab: LabId::parse("nord").unwrap(),
+            name: "Nord & Co".to_owned(),
+            region: RegionId::parse("fi").unwrap(),
+            time_zone: "Europe/Helsinki".to_owned(),
+            tzdata: "2026f".to_owned(),
+            offset: "+02:00".to_owned(),
+            closes_at: Some(at("2026-11-21T22:00:00Z")),
+            closes_at_local: Some("2026-11-22T00:00:00+02:00[Europe/Helsinki]".to_owned()),
+            rule: Some("season:peak 24:00".to_owned()),
+            season: Some("peak".to_owned()),
+            peak: true,
+            open: vec![open("2026-11-21T22:00:00Z", 1200, 34), open("2026-11-22T22:00:00Z", 5, 0)],
+            direct: 3,
+            will_miss: None,
+            stops: OpenStops { pending: 4, with_a_person: 1, due_at: Some(at("2026-11-21T21:30:00Z")) },
+            transfers: OpenTransfers {
+                under_way: 6,
+                to_send_again: 7,
+                first_at: None,
+                unclear: 8,
+                with_a_person: 9,
+                deadline_at: None,
+            },
+            behind: 0,
+            escalations: 0,
+            paused_at: None,
+            health: Some(Health {
+                reach: Reach::Closed,
+                last_answer: Some("unclear"),
+                last_answer_at: Some(at("2026-11-21T20:58:00Z")),
+                connections: None,
+                closed_until: None,
+                cause: None,
+            }),
+            level: Level::Act,
+            alerts: vec![
+                alert(AlertKind::NotClosed, Level::Act, Some(batch.clone()), "It is still open."),
+                alert(AlertKind::WillMiss, Level::Watch, None, "2 orders will miss it."),
+            ],
+        };
+        let shown = row(&it);
+        let cells: Vec<&str> = shown.split("data-label=\"").skip(1).collect();
+        let expected: [(&str, &[&str]); 9] = [
+            (
+                "Lab",
+                &[
+                    "<a href=\"/ops/labs/nord\">Nord &#38; Co</a>",
+                    ">fi<",
+                    "<span class=\"badge warn\">▲ peak</span>",
+                ],
+            ),
+            (
+                "Standing",
+                &[
+                    "<b class=\"badge bad\">Act</b>",
+                    "It is still open. Since <time datetime=\"2026-11-21T22:00:00Z\" data-local>",
+                    "It closes: <time datetime=\"2026-11-21T22:00:00Z\" data-until>",
+                    "<a href=\"/ops/labs/nord#warned\">See which</a>",
+                ],
+            ),
+            (
+                "Next cutoff",
+                &["datetime=\"2026-11-21T22:00:00Z\" data-until", "Sat 22:00 UTC", "Sun 00:00 there"],
+            ),
+            ("Time there", &["data-zone=\"Europe/Helsinki\">UTC+02:00<", "Europe/Helsinki, 2026f"]),
+            ("Waiting", &[">1,200</a>", "+3 direct", "+5 later"]),
+            ("Stopped", &[">34<"]),
+            (
+                "Open stops",
+                &[
+                    "<a href=\"/ops/stops?lab=nord&amp;state=open\">5</a>",
+                    "<time datetime=\"2026-11-21T21:30:00Z\" data-until data-over=\"overdue\">Sat 21:30 UTC</time>",
+                ],
+            ),
+            (
+                "Hand-overs",
+                &[
+                    "<span class=\"badge bad\">9 with a person</span>",
+                    "<span class=\"badge warn\">8 unclear</span>",
+                    "<span class=\"badge warn\">7 to send again</span>",
+                    "<span class=\"badge \">6 under way</span>",
+                ],
+            ),
+            (
+                "Lab's health",
+                &[
+                    "<span class=\"badge bad\">silent</span>",
+                    ">unclear<",
+                    "datetime=\"2026-11-21T20:58:00Z\"",
+                ],
+            ),
+        ];
+        assert_eq!(cells.len(), expected.len(), "{shown}");
+        for (cell, (label, parts)) in cells.iter().zip(expected) {
+            assert!(cell.starts_with(&format!("{label}\"")), "{label}: {cell}");
+            for part in parts {
+                assert_eq!(cell.matches(part).count(), 1, "{label}: {part}: {cell}");
+            }
+        }
+        assert!(shown.starts_with("<tr id=\"r:nord:fi\" class=\"act\">"), "{shown}");
+        let batch = format!("/ops/batches/{batch}");
+        assert!(cells[1].contains(&batch) && cells[4].contains(&batch), "{shown}");
+        // A season that is none of the peaks says its name, and no more.
+        let calm = row(&Region { season: Some("summer".to_owned()), peak: false, ..it });
+        assert!(calm.contains("<span class=\"badge\">summer</span>") && !calm.contains('▲'), "{calm}");
     }
 }

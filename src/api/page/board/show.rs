@@ -69,13 +69,70 @@ struct BoardPage<'a> {
     lab: Option<&'a LabId>,
     at: Option<String>,
     whole: bool,
-    /// Whether there is no region at all.
-    none: bool,
-    regions: usize,
-    /// What the table shows.
+    around: Around,
+    /// How many endpoints of platforms need a look, as it is when the page is made.
+    ailing: usize,
+}
+
+/// What stands around the rows, and says how many there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Around {
+    /// Before them: what to do where there is none.
+    empty: String,
+    /// Their caption.
     shown: String,
+    /// After them: the way to more.
+    pages: String,
+}
+
+#[derive(Template)]
+#[template(path = "board/empty.html")]
+struct EmptyPiece {
+    regions: usize,
+    fit: usize,
+}
+
+#[derive(Template)]
+#[template(path = "board/more.html")]
+struct MorePiece {
     page: usize,
     pages: Vec<(usize, String)>,
+}
+
+impl Around {
+    /// Of a page of the rows that fit.
+    fn of(view: &View, nth: usize, regions: usize, fit: usize) -> Self {
+        let what = if view.is_whole() { "all" } else { "those that fit" };
+        let first = (nth - 1) * PAGE;
+        let shown = match (fit.saturating_sub(first).min(PAGE), fit) {
+            (0, _) => "No region".to_owned(),
+            (some, most) if some < most => format!(
+                "Regions {} to {} of {most}, {what}: the most urgent first, then by their next cutoff",
+                first + 1,
+                first + some
+            ),
+            (1, _) => format!("1 region, {what}"),
+            (some, _) => {
+                format!("{some} regions, {what}: the most urgent first, then by their next cutoff")
+            }
+        };
+        let pages = (1..=fit.div_ceil(PAGE).max(1)).map(|nth| (nth, query(view, nth))).collect();
+        Self {
+            empty: super::written(&EmptyPiece { regions, fit }),
+            shown: format!("<caption id=\"shown\">{shown}</caption>"),
+            pages: super::written(&MorePiece { page: nth, pages }),
+        }
+    }
+
+    /// Those that are others than before, as members of a JSON object.
+    fn news(&self, before: Option<&Self>) -> Vec<String> {
+        let text = |text: &str| serde_json::Value::from(text).to_string();
+        let of = |it: &Self| [it.empty.clone(), it.shown.clone(), it.pages.clone()];
+        let old = before.map(of);
+        let pairs = ["empty", "shown", "pages"].into_iter().zip(of(self)).enumerate();
+        let fresh = pairs.filter(|(nth, (_, html))| old.as_ref().is_none_or(|old| old[*nth] != *html));
+        fresh.map(|(_, (id, html))| format!("{}:{}", text(id), text(&html))).collect()
+    }
 }
 
 fn query(view: &View, page: usize) -> String {
@@ -109,16 +166,6 @@ pub(in crate::api) async fn board(
     let nth = address.page().min(count);
     let rows: Vec<&Arc<Row>> = all.iter().skip((nth - 1) * PAGE).take(PAGE).copied().collect();
     let regions = snapshot.rows.len();
-    let what = if view.is_whole() { "all" } else { "those that fit" };
-    let shown = match (rows.len(), all.len()) {
-        (some, most) if some < most => format!(
-            "Regions {} to {} of {most}, {what}: the most urgent first, then by their next cutoff",
-            (nth - 1) * PAGE + 1,
-            (nth - 1) * PAGE + some
-        ),
-        (1, _) => format!("1 region, {what}"),
-        (some, _) => format!("{some} regions, {what}: the most urgent first, then by their next cutoff"),
-    };
     let stream = format!("/ops/board/live?{}", query(&view, nth));
     let shell =
         Shell::of(&caller, "board").live(stream.trim_end_matches('?')).cursor(cursor(&api, &snapshot));
@@ -132,11 +179,8 @@ pub(in crate::api) async fn board(
         lab: view.lab.as_ref(),
         at: view.at.map(iso),
         whole: view.is_whole(),
-        none: regions == 0,
-        regions,
-        shown,
-        page: nth,
-        pages: (1..=count).map(|nth| (nth, query(&view, nth))).collect(),
+        around: Around::of(&view, nth, regions, all.len()),
+        ailing: crate::api::page::ops::ailing(&api).await?,
     };
     Ok(page(StatusCode::OK, &shown))
 }
@@ -167,6 +211,7 @@ struct Watch {
 }
 
 struct Sent {
+    around: Around,
     serial: u64,
     order_serial: u64,
     rows: HashMap<String, u64>,
@@ -181,9 +226,12 @@ impl Watch {
         {
             return None;
         }
-        let rows: Vec<&Arc<Row>> = self.view.rows(snapshot).skip((self.page - 1) * PAGE).take(PAGE).collect();
+        let all: Vec<&Arc<Row>> = self.view.rows(snapshot).collect();
+        let around = Around::of(&self.view, self.page, snapshot.rows.len(), all.len());
+        let rows: Vec<&Arc<Row>> = all.into_iter().skip((self.page - 1) * PAGE).take(PAGE).collect();
+        let news = around.news(self.sent.as_ref().map(|sent| &sent.around));
         let mut puts: Vec<&str> = Vec::new();
-        let mut table = String::new();
+        let table;
         let mut gone: Vec<&str> = Vec::new();
         let mut order: Vec<&str> = Vec::new();
         // A page that was made by this process, and whose rows are the same ones still.
@@ -197,6 +245,10 @@ impl Watch {
             if piece_since.is_none_or(|since| piece.serial > since) {
                 puts.push(&piece.put);
             }
+        }
+        // What a page says by itself that was made by this process is what it would be sent.
+        if seen.is_some() || since.is_none() {
+            puts.extend(news.iter().map(String::as_str));
         }
         let ids: HashSet<&str> = rows.iter().map(|row| row.piece.id.as_str()).collect();
         match (seen, since) {
@@ -226,8 +278,8 @@ impl Watch {
         }
         let frame = written(snapshot.at, &puts, &gone, &order);
         let nothing = puts.is_empty() && gone.is_empty() && order.is_empty();
-        drop(table);
         self.sent = Some(Sent {
+            around,
             serial: snapshot.serial,
             order_serial: snapshot.order_serial,
             rows: rows.iter().map(|row| (row.piece.id.clone(), row.piece.serial)).collect(),

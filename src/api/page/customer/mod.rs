@@ -4,10 +4,18 @@
 //! A link is looked at by programs that scan mail, so that nothing happens when it is opened: it is swapped for
 //! a session of a quarter of an hour, in a cookie, and the address becomes clean. What acts is a form, sent by
 //! the page itself, with a text that belongs to the session. A link that ended, was taken back or never was one
-//! leads to one and the same page. What is shown of an order is its shop, how many items it has, and the last
-//! four characters of its number.
+//! leads to one and the same page. Every address of a page says which one it is, so that two orders in one browser
+//! are never mixed up. What is shown of an order is its shop, how many items it has and what they are where single ones
+//! can be or are stopped, and the last four characters of its number.
 
 pub(in crate::api) mod act;
+mod browser;
+mod downloads;
+mod lines;
+mod money;
+mod parts;
+mod shut;
+mod told;
 mod view;
 mod words;
 
@@ -22,29 +30,31 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use jiff::Timestamp;
 
+use self::browser::{make_room, session, with_session};
+use self::lines::ByLines;
+use self::shut::Shut;
+use self::told::{Arrived, Contradiction, back_since};
 use self::view::{Seen, over};
 use self::words::{Language, Words, choose};
 use super::live::{Drawn, Part, follow_some, live_within};
-use super::{Shell, page as html, secret_page, see};
+use super::{Shell, page as html, see};
+use crate::api::Api;
 use crate::api::auth::{Caller, Identity};
 use crate::api::limits::Class;
 use crate::api::orders::judge;
 use crate::api::problem::{Answer, Code, Problem};
 use crate::api::registry::LabEntry;
 use crate::api::watches::Place;
-use crate::api::{Api, sessions};
-use crate::domain::customer_link::{CustomerLink, CustomerSession};
+use crate::domain;
+use crate::domain::batch::later;
+use crate::domain::customer_link::{BELIEVED_MAX, CustomerLink, CustomerSession, LinkAction, may_be_page};
 use crate::domain::event::Actor;
 use crate::domain::order::{OrderFacts, Submission};
 use crate::domain::platform::PlatformPolicy;
 use crate::domain::source::Source;
-use crate::domain::stop::StopState;
 use crate::domain::verdict::Verdict;
 use crate::store::{OrderRef, Scope, Sighting};
 
-/// The cookie of a session. With this prefix a browser takes it over a safe connection only, for this host and
-/// all of its paths.
-const COOKIE: &str = "__Host-stoppress-order";
 /// How long a stream lasts: the browser begins another one, and keeps its session.
 const STREAM_LASTS: Duration = Duration::from_mins(10);
 
@@ -54,40 +64,16 @@ struct Door {
     facts: OrderFacts,
     submission: Option<Submission>,
     verdict: Verdict,
-    contradicted: bool,
+    contradiction: Option<Contradiction>,
+    /// When it was told stopped, if it was put back since.
+    back_since: Option<Timestamp>,
     entry: Option<Arc<LabEntry>>,
+    by_lines: ByLines,
     policy: PlatformPolicy,
     shop: String,
     form: String,
-}
-
-/// Why nothing is shown, or done.
-enum Shut {
-    /// It is no link, or none any more.
-    Over,
-    /// What came was not what the page sends.
-    Again,
-    /// Too often; come again after so many seconds.
-    Often(Problem),
-    /// The gateway cannot answer.
-    Problem(Problem),
-}
-
-impl<E: Into<Problem>> From<E> for Shut {
-    fn from(error: E) -> Self {
-        let problem = error.into();
-        if problem.code() == Code::RateLimited { Self::Often(problem) } else { Self::Problem(problem) }
-    }
-}
-
-#[derive(Template)]
-#[template(path = "customer_plain.html")]
-struct PlainPage<'a> {
-    shell: Shell,
-    words: &'a Words,
-    head: &'a str,
-    text: &'a str,
-    back: Option<&'a str>,
+    /// The name of the page.
+    of: String,
 }
 
 #[derive(Template)]
@@ -96,69 +82,61 @@ struct OrderPage<'a> {
     shell: Shell,
     words: &'a Words,
     shop: &'a str,
-    order: String,
+    of: &'a str,
+    heading: &'a Part,
     now: &'a Part,
     rest: &'a [Part],
     languages: &'static [Language],
-}
-
-impl Shut {
-    /// The page that says so. It is the same for every link that opens nothing.
-    fn response(&self, language: &'static Language) -> Response {
-        let words = &language.words;
-        let (status, head, text, back) = match &self {
-            Self::Over => (StatusCode::NOT_FOUND, &words.over.head, &words.over.text, false),
-            Self::Again => (StatusCode::BAD_REQUEST, &words.again.head, &words.again.text, true),
-            Self::Often(_) => (StatusCode::TOO_MANY_REQUESTS, &words.again.head, &words.again.often, true),
-            Self::Problem(problem) => (problem.code().status(), &words.again.head, &words.again.text, true),
-        };
-        let back = back.then_some(words.again.back.as_str());
-        let shell = Shell { lang: language.code, ..Shell::public(Timestamp::UNIX_EPOCH) };
-        // The address may be the link itself.
-        let mut response = secret_page(status, &PlainPage { shell, words, head, text, back });
-        if let Self::Often(problem) | Self::Problem(problem) = self
-            && let Some(after) = problem.wait()
-        {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after));
-        }
-        response
-    }
 }
 
 /// What a request says about whom it is from and what they speak.
 struct Asks {
     lang: Option<String>,
     accepted: Option<String>,
+    /// The page that the request is for.
+    of: Option<String>,
+    /// Whether it comes from the link, and so brings a cookie, if the browser keeps any.
+    from_link: bool,
+    /// Where the page is, seen from the address that was asked for.
+    page: &'static str,
 }
 
 impl Asks {
     fn of(parts: &Parts) -> Self {
         let query = parts.uri.query().unwrap_or_default().as_bytes();
-        let lang = url::form_urlencoded::parse(query).find(|(name, _)| name == "lang");
+        let said = |name: &str| {
+            let mut pairs = url::form_urlencoded::parse(query);
+            pairs.find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
+        };
         let accepted = parts.headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
-        Self { lang: lang.map(|(_, lang)| lang.into_owned()), accepted: accepted.map(str::to_owned) }
+        Self {
+            lang: said("lang"),
+            accepted: accepted.map(str::to_owned),
+            of: said("of").filter(|of| may_be_page(of)),
+            from_link: said("from").as_deref() == Some("link"),
+            page: if parts.uri.path().ends_with("/c") { "c" } else { "../c" },
+        }
     }
 
     fn language(&self, of_order: Option<&str>) -> &'static Language {
         choose(self.lang.as_deref(), of_order, self.accepted.as_deref())
     }
 
-    /// What follows an address to keep the language that was asked for.
-    fn suffix(&self) -> String {
-        let asked = self.lang.as_deref().map(|lang| choose(Some(lang), None, self.accepted.as_deref()).code);
-        asked.map(|code| format!("?lang={code}")).unwrap_or_default()
+    /// What follows an address to stay on the page, in this language or else in the one that was asked for.
+    fn query(&self, lang: Option<&str>) -> String {
+        let asked =
+            || self.lang.as_deref().map(|lang| choose(Some(lang), None, self.accepted.as_deref()).code);
+        let lang = lang.or_else(asked).map(|code| format!("lang={code}"));
+        let of = self.of.as_ref().map(|of| format!("of={of}"));
+        let pairs: Vec<String> = lang.into_iter().chain(of).collect();
+        if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
     }
-}
-
-/// The session that a request carries. This reads nothing but the request.
-fn session(api: &Api, headers: &HeaderMap, now: Timestamp) -> Option<CustomerSession> {
-    let session = api.customers.keys.read_session(sessions::cookie(headers, COOKIE)?)?;
-    (now < session.until).then_some(session)
 }
 
 /// Whether a link holds, and its order.
 async fn order_of(api: &Api, link: &CustomerLink, now: Timestamp) -> Result<OrderFacts, Shut> {
-    if now >= link.until || api.store.link_serial(&link.order).await? != link.serial {
+    let believed = now < link.until && link.until <= later(now, BELIEVED_MAX);
+    if !believed || api.store.link_serial(&link.order).await? != link.serial {
         return Err(Shut::Over);
     }
     let found = api.store.orders(&Scope::Ops, &[OrderRef::Id(link.order.clone())]).await?.pop().flatten();
@@ -168,26 +146,24 @@ async fn order_of(api: &Api, link: &CustomerLink, now: Timestamp) -> Result<Orde
 /// Finds what a session opens.
 async fn open(api: &Api, session: CustomerSession, now: Timestamp) -> Result<Door, Shut> {
     let facts = order_of(api, &session.link, now).await?;
-    let verdict = judge(api, &facts, false, now).await?;
-    let stopped = facts.stop.as_ref().is_some_and(|stop| stop.state == StopState::Stopped);
-    let contradicted = stopped && {
-        let rows = api.store.contradictions(&[facts.id.to_string()]).await?;
-        // What was told before the order was reinstated and stopped again is another matter.
-        let since = facts.stop.as_ref().map(|stop| stop.asked_at);
-        rows.iter().any(|row| row.kind == "shipped_anyway" && Some(row.opened_at) >= since)
-    };
+    let mut verdict = judge(api, &facts, false, now).await?;
     let platform = api.registry.platform(&facts.platform);
-    let form = api.customers.keys.form(&session).ok_or(Shut::Over)?;
+    let entry = api.registry.lab(&facts.lab);
+    let specs = (entry.as_deref(), platform.as_ref().map(|platform| &platform.spec));
+    let keys = api.customer_keys();
     Ok(Door {
+        contradiction: Contradiction::find(api, &facts).await?,
+        back_since: back_since(api, &facts).await?,
+        form: keys.form(&session).ok_or(Shut::Over)?,
+        of: keys.page(&session).ok_or(Shut::Over)?,
         submission: serde_json::from_str(&facts.document).ok(),
-        entry: api.registry.lab(&facts.lab),
+        by_lines: ByLines::read(api, &facts, specs, &mut verdict).await?,
+        entry,
         policy: platform.as_ref().map(|platform| platform.spec.policy.clone()).unwrap_or_default(),
         shop: platform.map_or_else(|| facts.platform.to_string(), |platform| platform.spec.name.clone()),
         session,
         facts,
         verdict,
-        contradicted,
-        form,
     })
 }
 
@@ -212,39 +188,41 @@ impl Door {
 
     fn seen<R>(&self, language: &'static Language, with: impl FnOnce(&Seen<'_>) -> R) -> R {
         let calendar = self.entry.as_ref().and_then(|entry| entry.lab.calendar(&self.facts.region));
+        let items = self.submission.iter().flat_map(|submission| &submission.items);
         with(&Seen {
             language,
             verdict: &self.verdict,
             stop: self.facts.stop.as_ref(),
-            contradicted: self.contradicted,
+            contradiction: self.contradiction,
+            back_since: self.back_since,
+            arrived: Arrived::at(self.entry.as_ref().map(|entry| &entry.lab.spec)),
+            paid: self.facts.paid,
+            approval: self.facts.extras.approval.as_ref(),
             action: self.session.link.action,
             policy: &self.policy,
             shop: &self.shop,
             reference: &self.facts.reference,
-            items: self.submission.as_ref().map_or(0, |submission| submission.items.len()),
+            items: items.map(|item| u64::from(item.quantity)).sum(),
+            lines: &domain::lines::read(&self.facts.document),
+            out: &self.facts.lines_out,
+            by_lines: &self.by_lines,
             local: &|at| calendar.map(|known| known.shown(at).0),
             form: &self.form,
+            of: &self.of,
         })
     }
 }
 
-/// Sends the browser on to the clean address, and tells nobody from where.
+/// Sends the browser on to the clean address of the page, and tells nobody from where.
 fn to_page(asks: &Asks) -> Response {
-    let mut response = see(&format!("../c{}", asks.suffix()));
+    on(&format!("{}{}", asks.page, asks.query(None)))
+}
+
+fn on(to: &str) -> Response {
+    let mut response = see(to);
     let headers = response.headers_mut();
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert("x-robots-tag", HeaderValue::from_static("noindex, nofollow"));
-    response
-}
-
-/// Gives the browser a session, to be kept until it ends.
-fn with_session(api: &Api, session: &CustomerSession, now: Timestamp, mut response: Response) -> Response {
-    let lasts = session.until.as_second().saturating_sub(now.as_second()).max(0);
-    let text = api.customers.keys.session(session);
-    // Lax: a strict one is not sent on a redirect that began in a program for mail.
-    if let Some(cookie) = text.and_then(|text| sessions::set_cookie(COOKIE, &text, lasts, "Lax").ok()) {
-        response.headers_mut().append(header::SET_COOKIE, cookie);
-    }
     response
 }
 
@@ -258,64 +236,94 @@ pub(in crate::api) async fn enter(
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
-    let asks = Asks::of(&parts);
-    // Before the token is read: whoever guesses is slowed down, and learns nothing by it.
-    if let Some(seconds) = api.sources.link_page(parts.extensions.get::<Source>().copied()) {
-        let problem = Problem::new(Code::RateLimited, "Too many links were opened from one address.");
-        return Shut::Often(problem.retry_after(seconds)).response(asks.language(None));
-    }
-    let token = token.map(|Path(token)| token).unwrap_or_default();
-    match entered(&api, &parts.headers, &token, &asks).await {
+    let mut asks = Asks { of: None, from_link: false, ..Asks::of(&parts) };
+    let language = asks.language(None);
+    let link = token.ok().and_then(|Path(token)| api.customer_keys().read_link(&token));
+    let Some(link) = link else {
+        // Whoever guesses is slowed down. A good link has a limit of its own: nobody else behind the same
+        // address can shut it.
+        let source = parts.extensions.get::<Source>().copied();
+        let problem = |seconds| {
+            let problem = Problem::new(Code::RateLimited, "Too many links were opened from one address.");
+            Shut::Often(problem.retry_after(seconds))
+        };
+        return api.sources.link_page(source).map_or(Shut::Over, problem).response(&asks, language);
+    };
+    match entered(&api, &parts.headers, link, &mut asks).await {
         Ok(response) => response,
-        Err(shut) => shut.response(asks.language(None)),
+        Err(shut) => shut.response(&asks, language),
     }
 }
 
-async fn entered(api: &Api, headers: &HeaderMap, token: &str, asks: &Asks) -> Result<Response, Shut> {
+async fn entered(
+    api: &Api,
+    headers: &HeaderMap,
+    link: (CustomerLink, u16),
+    asks: &mut Asks,
+) -> Result<Response, Shut> {
     let now = api.clock.now();
-    let link = api.customers.keys.read_link(token).ok_or(Shut::Over)?;
-    api.limits.take(&Arc::from(format!("customer:{}", link.order)), Class::Read)?;
-    order_of(api, &link, now).await?;
+    take(api, &link.0)?;
+    order_of(api, &link.0, now).await?;
+    let mut nonce = [0; 16];
+    api.random.fill(&mut nonce);
+    let fresh = CustomerSession::begin(link, nonce, now);
+    asks.of = api.customer_keys().page(&fresh);
     // Opened once more in the same browser: the pages that are open there stay good.
-    let before = session(api, headers, now).filter(|session| session.link == link);
-    let fresh = || {
-        let mut nonce = [0; 16];
-        api.random.fill(&mut nonce);
-        nonce
-    };
-    let nonce = before.map_or_else(fresh, |session| session.nonce);
-    let session = CustomerSession::begin(link, nonce, now);
-    Ok(with_session(api, &session, now, to_page(asks)))
+    let before = session(api, headers, asks, now).ok().filter(|before| before.link == fresh.link);
+    let session = before.map_or(fresh, |before| before.renewed(now));
+    let of = asks.of.as_deref().unwrap_or_default();
+    let query = asks.query(None);
+    let response = make_room(api, headers, of, on(&format!("../c{query}&from=link")));
+    Ok(with_session(api, &session, now, response))
+}
+
+/// Draws on the budget of an order's pages: those behind links that were taken back have one of their own.
+fn take(api: &Api, link: &CustomerLink) -> Result<(), Shut> {
+    let action = if link.action == LinkAction::Stop { "stop" } else { "see" };
+    let key = format!("customer:{}:{}:{action}", link.order, link.serial);
+    Ok(api.limits.take(&Arc::from(key), Class::Read)?)
 }
 
 /// Opens the door that a request has a session for.
-async fn come(api: &Api, headers: &HeaderMap) -> Result<(Door, Timestamp), Shut> {
+async fn come(api: &Api, headers: &HeaderMap, asks: &Asks) -> Result<(Door, Timestamp), Shut> {
     let now = api.clock.now();
-    let session = session(api, headers, now).ok_or(Shut::Over)?;
+    let session = session(api, headers, asks, now)?;
+    take(api, &session.link)?;
     Ok((open(api, session.renewed(now), now).await?, now))
+}
+
+/// Leads whoever asks for a form by its address to the page.
+pub(in crate::api) async fn back(request: Request) -> Response {
+    to_page(&Asks::of(&request.into_parts().0))
 }
 
 /// The customer's page of an order.
 pub(in crate::api) async fn show(api: State<Api>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let asks = Asks::of(&parts);
-    let (door, now) = match come(&api, &parts.headers).await {
+    let (door, now) = match come(&api, &parts.headers, &asks).await {
         Ok(found) => found,
-        Err(shut) => return shut.response(asks.language(None)),
+        Err(shut) => return shut.response(&asks, asks.language(None)),
     };
+    if asks.from_link {
+        // The browser keeps cookies: the address need not say any more where it comes from.
+        return with_session(&api, &door.session, now, to_page(&asks));
+    }
     let language = door.language(&asks);
     door.seen(language, |seen| {
-        let parts = match seen.parts(now) {
+        let parts = match seen.heading().and_then(|heading| Ok((heading, seen.parts(now)?))) {
             Ok(parts) => parts,
-            Err(problem) => return Shut::Problem(problem).response(language),
+            Err(problem) => return Shut::Problem(problem).response(&asks, language),
         };
-        let Some((first, rest)) = parts.split_first() else { return Shut::Over.response(language) };
-        let live = format!("c/live?lang={}&at={}", language.code, now.as_second());
+        let (heading, parts) = parts;
+        let Some((first, rest)) = parts.split_first() else { return Shut::Over.response(&asks, language) };
+        let live = format!("c/live?lang={}&of={}&at={}", language.code, door.of, now.as_second());
         let page = OrderPage {
             shell: Shell { lang: language.code, ..Shell::public(now) }.live(live),
             words: seen.words(),
             shop: &door.shop,
-            order: seen.order(),
+            of: &door.of,
+            heading: &heading,
             now: first,
             rest,
             languages: words::all(),
@@ -328,15 +336,15 @@ pub(in crate::api) async fn show(api: State<Api>, request: Request) -> Response 
 pub(in crate::api) async fn live(api: State<Api>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let asks = Asks::of(&parts);
-    let (door, now) = match come(&api, &parts.headers).await {
+    let (door, now) = match come(&api, &parts.headers, &asks).await {
         Ok(found) => found,
-        Err(shut) => return shut.response(asks.language(None)),
+        Err(shut) => return shut.response(&asks, asks.language(None)),
     };
     let language = door.language(&asks);
     // So many at the same time, and no more; it is given back when the stream ends.
     let place = match Place::take(&api, door.caller(now)) {
         Ok(place) => place,
-        Err(problem) => return Shut::Often(problem).response(language),
+        Err(problem) => return Shut::Often(problem).response(&asks, language),
     };
     let query = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
     let at = query.into_iter().find(|(name, _)| name == "at").and_then(|(_, at)| at.parse().ok());
@@ -351,7 +359,7 @@ pub(in crate::api) async fn live(api: State<Api>, request: Request) -> Response 
         let named = seen.event.subject == order.as_str() || seen.event.kind.starts_with("batch.");
         named || seen.orders.iter().any(|concerned| concerned.order == order)
     };
-    let frames = follow_some(&api, Scope::Lab(door.facts.lab.clone()), concerns, move || {
+    let frames = follow_some(&api, (Scope::Lab(door.facts.lab.clone()), None), concerns, move || {
         let _held = &place;
         draw(drawer.clone(), whose.clone(), language, Arc::clone(&issued))
     });
@@ -372,13 +380,16 @@ async fn draw(
     let door = match open(&api, session, now).await {
         Ok(door) => door,
         Err(Shut::Over) => {
-            let boxes = vec![("now", vec![over(&language.words)?]), ("rest", Vec::new())];
+            let (heading, now) = over(&language.words)?;
+            let boxes = vec![("", vec![heading]), ("now", vec![now]), ("rest", Vec::new())];
             return Ok(Drawn { boxes, say: None });
         }
-        Err(Shut::Problem(problem) | Shut::Often(problem)) => return Err(problem),
-        Err(Shut::Again) => return Err(Problem::unexpected("looking is no form")),
+        Err(Shut::Problem(problem) | Shut::Often(problem) | Shut::Unsure(problem)) => return Err(problem),
+        Err(Shut::Again | Shut::Late | Shut::NoCookies) => {
+            return Err(Problem::unexpected("an open page is no form and has its session"));
+        }
     };
-    let mut parts = door.seen(language, |seen| {
+    let (heading, mut parts) = door.seen(language, |seen| {
         let mut issued = issued.lock().unwrap_or_else(PoisonError::into_inner);
         let said = seen.receipt_said();
         if issued.0 != said {
@@ -386,19 +397,19 @@ async fn draw(
             let at = if first { issued.1 } else { now };
             *issued = (said, at);
         }
-        seen.parts(issued.1)
+        Answer::Ok((seen.heading()?, seen.parts(issued.1)?))
     })?;
     let rest = parts.split_off(1);
-    Ok(Drawn { boxes: vec![("now", parts), ("rest", rest)], say: None })
+    Ok(Drawn { boxes: vec![("", vec![heading]), ("now", parts), ("rest", rest)], say: None })
 }
 
 /// The receipt of the stop, as a text to keep.
 pub(in crate::api) async fn receipt(api: State<Api>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let asks = Asks::of(&parts);
-    let (door, now) = match come(&api, &parts.headers).await {
+    let (door, now) = match come(&api, &parts.headers, &asks).await {
         Ok(found) => found,
-        Err(shut) => return shut.response(asks.language(None)),
+        Err(shut) => return shut.response(&asks, asks.language(None)),
     };
     if door.facts.stop.is_none() {
         return to_page(&asks);

@@ -3,14 +3,20 @@
 //! The verdict says whether an order can be stopped; here is only in which words, whether this link and the
 //! platform's policy let the customer ask for it, and what stands on the receipt.
 
-use askama::Template;
 use jiff::Timestamp;
 
+use super::lines::ByLines;
+use super::money;
+use super::parts::{AskPart, HeadingPart, MoneyPart, ReceiptPart, StatePart, TimesPart};
+use super::told::{Arrived, Contradiction};
 use super::words::{Language, Say, States, Words, fill};
 use crate::api::page::live::Part;
 use crate::api::problem::Answer;
 use crate::domain::customer_link::LinkAction;
-use crate::domain::platform::{CustomerStops, PlatformPolicy, Refund, ServiceFee};
+use crate::domain::downloads::is_download;
+use crate::domain::extras::{ApprovalFacts, ApprovalState};
+use crate::domain::lines;
+use crate::domain::platform::{CustomerStops, PlatformPolicy};
 use crate::domain::stop::{AskedBy, Evidence, StopFacts};
 use crate::domain::verdict::{CanStop, DecidedBy, Reason, Verdict};
 
@@ -22,6 +28,7 @@ pub(super) enum State {
     Leaving,
     Sending,
     Unclear,
+    UnclearFinal,
     AskLab,
     AskLabMaking,
     AskPerson,
@@ -36,7 +43,9 @@ pub(super) enum State {
     StoppedByLab,
     StoppedByPerson,
     InPart,
-    Contradicted,
+    Contradicted(Contradiction),
+    Merchant,
+    MerchantLate,
 }
 
 /// What a press of the button does.
@@ -48,6 +57,23 @@ pub(super) enum Offer {
     Lab,
     /// A person is asked.
     Person,
+    /// The shop is asked.
+    Merchant,
+    /// It is stopped if it turns out that the lab never had it; nobody is asked.
+    OnlyAbsent,
+}
+
+impl Offer {
+    /// The word by which a page tells one form from another.
+    fn word(self) -> &'static str {
+        match self {
+            Self::AtOnce => "at_once",
+            Self::Lab => "lab",
+            Self::Person => "person",
+            Self::OnlyAbsent => "only_absent",
+            Self::Merchant => "merchant",
+        }
+    }
 }
 
 /// The reasons that are offered where the platform names none: the word that is kept, and how it is shown.
@@ -66,20 +92,36 @@ pub(super) struct Seen<'a> {
     pub(super) language: &'static Language,
     pub(super) verdict: &'a Verdict,
     pub(super) stop: Option<&'a StopFacts>,
-    /// Whether the lab has said the opposite of what was told.
-    pub(super) contradicted: bool,
+    /// What the shop decides about, or has decided.
+    pub(super) approval: Option<&'a ApprovalFacts>,
+    /// What the lab has said against what was told.
+    pub(super) contradiction: Option<Contradiction>,
+    /// When it was told stopped, if it was put back since.
+    pub(super) back_since: Option<Timestamp>,
+    /// Who decides if the lab turns out to have it.
+    pub(super) arrived: Arrived,
+    /// Whether it is paid for.
+    pub(super) paid: bool,
     pub(super) action: LinkAction,
     pub(super) policy: &'a PlatformPolicy,
     /// The platform's name.
     pub(super) shop: &'a str,
     /// The platform's reference of the order.
     pub(super) reference: &'a str,
-    /// How many items it has.
-    pub(super) items: usize,
+    /// How many pieces it has.
+    pub(super) items: u64,
+    /// What they are.
+    pub(super) lines: &'a [lines::Line],
+    /// Those that are stopped while the rest goes on.
+    pub(super) out: &'a [String],
+    /// What else was asked about single ones.
+    pub(super) by_lines: &'a ByLines,
     /// An instant on the clocks of the production region, with the zone.
     pub(super) local: &'a dyn Fn(Timestamp) -> Option<String>,
     /// What belongs to this session in a form.
     pub(super) form: &'a str,
+    /// The name of the page.
+    pub(super) of: &'a str,
 }
 
 /// An instant as it is shown: at the lab and in UTC; the browser adds the customer's own time.
@@ -101,14 +143,28 @@ pub(super) struct Line {
 }
 
 impl State {
-    pub(super) fn of(verdict: &Verdict, stop: Option<&StopFacts>, contradicted: bool) -> Self {
+    pub(super) fn of(
+        verdict: &Verdict,
+        stop: Option<&StopFacts>,
+        contradiction: Option<Contradiction>,
+        arrived: Arrived,
+    ) -> Self {
         let person = verdict.can_stop == CanStop::AskPerson;
         let asks = person || verdict.can_stop == CanStop::AskLab;
+        // One that has left the lab has, whatever else was said of it.
+        if let Some(contradiction) = contradiction.filter(|_| verdict.reason != Reason::Shipped) {
+            return Self::Contradicted(contradiction);
+        }
         match verdict.reason {
-            Reason::AwaitingPayment | Reason::OnHold | Reason::InReview => Self::Waits,
+            Reason::AwaitingPayment | Reason::OnHold | Reason::InReview | Reason::Replacing => Self::Waits,
+            Reason::StopAwaitsMerchant if verdict.can_stop == CanStop::Yes => Self::Merchant,
+            Reason::StopAwaitsMerchant => Self::MerchantLate,
             Reason::InOpenBatch if verdict.until.is_some() => Self::Open,
             Reason::InOpenBatch | Reason::WaitingForTransfer => Self::Leaving,
             Reason::BeingTransferred => Self::Sending,
+            Reason::TransferUnclear | Reason::TransferWithAPerson if arrived == Arrived::Nobody => {
+                Self::UnclearFinal
+            }
             Reason::TransferUnclear | Reason::TransferWithAPerson => Self::Unclear,
             Reason::InProduction if asks => Self::AskLabMaking,
             Reason::InProduction => Self::Making,
@@ -118,7 +174,6 @@ impl State {
             Reason::Shipped => Self::Shipped,
             Reason::StopPending => Self::Pending,
             Reason::StopWithAPerson => Self::WithAPerson,
-            Reason::AlreadyStopped if contradicted => Self::Contradicted,
             Reason::AlreadyStopped => match stop.and_then(|stop| stop.evidence) {
                 Some(Evidence::NeverHanded) => Self::StoppedHere,
                 Some(Evidence::LabRemoved) => Self::StoppedByLab,
@@ -137,6 +192,7 @@ impl State {
             Self::Leaving => &words.leaving,
             Self::Sending => &words.sending,
             Self::Unclear => &words.unclear,
+            Self::UnclearFinal => &words.unclear_final,
             Self::AskLab => &words.ask_lab,
             Self::AskLabMaking => &words.ask_lab_making,
             Self::AskPerson => &words.ask_person,
@@ -151,7 +207,11 @@ impl State {
             Self::StoppedByLab => &words.stopped_by_lab,
             Self::StoppedByPerson => &words.stopped_by_person,
             Self::InPart => &words.in_part,
-            Self::Contradicted => &words.contradicted,
+            Self::Contradicted(Contradiction::Made) => &words.contradicted,
+            Self::Contradicted(Contradiction::There) => &words.contradicted_there,
+            Self::Contradicted(Contradiction::Removed) => &words.contradicted_late,
+            Self::Merchant => &words.merchant,
+            Self::MerchantLate => &words.merchant_late,
         }
     }
 
@@ -161,10 +221,12 @@ impl State {
         match self {
             Self::Open | Self::Waits => ("ok", "✓", &sign.good),
             Self::Leaving => ("warn", "!", &sign.good),
-            Self::Sending | Self::Pending | Self::WithAPerson => ("quiet", "…", &sign.wait),
+            Self::Sending | Self::Pending | Self::WithAPerson | Self::Merchant | Self::MerchantLate => {
+                ("quiet", "…", &sign.wait)
+            }
             Self::AskLab | Self::AskLabMaking | Self::AskPerson => ("warn", "?", &sign.maybe),
-            Self::Unclear => ("warn", "?", &sign.doubt),
-            Self::Contradicted => ("bad", "!", &sign.doubt),
+            Self::Unclear | Self::UnclearFinal => ("warn", "?", &sign.doubt),
+            Self::Contradicted(_) => ("bad", "!", &sign.doubt),
             Self::StoppedHere | Self::StoppedByLab | Self::StoppedByPerson => ("ok", "✓", &sign.done),
             Self::InPart => ("warn", "!", &sign.done),
             Self::Making | Self::Shipped | Self::Keeps | Self::Refused | Self::TooLate => {
@@ -174,9 +236,11 @@ impl State {
     }
 
     /// What a stop would do; none where it would do nothing, or was asked before.
-    pub(super) fn offer(self, verdict: &Verdict) -> Option<Offer> {
+    pub(super) fn offer(self, verdict: &Verdict, arrived: Arrived) -> Option<Offer> {
         match self {
             Self::Open | Self::Waits | Self::Leaving => Some(Offer::AtOnce),
+            Self::UnclearFinal => Some(Offer::OnlyAbsent),
+            Self::Unclear if arrived == Arrived::Person => Some(Offer::Person),
             Self::AskLabMaking | Self::Unclear if verdict.decided_by == DecidedBy::Person => {
                 Some(Offer::Person)
             }
@@ -187,12 +251,12 @@ impl State {
     }
 
     /// Whether nobody makes it.
-    fn is_stopped(self) -> bool {
+    pub(super) fn is_stopped(self) -> bool {
         matches!(self, Self::StoppedHere | Self::StoppedByLab | Self::StoppedByPerson)
     }
 
     /// Whether money is still a question.
-    fn spends(self) -> bool {
+    pub(super) fn spends(self) -> bool {
         !matches!(self, Self::Making | Self::Shipped | Self::Keeps | Self::Refused | Self::TooLate)
     }
 }
@@ -203,26 +267,42 @@ fn end_of(reference: &str) -> String {
     reference.chars().skip(skip).collect()
 }
 
+/// Lines in a row: `2 × MUG-1, 1 × FRAME`.
+fn list<'a>(lines: impl Iterator<Item = &'a lines::Line>) -> Option<String> {
+    let shown: Vec<String> = lines.map(|line| format!("{} × {}", line.quantity, line.sku)).collect();
+    (!shown.is_empty()).then(|| shown.join(", "))
+}
+
 impl Seen<'_> {
     pub(super) fn words(&self) -> &'static Words {
         &self.language.words
     }
 
     pub(super) fn state(&self) -> State {
-        State::of(self.verdict, self.stop, self.contradicted)
+        match State::of(self.verdict, self.stop, self.contradiction, self.arrived) {
+            // It waits to be handed over once more: nothing keeps it from that.
+            State::Merchant if self.approval.is_some_and(|approval| !approval.held) => State::MerchantLate,
+            state => state,
+        }
     }
 
-    fn with_shop(&self, text: &str) -> String {
+    pub(super) fn with_shop(&self, text: &str) -> String {
         fill(text, &[("shop", self.shop)])
     }
 
     /// What the button does, or why there is none although the order could be stopped.
     pub(super) fn offer(&self) -> Result<Option<Offer>, String> {
-        let Some(offer) = self.state().offer(self.verdict) else { return Ok(None) };
+        let Some(offer) = self.state().offer(self.verdict, self.arrived) else { return Ok(None) };
         let ask = &self.words().ask;
+        // What the shop has declined it is not asked again; it is told as long as a stop would do something.
+        if let Some(declined) = self.approval.filter(|it| it.state == ApprovalState::Declined) {
+            let why = declined.why.as_deref().unwrap_or_default();
+            return Err(fill(&ask.declined, &[("shop", self.shop), ("reason", why)]));
+        }
         match (self.policy.customer_stops, self.action) {
             (CustomerStops::Off, _) => Err(self.with_shop(&ask.off)),
-            (CustomerStops::AskMerchant, _) => Err(self.with_shop(&ask.merchant)),
+            (CustomerStops::AskMerchant, LinkAction::See) => Err(self.with_shop(&ask.merchant)),
+            (CustomerStops::AskMerchant, LinkAction::Stop) => Ok(Some(Offer::Merchant)),
             (CustomerStops::On, LinkAction::See) => Err(self.with_shop(&ask.see)),
             (CustomerStops::On, LinkAction::Stop) => Ok(Some(offer)),
         }
@@ -250,23 +330,10 @@ impl Seen<'_> {
 
     /// What happens with the money.
     pub(super) fn money(&self) -> Vec<String> {
-        let money = &self.words().money;
-        let what = &self.verdict.consequences;
-        let mut list = Vec::new();
-        if self.state().spends() {
-            list.push(self.with_shop(match what.refund {
-                Refund::Automatic => &money.automatic,
-                Refund::ByMerchant => &money.by_merchant,
-                Refund::Outside => &money.outside,
-            }));
-            list.push(match what.service_fee {
-                ServiceFee::Kept => money.fee_kept.clone(),
-                ServiceFee::Waived => money.fee_waived.clone(),
-            });
-        }
+        let mut list = money::lines(self);
         // What was never made can be missed by nobody.
-        if what.personalised && !self.state().is_stopped() {
-            list.push(money.personalised.clone());
+        if self.verdict.consequences.personalised && !self.state().is_stopped() {
+            list.push(self.words().money.personalised.clone());
         }
         list
     }
@@ -303,7 +370,12 @@ impl Seen<'_> {
             when(&words.asked, stop.asked_at),
         ];
         lines.extend(self.reason(stop).map(|reason| text(&words.reason, reason)));
+        let about = |line: &&lines::Line| !is_download(line) && !self.out.contains(&line.id);
+        lines.extend(list(self.lines.iter().filter(about)).map(|items| text(&words.items, items)));
+        let exempt = self.lines.iter().filter(about).filter(|line| line.personalised);
+        lines.extend(list(exempt).map(|items| text(&words.exempt, items)));
         lines.push(text(&words.result, format!("{}. {}", say.head, self.with_shop(&say.text))));
+        lines.extend(self.downloads().into_iter().map(|told| text(&words.download, told)));
         lines.extend(stop.decided_at.map(|at| when(&words.decided, at)));
         lines.push(when(&words.issued, issued));
         lines
@@ -338,23 +410,34 @@ impl Seen<'_> {
         let (words, state) = (self.words(), self.state());
         let say = state.say(&words.state);
         let (class, sign, word) = state.badge(words);
-        let head = StatePart { class, sign, word, head: &say.head, text: self.with_shop(&say.text) };
+        let text = self.with_shop(&say.text);
+        let (head, note, lines, downloads) =
+            (&say.head, self.put_back(), self.told_of_lines(), self.downloads());
+        let head = StatePart { class, sign, word, head, text, note, lines, downloads };
+        let offer = self.offer();
+        let page = &words.page;
         let times = TimesPart {
             words,
-            until: self.verdict.until.map(|until| self.when(until)),
+            until: self.until(),
+            // Whoever cannot stop it here is not promised that they can.
+            until_says: if offer.is_err() { self.with_shop(&page.until_shop) } else { page.until.clone() },
             due: self.due().map(|due| self.when(due)),
+            due_says: if state == State::AskPerson { &page.due_ask } else { &page.due },
         };
-        let offer = self.offer();
         let ask = AskPart {
             words,
             lang: self.language.code,
             form: self.form,
+            of: self.of,
             offer: offer.as_ref().ok().copied().flatten(),
+            offers: offer.as_ref().ok().copied().flatten().map_or("", Offer::word),
             why_not: offer.as_ref().err().map(String::as_str),
             reasons: self.reasons(),
+            choices: self.choices(),
         };
         let money = MoneyPart { words, lines: self.money() };
-        let receipt = ReceiptPart { words, lang: self.language.code, lines: self.receipt(issued) };
+        let receipt =
+            ReceiptPart { words, lang: self.language.code, of: self.of, lines: self.receipt(issued) };
         Ok(vec![
             Part::of("state", &head)?,
             Part::of("times", &times)?,
@@ -362,6 +445,27 @@ impl Seen<'_> {
             Part::of("money", &money)?,
             Part::of("receipt", &receipt)?,
         ])
+    }
+
+    /// What stands above everything: the shop, and which order it is.
+    pub(super) fn heading(&self) -> Answer<Part> {
+        let words = self.words();
+        Part::of("heading", &HeadingPart { words, shop: self.shop, order: self.order() })
+    }
+
+    /// Until when it can be stopped, promised.
+    pub(super) fn until(&self) -> Option<When> {
+        self.verdict.until.map(|until| self.when(until))
+    }
+
+    /// What whoever was told that it is stopped has to know.
+    fn put_back(&self) -> Option<String> {
+        let page = &self.words().page;
+        let When { lab, utc, .. } = self.when(self.back_since?);
+        let known = [("when", lab.as_deref().unwrap_or(&utc)), ("shop", self.shop)];
+        let back = fill(&page.back_again, &known);
+        let prints = self.state().offer(self.verdict, self.arrived).is_some();
+        Some(if prints { format!("{back} {}", page.back_prints) } else { back })
     }
 
     /// When an answer is due, where somebody is or would be asked. Once that is over nobody is told to wait for it.
@@ -373,59 +477,19 @@ impl Seen<'_> {
 }
 
 /// What is left of the page once its link holds no more.
-pub(super) fn over(words: &Words) -> Answer<Part> {
+pub(super) fn over(words: &Words) -> Answer<(Part, Part)> {
     let head = StatePart {
         class: "bad",
         sign: "✕",
         word: &words.sign.bad,
         head: &words.over.head,
         text: words.over.text.clone(),
+        note: None,
+        lines: Vec::new(),
+        downloads: Vec::new(),
     };
-    Part::of("state", &head)
-}
-
-#[derive(Template)]
-#[template(path = "customer_state.html")]
-struct StatePart<'a> {
-    class: &'static str,
-    sign: &'static str,
-    word: &'a str,
-    head: &'a str,
-    text: String,
-}
-
-#[derive(Template)]
-#[template(path = "customer_times.html")]
-struct TimesPart<'a> {
-    words: &'a Words,
-    until: Option<When>,
-    due: Option<When>,
-}
-
-#[derive(Template)]
-#[template(path = "customer_ask.html")]
-struct AskPart<'a> {
-    words: &'a Words,
-    lang: &'static str,
-    form: &'a str,
-    offer: Option<Offer>,
-    why_not: Option<&'a str>,
-    reasons: Vec<(String, String)>,
-}
-
-#[derive(Template)]
-#[template(path = "customer_money.html")]
-struct MoneyPart<'a> {
-    words: &'a Words,
-    lines: Vec<String>,
-}
-
-#[derive(Template)]
-#[template(path = "customer_receipt.html")]
-struct ReceiptPart<'a> {
-    words: &'a Words,
-    lang: &'static str,
-    lines: Vec<Line>,
+    let heading = HeadingPart { words, shop: "", order: String::new() };
+    Ok((Part::of("heading", &heading)?, Part::of("state", &head)?))
 }
 
 #[cfg(test)]

@@ -21,14 +21,15 @@ macro_rules! groups {
 
 groups! {
     Words {
-        name: String, months: [String; 12], instant: String,
+        name: String, months: [String; 12], instant: String, first: String,
         page: Page, live: Live, state: States, sign: Signs, ask: Asking, reason: Reasons, confirm: Confirm,
-        money: Money, receipt: Receipts, over: Say, again: Again,
+        money: Money, download: Downloads, receipt: Receipts, over: Say, late: Say, cookies: Say, again: Again,
     }
     Page {
-        skip: String, title: String, order: String, items_one: String, items_many: String, language: String, until: String,
+        skip: String, title: String, order: String, items_one: String, items_many: String, part: String, language: String, until: String,
         left: String, due: String, at_lab: String, utc: String, yours: String, reload: String,
-        reload_button: String,
+        reload_button: String, until_shop: String, due_ask: String, back_again: String, back_prints: String,
+        part_pending: String, part_late: String, part_merchant: String, part_declined: String,
     }
     Live { stale: String, over: String }
     Say { head: String, text: String }
@@ -36,29 +37,35 @@ groups! {
         open: Say, waits: Say, leaving: Say, sending: Say, unclear: Say, ask_lab: Say, ask_lab_making: Say,
         ask_person: Say, making: Say, shipped: Say, keeps: Say, refused: Say, too_late: Say, pending: Say,
         with_a_person: Say, stopped_here: Say, stopped_by_lab: Say, stopped_by_person: Say, in_part: Say,
-        contradicted: Say,
+        contradicted: Say, unclear_final: Say, contradicted_there: Say, contradicted_late: Say, merchant: Say,
+        merchant_late: Say,
     }
     Signs { good: String, maybe: String, wait: String, bad: String, done: String, doubt: String }
     Asking {
         head: String, why: String, comment: String, next_stop: String, next_ask: String, next_note: String,
-        off: String, merchant: String, see: String,
+        off: String, merchant: String, see: String, declined: String, lines: String, lines_note: String,
     }
     Reasons {
         mistake: String, product: String, picture: String, address: String, late: String, other: String,
     }
     Confirm {
-        head: String, at_once: String, lab: String, person: String, reason: String, comment: String,
-        yes_stop: String, yes_ask: String, back: String,
+        head: String, at_once: String, lab: String, person: String, merchant: String, reason: String, comment: String,
+        yes_stop: String, yes_ask: String, back: String, open: String, leaving: String, only_absent: String,
+        head_lines: String, lines_now: String, only: String, yes_stop_lines: String, yes_ask_lines: String,
     }
     Money {
         head: String, automatic: String, by_merchant: String, outside: String, fee_kept: String,
-        fee_waived: String, personalised: String,
+        fee_waived: String, personalised: String, automatic_done: String, by_merchant_done: String,
+        settles: String, unpaid: String,
+    }
+    Downloads {
+        live: String, revoking: String, revoked: String, fetched: String, person: String, contradicted: String,
     }
     Receipts {
         head: String, number: String, shop: String, order: String, asked: String, reason: String,
-        result: String, decided: String, issued: String, save: String, print: String,
+        items: String, exempt: String, download: String, result: String, decided: String, issued: String, save: String, print: String,
     }
-    Again { head: String, text: String, often: String, back: String }
+    Again { head: String, text: String, often: String, back: String, unsure: String }
 }
 
 /// A language and its words.
@@ -148,7 +155,7 @@ impl Words {
         // As the language has it: `klo 0.05`, `00:05`.
         let hour = if self.instant.contains("{hour}.") { at.hour().to_string() } else { two(at.hour()) };
         let known = [
-            ("day", at.day().to_string()),
+            ("day", if at.day() == 1 { self.first.clone() } else { at.day().to_string() }),
             ("month", month.cloned().unwrap_or_default()),
             ("year", at.year().to_string()),
             ("hour", hour),
@@ -163,7 +170,7 @@ impl Words {
     }
 
     /// So many items.
-    pub(super) fn items(&self, count: usize) -> String {
+    pub(super) fn items(&self, count: u64) -> String {
         let text = if count == 1 { &self.page.items_one } else { &self.page.items_many };
         fill(text, &[("count", &count.to_string())])
     }
@@ -224,7 +231,7 @@ mod tests {
             }
             let same = words.iter().filter(|(key, text)| code != "en" && english[*key] == **text);
             let same: Vec<_> = same.map(|(key, _)| key.as_str()).collect();
-            let alike = [".page.utc", ".sign.good", ".page.items_one", ".page.items_many"];
+            let alike = [".first", ".page.utc", ".sign.good", ".page.items_one", ".page.items_many"];
             let months: Vec<_> = (0..12).map(|month| format!(".months.{month}")).collect();
             let foreign: Vec<_> = same
                 .iter()
@@ -232,6 +239,23 @@ mod tests {
                 .collect();
             assert!(foreign.is_empty(), "{code}: as in English: {foreign:?}");
         }
+    }
+
+    #[test]
+    fn french_signs_are_not_torn_from_their_words() {
+        let (_, french) = FILES.iter().find(|(code, _)| *code == "fr").expect("French");
+        for (key, text) in flat(french) {
+            for (nth, sign) in text.char_indices().filter(|(_, c)| matches!(c, ':' | ';' | '?' | '!' | '»'))
+            {
+                let kept = text[..nth].ends_with(['\u{202f}', '\u{a0}']);
+                // Between the hour and the minute.
+                assert!(kept || (sign == ':' && key == ".instant"), "{key}: {text}");
+            }
+            assert!(!text.contains("« "), "{key}: {text}");
+        }
+        let words = &choose(Some("fr"), None, None).words;
+        assert_eq!(words.shown("2026-11-01T00:05:59Z"), "1er novembre 2026 à 00:05");
+        assert_eq!(choose(None, None, None).words.shown("2026-11-01T00:05:59Z"), "1 November 2026, 00:05");
     }
 
     #[test]

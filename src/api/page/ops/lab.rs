@@ -1,36 +1,66 @@
 //! A lab for ops: how it stands, how it has done, and when its batches close in the coming days.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::calendar::{Day, days};
+use super::follow::Sheet;
+use super::warned::WarnedList;
 use super::words::{self, Badge};
 use super::{After, follow, named};
 use crate::api::Api;
 use crate::api::auth::Caller;
+use crate::api::coming::{Coming, coming};
 use crate::api::http::{Query, switch_lab};
 use crate::api::page::board::{iso, reach, there, utc};
-use crate::api::page::{Form, Shell, Shown, page, see};
-use crate::api::problem::Problem;
+use crate::api::page::{Form, Shell, Shown, see};
+use crate::api::problem::{Answer, Problem};
 use crate::api::words::required;
+use crate::domain::batch::later;
 use crate::domain::health::LabHealth;
 use crate::domain::ids::{BatchId, LabId, RegionId};
 use crate::domain::lab::{LabSpec, TakesStops};
 use crate::domain::verdict::Odds;
-use crate::store::{BatchFilter, BatchRow, LabSwitch, ScoreRow};
+use crate::store::{BatchFilter, BatchRow, LabSwitch, ScoreRow, Sighting};
 
 /// How far a scorecard looks back.
 const SCORED: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// How far ahead the next cutoff is looked for.
+const AHEAD: SignedDuration = SignedDuration::from_hours(31 * 24);
+/// For how long a scorecard holds on a page that is followed.
+const SCORED_EVERY: SignedDuration = SignedDuration::from_secs(30);
+
+/// A window that is to close.
+struct Closing {
+    closes: (String, String, String),
+    postponed: bool,
+    batch: Option<(BatchId, i64)>,
+}
+
+impl From<Coming> for Closing {
+    fn from(it: Coming) -> Self {
+        Self {
+            closes: (iso(it.closes_at), utc(it.closes_at), there(&it.local)),
+            postponed: it.postponed,
+            batch: it.batch.map(|(batch, waiting, _)| (batch, waiting)),
+        }
+    }
+}
 
 struct RegionShown {
     id: RegionId,
     zone: String,
     tzdata: String,
-    next: Option<(String, String, String)>,
-    open: Vec<(BatchId, i64)>,
+    /// The next one, and all others in which there are orders.
+    coming: Vec<Closing>,
+    /// Orders that go alone: how many wait out their grace, and when the first goes.
+    direct: Option<(i64, String, String)>,
     days: Vec<Day>,
 }
 
@@ -75,6 +105,7 @@ struct LabPage {
     score: ScoreRow,
     odds: Option<String>,
     answers: Option<(String, String)>,
+    warned: WarnedList,
     regions: Vec<RegionShown>,
     batches: Vec<BatchShown>,
 }
@@ -125,34 +156,62 @@ fn standing(health: &LabHealth) -> Vec<HealthLine> {
     lines
 }
 
+/// A scorecard that was made a while ago.
+#[derive(Default)]
+struct Scored(Mutex<Option<(Timestamp, ScoreRow)>>);
+
+impl Scored {
+    async fn of(&self, api: &Api, lab: &LabId, now: Timestamp) -> Answer<ScoreRow> {
+        let made = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((at, score)) = made
+            && at <= now
+            && now < later(at, SCORED_EVERY)
+        {
+            return Ok(score);
+        }
+        let since = now.checked_sub(SCORED).unwrap_or(Timestamp::MIN);
+        let score = api.store.scorecard(lab, since).await?;
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, score.clone()));
+        Ok(score)
+    }
+}
+
 /// A lab.
 pub(in crate::api) async fn lab(api: State<Api>, caller: Caller, path: Path<String>) -> Shown {
     let id = named(&path, LabId::parse)?;
+    Ok(sheet(&api, &caller, id, &Scored::default()).await?.answer(StatusCode::OK))
+}
+
+async fn sheet(api: &Api, caller: &Caller, id: LabId, scored: &Scored) -> Answer<Sheet> {
     let entry = api.registry.lab(&id).ok_or_else(Problem::not_found)?;
-    let cursor = follow::cursor(&api).await?;
     let now = api.clock.now();
-    let since = now.checked_sub(SCORED).unwrap_or(jiff::Timestamp::MIN);
-    let score = api.store.scorecard(&id, since).await?;
+    let score = scored.of(api, &id, now).await?;
     let filter = BatchFilter { lab: Some(id.clone()), limit: 20, ..BatchFilter::default() };
     let batches = api.store.batches(&caller.scope, &filter).await?;
-    let open = api.store.board(std::slice::from_ref(&id)).await?.open;
+    let board = api.store.board(std::slice::from_ref(&id)).await?;
     let spec = &entry.lab.spec;
-    let regions = spec.regions.iter().zip(&entry.lab.calendars).map(|(region, calendar)| {
-        let own = open.iter().filter(|batch| batch.place.1 == region.id);
+    let regions = entry.lab.places.iter().map(|region| {
+        let calendar = &region.calendar;
+        let open = board.open.iter().filter(|batch| batch.place.1 == region.id);
+        let all = coming(open, Some(calendar), (now, later(now, AHEAD))).into_iter().enumerate();
+        let direct = board.direct.iter().find(|direct| direct.place.1 == region.id);
         RegionShown {
             id: region.id.clone(),
             zone: calendar.time_zone().to_owned(),
             tzdata: calendar.tzdata().to_owned(),
-            next: calendar.next_cutoff(now).map(|next| (iso(next.at), utc(next.at), there(&next.local))),
-            open: own.map(|batch| (batch.batch.clone(), batch.waiting)).collect(),
+            coming: all
+                .filter(|(nth, it)| *nth == 0 || it.batch.is_some())
+                .map(|(_, it)| Closing::from(it))
+                .collect(),
+            direct: direct.map(|it| (it.orders, iso(it.closes_at), utc(it.closes_at))),
             days: days(calendar, now),
         }
     });
     let health = (api.health)(&id);
-    let odds = Odds::of(score.of_lab, score.stopped)
+    let odds = Odds::of(score.decided, score.stopped)
         .map(|odds| format!("{:.0} to {:.0} % are stopped", odds.low * 100.0, odds.high * 100.0));
     let shown = LabPage {
-        shell: Shell::of(&caller, "lab").live(format!("/ops/labs/{id}/live")).cursor(cursor),
+        shell: Shell::of(caller, "lab").live(format!("/ops/labs/{id}/live")),
         name: spec.name.clone(),
         driver: spec.driver.kind.clone(),
         reach: health.as_ref().map(|health| reach(health.reach)),
@@ -163,11 +222,12 @@ pub(in crate::api) async fn lab(api: State<Api>, caller: Caller, path: Path<Stri
         odds,
         answers: score.answer_p50_us.zip(score.answer_p90_us).map(|(a, b)| (lasting(a), lasting(b))),
         score,
+        warned: WarnedList::of(api, &entry, now).await?,
         regions: regions.collect(),
         batches: batches.iter().map(BatchShown::from).collect(),
         id,
     };
-    Ok(page(StatusCode::OK, &shown))
+    Sheet::of(&shown)
 }
 
 /// A lab's stream.
@@ -178,10 +238,15 @@ pub(in crate::api) async fn lab_live(
     query: Result<Query<After>, Problem>,
     headers: HeaderMap,
 ) -> Shown {
+    let id = named(&path, LabId::parse)?;
     let after = query?.0.after;
-    let (own, who) = (api.clone(), caller.clone());
-    let make = move || lab(own.clone(), who.clone(), Path(path.0.clone()));
-    Ok(follow::follow(&api, caller, &headers, after.as_deref(), make)?)
+    let (own, who, scored, lab) = (api.clone(), caller.clone(), Arc::new(Scored::default()), id.clone());
+    let make = move || {
+        let (own, who, scored, id) = (own.clone(), who.clone(), Arc::clone(&scored), id.clone());
+        async move { sheet(&own, &who, id, &scored).await }
+    };
+    let concerns = move |it: &Sighting| it.event.lab == lab.as_str();
+    follow::follow(&api, caller, (&headers, after.as_deref()), concerns, make).await
 }
 
 /// The form that pauses a lab.

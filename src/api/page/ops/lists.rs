@@ -6,23 +6,31 @@ use axum::http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use super::extras::ApprovalListed;
+use super::follow::Sheet;
+use super::place::{Place, after};
 use super::words::{self, Badge};
-use super::{follow, named};
+use super::{address, follow, named};
 use crate::api::auth::Caller;
 use crate::api::http::{Query, cursor, next};
 use crate::api::page::board::{iso, utc};
-use crate::api::page::{Form, Shell, Shown, page, see};
+use crate::api::page::{Form, Shell, Shown, see};
 use crate::api::problem::{Answer, Problem};
 use crate::api::{Api, escalations as decisions};
 use crate::domain::Fault;
-use crate::domain::ids::{EscalationId, LabId, OrderId};
-use crate::domain::stop::StopState;
-use crate::store::{EscalationFilter, EscalationRow, PersonDecision, Scope, StopFilter, StopRow};
+use crate::domain::ids::{EscalationId, LabId, OrderId, StopId, TransferId};
+use crate::store::{
+    ApprovalFilter, EscalationFilter, EscalationRow, PersonDecision, Scope, Sighting, StopFilter, StopRow,
+};
 
 /// How many rows a page has.
 const PAGE: i64 = 50;
-/// How many open ones are shown at most.
-const OPEN_MAX: i64 = 200;
+/// How many open approvals are shown at most.
+const APPROVALS: usize = 200;
+/// How many orders of a transfer are named.
+const CARRIED: i64 = 10;
+/// How many entries of a transfer are told.
+const KNOWN: usize = 20;
 
 /// The labs to choose from, by name.
 fn labs(api: &Api) -> Vec<(String, String)> {
@@ -39,17 +47,6 @@ fn lab_of(text: Option<&str>) -> Answer<Option<LabId>> {
     text.map(|text| LabId::parse(text).map_err(|fault| fault.under("lab").into())).transpose()
 }
 
-/// An address with those of its parameters that there are.
-fn address(path: &str, parameters: &[(&str, Option<&str>)]) -> String {
-    let mut out = url::form_urlencoded::Serializer::for_suffix(format!("{path}?"), path.len() + 1);
-    for (name, value) in parameters {
-        if let Some(value) = value {
-            out.append_pair(name, value);
-        }
-    }
-    out.finish()
-}
-
 /// Which stops.
 #[derive(Debug, Default, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -62,6 +59,7 @@ pub(in crate::api) struct WhichStops {
 }
 
 struct StopShown {
+    id: StopId,
     order: OrderId,
     reference: String,
     platform: String,
@@ -76,6 +74,7 @@ impl From<&StopRow> for StopShown {
     fn from(row: &StopRow) -> Self {
         let stop = &row.stop;
         Self {
+            id: stop.id.clone(),
             order: stop.order.clone(),
             reference: row.reference.clone(),
             platform: row.platform.clone(),
@@ -96,6 +95,12 @@ struct StopsPage {
     lab: String,
     labs: Vec<(String, String)>,
     rows: Vec<StopShown>,
+    /// What customers asked for and merchants are to decide.
+    approvals: Vec<ApprovalListed>,
+    /// Whether there are more of them.
+    more_approvals: bool,
+    /// Whether others stand before these.
+    from: bool,
     next: Option<String>,
 }
 
@@ -105,50 +110,71 @@ pub(in crate::api) async fn stops(
     caller: Caller,
     query: Result<Query<WhichStops>, Problem>,
 ) -> Shown {
-    let WhichStops { state, lab, cursor: from, .. } = query?.0;
-    let known = follow::cursor(&api).await?;
-    let open = match state.as_deref() {
+    Ok(stops_sheet(&api, &caller, &query?.0).await?.answer(StatusCode::OK))
+}
+
+async fn stops_sheet(api: &Api, caller: &Caller, which: &WhichStops) -> Answer<Sheet> {
+    let open = match which.state.as_deref() {
         None | Some("" | "open") => true,
         Some("all") => false,
-        Some(other) => return Err(Problem::from(Fault::not("state", other, "open or all")).into()),
+        Some(other) => return Err(Fault::not("state", other, "open or all").into()),
     };
-    let lab = lab_of(lab.as_deref())?;
+    let lab = lab_of(which.lab.as_deref())?;
     let own = lab.as_ref().map(LabId::as_str);
+    let from = which.cursor.as_deref();
     // Ops see everything: of one lab is no more than a look through its eyes.
     let scope = lab.clone().map_or(Scope::Ops, Scope::Lab);
     let (rows, next) = if open {
-        let mut rows = Vec::new();
-        if lab.is_some() {
-            let urgent_after = Some((Timestamp::MIN, None));
-            let filter = StopFilter { urgent_after, limit: OPEN_MAX, ..StopFilter::default() };
-            rows = api.store.stops(&scope, &filter).await?;
-        } else {
-            for state in [StopState::Pending, StopState::WithAPerson] {
-                let filter = StopFilter { state: Some(state), limit: OPEN_MAX, ..StopFilter::default() };
-                rows.extend(api.store.stops(&scope, &filter).await?);
-            }
-        }
-        rows.sort_by_key(|row| (row.stop.deadline_at, row.stop.id.clone()));
-        (rows, None)
+        let urgent_after = Some(after(cursor::<Place<StopId>>(from)?));
+        let filter = StopFilter { urgent_after, limit: PAGE, ..StopFilter::default() };
+        let rows = api.store.stops(&scope, &filter).await?;
+        let last = rows.last().map(|row| Place(row.stop.deadline_at, row.stop.id.clone()));
+        let next = next(rows.len(), PAGE, last);
+        (rows, next)
     } else {
-        let before = cursor(from.as_deref())?;
-        let filter = StopFilter { before, limit: PAGE, ..StopFilter::default() };
+        let filter = StopFilter { before: cursor(from)?, limit: PAGE, ..StopFilter::default() };
         let rows = api.store.stops(&scope, &filter).await?;
         let next = next(rows.len(), PAGE, rows.last().map(|row| &row.stop.id));
         (rows, next)
     };
+    let (mut approvals, mut more_approvals) = (Vec::new(), false);
+    if open && from.is_none() {
+        // One more than is shown tells that there are more.
+        let filter = ApprovalFilter {
+            due_first: true,
+            lab: lab.clone(),
+            limit: APPROVALS as i64 + 1,
+            ..ApprovalFilter::default()
+        };
+        let waiting = api.store.list_approvals(&Scope::Ops, &filter).await?;
+        more_approvals = waiting.len() > APPROVALS;
+        approvals = waiting.iter().take(APPROVALS).map(ApprovalListed::from).collect();
+    }
     let word = if open { "open" } else { "all" };
-    let stream =
-        address("/ops/stops/live", &[("state", Some(word)), ("lab", own), ("cursor", from.as_deref())]);
+    let stream = address("/ops/stops/live", &[("state", Some(word)), ("lab", own), ("cursor", from)]);
+    let say = (open && from.is_none()).then(|| match (rows.len(), &next) {
+        (0, _) => "No stop waits for an answer.".to_owned(),
+        (1, _) => "One stop waits for an answer.".to_owned(),
+        (many, None) => format!("{many} stops wait for an answer."),
+        (many, Some(_)) => format!("More than {many} stops wait for an answer."),
+    });
     let shown = StopsPage {
-        shell: Shell::of(&caller, "stops").live(stream).cursor(known),
+        shell: Shell::of(caller, "stops").live(stream),
         state: word,
         lab: own.unwrap_or_default().to_owned(),
-        labs: labs(&api),
+        labs: labs(api),
         rows: rows.iter().map(StopShown::from).collect(),
+        from: from.is_some(),
+        approvals,
+        more_approvals,
         next,
     };
-    Ok(page(StatusCode::OK, &shown))
+    Ok(Sheet::of(&shown)?.say(say))
+}
+
+/// Whether an entry of the log is about what a list of one lab, or of all, shows.
+fn of_lab(it: &Sighting, lab: Option<&LabId>) -> bool {
+    lab.is_none_or(|lab| it.event.lab == lab.as_str())
 }
 
 /// The stream of stops.
@@ -159,16 +185,25 @@ pub(in crate::api) async fn stops_live(
     headers: HeaderMap,
 ) -> Shown {
     let which = query?.0;
-    let after = which.after.clone();
+    let (after, lab) = (which.after.clone(), lab_of(which.lab.as_deref())?);
     let (own, who) = (api.clone(), caller.clone());
-    let make = move || stops(own.clone(), who.clone(), Ok(Query(which.clone())));
-    Ok(follow::follow(&api, caller, &headers, after.as_deref(), make)?)
+    let make = move || {
+        let (own, who, which) = (own.clone(), who.clone(), which.clone());
+        async move { stops_sheet(&own, &who, &which).await }
+    };
+    let concerns = move |it: &Sighting| {
+        let waits = it.event.kind.starts_with("stop.") || it.event.kind.starts_with("approval.");
+        waits && of_lab(it, lab.as_ref())
+    };
+    follow::follow(&api, caller, (&headers, after.as_deref()), concerns, make).await
 }
 
 /// Which escalations.
 #[derive(Debug, Default, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::api) struct WhichEscalations {
+    /// Only this one, however it stands.
+    id: Option<String>,
     open: Option<String>,
     lab: Option<String>,
     cursor: Option<String>,
@@ -189,6 +224,10 @@ struct EscalationShown {
     due: Option<(String, String)>,
     resolved: Option<(String, String, String, String, String)>,
     evidence: Vec<PieceShown>,
+    /// Of a transfer: how many orders it carries, and the first of them.
+    orders: Option<(i64, Vec<(OrderId, String)>)>,
+    /// How many more.
+    more: i64,
     choices: &'static [(&'static str, &'static str)],
 }
 
@@ -203,13 +242,52 @@ fn choices(kind: &str) -> &'static [(&'static str, &'static str)] {
             ("handed_over", "The lab has it"),
             ("not_handed", "The lab does not have it, and nothing is on its way: it may be sent again"),
         ],
+        "download" => &[
+            ("revoked", "The platform says that its link is deactivated, and was not fetched"),
+            ("fetched", "It was fetched: it cannot be revoked"),
+        ],
+        "address" => &[
+            ("taken", "The lab says that the parcel goes to the new address"),
+            ("refused", "It goes to the address before"),
+        ],
         _ => &[("noted", "I have taken note, and done what was needed")],
     }
 }
 
+/// A piece of evidence.
+fn shown(at: Timestamp, kind: &str, actor: &str, detail: &serde_json::Value) -> PieceShown {
+    let full = at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
+    (iso(at), full, words::happened(kind), words::who(actor), words::detail(detail))
+}
+
+/// Adds to escalations about transfers what is known of these, and whose orders they carry.
+async fn carried(api: &Api, rows: &mut [EscalationShown]) -> Answer<()> {
+    let about: Vec<String> =
+        rows.iter().map(|row| row.subject.clone()).filter(|id| TransferId::parse(id).is_ok()).collect();
+    let about: Vec<&str> = about.iter().map(String::as_str).collect();
+    if about.is_empty() {
+        return Ok(());
+    }
+    let events = api.store.log(&about).await?;
+    for carried in api.store.transfer_orders(&about, CARRIED).await? {
+        let own = rows.iter_mut().filter(|row| row.subject == carried.transfer.as_str());
+        for row in own {
+            let known = events.iter().filter(|event| event.subject == row.subject);
+            let told = known.map(|it| shown(it.at, &it.kind, &it.actor, &it.detail));
+            let all: Vec<PieceShown> = told.collect();
+            // The first sending, and what came last.
+            let last = all.len().saturating_sub(KNOWN).max(1);
+            let few = all.iter().enumerate().filter(|(nth, _)| *nth == 0 || *nth >= last);
+            row.evidence.splice(0..0, few.map(|(_, piece)| piece.clone()));
+            row.more = carried.all - i64::try_from(carried.first.len()).unwrap_or(0);
+            row.orders = Some((carried.all, carried.first.clone()));
+        }
+    }
+    Ok(())
+}
+
 impl From<&EscalationRow> for EscalationShown {
     fn from(row: &EscalationRow) -> Self {
-        let full = |at: Timestamp| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
         let resolved = row.resolved_at.map(|at| {
             let word = row.decision.clone().unwrap_or_default().replace('_', " ");
             let by = words::who(row.resolved_by.as_deref().unwrap_or_default());
@@ -220,7 +298,12 @@ impl From<&EscalationRow> for EscalationShown {
             head: match row.kind.as_str() {
                 "stop" => "Is the order stopped?",
                 "transfer" => "Does the lab have the transfer?",
+                "download" => "Is the download revoked?",
+                "address" => "Did the lab take the new address?",
+                "address_contradiction" => "The lab contradicts what was told of an address",
+                "download_contradiction" => "A download that was told revoked was fetched",
                 "shipped_anyway" => "Shipped anyway",
+                "approval_overdue" => "The merchant has not decided",
                 _ => "A contradiction",
             },
             lab: row.lab.clone(),
@@ -233,12 +316,10 @@ impl From<&EscalationRow> for EscalationShown {
             evidence: row
                 .evidence
                 .iter()
-                .map(|piece| {
-                    let what = words::happened(&piece.kind);
-                    let detail = words::detail(&piece.detail);
-                    (iso(piece.at), full(piece.at), what, words::who(&piece.actor), detail)
-                })
+                .map(|piece| shown(piece.at, &piece.kind, &piece.actor, &piece.detail))
                 .collect(),
+            orders: None,
+            more: 0,
             choices: choices(&row.kind),
         }
     }
@@ -248,6 +329,8 @@ impl From<&EscalationRow> for EscalationShown {
 #[template(path = "ops/escalations.html")]
 struct EscalationsPage {
     shell: Shell,
+    /// The one that was looked for.
+    one: Option<String>,
     open: bool,
     lab: String,
     labs: Vec<(String, String)>,
@@ -261,35 +344,73 @@ pub(in crate::api) async fn escalations(
     caller: Caller,
     query: Result<Query<WhichEscalations>, Problem>,
 ) -> Shown {
-    let WhichEscalations { open, lab, cursor: from, .. } = query?.0;
-    let known = follow::cursor(&api).await?;
-    let open = match open.as_deref() {
+    Ok(escalations_sheet(&api, &caller, &query?.0).await?.answer(StatusCode::OK))
+}
+
+async fn escalations_sheet(api: &Api, caller: &Caller, which: &WhichEscalations) -> Answer<Sheet> {
+    let open = match which.open.as_deref() {
         None | Some("" | "yes") => true,
         Some("no") => false,
-        Some(other) => return Err(Problem::from(Fault::not("open", other, "yes or no")).into()),
+        Some(other) => return Err(Fault::not("open", other, "yes or no").into()),
     };
-    let lab = lab_of(lab.as_deref())?;
+    let one = which.id.as_deref().filter(|id| !id.is_empty());
+    let one = one.map(|id| EscalationId::parse(id).map_err(|_| Problem::not_found())).transpose()?;
+    let lab = lab_of(which.lab.as_deref())?;
     let own = lab.as_ref().map(LabId::as_str);
     let scope = lab.clone().map_or(Scope::Ops, Scope::Lab);
-    let before = cursor(from.as_deref())?;
-    let filter = EscalationFilter { id: None, open: Some(open), before, limit: PAGE };
-    let mut rows = api.store.escalations(&scope, &filter).await?;
-    let next = next(rows.len(), PAGE, rows.last().map(|row| &row.id));
-    if open {
-        rows.sort_by_key(|row| row.due_at);
-    }
+    let from = which.cursor.as_deref();
+    let filter = EscalationFilter { limit: PAGE, ..EscalationFilter::default() };
+    let (rows, next) = if let Some(id) = &one {
+        let filter = EscalationFilter { id: Some(id.clone()), ..filter };
+        let rows = api.store.escalations(&scope, &filter).await?;
+        if rows.is_empty() {
+            return Err(Problem::not_found());
+        }
+        (rows, None)
+    } else if open {
+        let due_after = Some(after(cursor::<Place<EscalationId>>(from)?));
+        let filter = EscalationFilter { due_after, ..filter };
+        let rows = api.store.escalations(&scope, &filter).await?;
+        let next = next(rows.len(), PAGE, rows.last().map(|row| Place(row.due_at, row.id.clone())));
+        (rows, next)
+    } else {
+        let filter = EscalationFilter { open: Some(false), before: cursor(from)?, ..filter };
+        let rows = api.store.escalations(&scope, &filter).await?;
+        let next = next(rows.len(), PAGE, rows.last().map(|row| &row.id));
+        (rows, next)
+    };
     let word = if open { "yes" } else { "no" };
-    let stream =
-        address("/ops/escalations/live", &[("open", Some(word)), ("lab", own), ("cursor", from.as_deref())]);
+    let stream = address(
+        "/ops/escalations/live",
+        &[("id", which.id.as_deref()), ("open", Some(word)), ("lab", own), ("cursor", from)],
+    );
+    let say = (open && one.is_none() && from.is_none()).then(|| match (rows.len(), &next) {
+        (0, _) => "Nothing waits for a decision.".to_owned(),
+        (1, _) => "One escalation waits for a decision.".to_owned(),
+        (many, None) => format!("{many} escalations wait for a decision."),
+        (many, Some(_)) => format!("More than {many} escalations wait for a decision."),
+    });
+    let mut rows: Vec<EscalationShown> = rows.iter().map(EscalationShown::from).collect();
+    carried(api, &mut rows).await?;
     let shown = EscalationsPage {
-        shell: Shell::of(&caller, "escalations").live(stream).cursor(known),
+        shell: Shell::of(caller, "escalations").live(stream),
+        one: one.map(|id| id.to_string()),
         open,
         lab: own.unwrap_or_default().to_owned(),
-        labs: labs(&api),
-        rows: rows.iter().map(EscalationShown::from).collect(),
+        labs: labs(api),
+        rows,
         next,
     };
-    Ok(page(StatusCode::OK, &shown))
+    Ok(Sheet::of(&shown)?.say(say))
+}
+
+/// Whether an entry of the log may open or end an escalation, or add to what is known of one.
+fn escalates(kind: &str) -> bool {
+    let order = ["order.received", "order.in_production", "order.printed", "order.shipped", "order.report"];
+    ["stop.", "transfer.", "download.", "address.", "approval.", "escalation."]
+        .iter()
+        .any(|begin| kind.starts_with(begin))
+        || order.contains(&kind)
 }
 
 /// The stream of escalations.
@@ -300,10 +421,14 @@ pub(in crate::api) async fn escalations_live(
     headers: HeaderMap,
 ) -> Shown {
     let which = query?.0;
-    let after = which.after.clone();
+    let (after, lab) = (which.after.clone(), lab_of(which.lab.as_deref())?);
     let (own, who) = (api.clone(), caller.clone());
-    let make = move || escalations(own.clone(), who.clone(), Ok(Query(which.clone())));
-    Ok(follow::follow(&api, caller, &headers, after.as_deref(), make)?)
+    let make = move || {
+        let (own, who, which) = (own.clone(), who.clone(), which.clone());
+        async move { escalations_sheet(&own, &who, &which).await }
+    };
+    let concerns = move |it: &Sighting| escalates(&it.event.kind) && of_lab(it, lab.as_ref());
+    follow::follow(&api, caller, (&headers, after.as_deref()), concerns, make).await
 }
 
 /// The form of a decision.
@@ -324,4 +449,29 @@ pub(in crate::api) async fn resolve(
     let id = named(&path, EscalationId::parse)?;
     decisions::resolve(&api, &caller, id, form.0.decision, form.0.reason).await?;
     Ok(see("/ops/escalations"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::escalates;
+
+    #[test]
+    fn whatever_opens_or_ends_an_escalation_draws_the_list_anew() {
+        for (kind, does) in [
+            ("stop.with_a_person", true),
+            ("transfer.unknown", true),
+            ("download.overdue", true),
+            ("address.with_a_person", true),
+            // One is opened when a merchant is late, and ends when they decide.
+            ("approval.overdue", true),
+            ("approval.approved", true),
+            ("approval.declined", true),
+            ("escalation.noted", true),
+            ("order.shipped", true),
+            ("order.admitted", false),
+            ("batch.closed", false),
+        ] {
+            assert_eq!(escalates(kind), does, "{kind}");
+        }
+    }
 }

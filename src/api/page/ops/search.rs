@@ -13,7 +13,7 @@ use crate::api::orders::may_name;
 use crate::api::page::{Shell, Shown, page, see};
 use crate::api::problem::{Answer, Problem};
 use crate::domain::ids::{BatchId, EscalationId, LabId, OrderId, PlatformId, StopId, TransferId};
-use crate::store::{OrderRef, StopFilter};
+use crate::store::{EscalationFilter, OrderRef, StopFilter};
 
 /// How many finds are shown.
 const FOUND_MAX: i64 = 20;
@@ -55,7 +55,12 @@ async fn page_of(api: &Api, caller: &Caller, q: &str) -> Answer<Option<String>> 
         let batch = first.and_then(|event| event.detail["batch"].as_str().map(str::to_owned));
         return Ok(batch.map(|batch| format!("/ops/batches/{batch}")));
     }
-    Ok(EscalationId::parse(q).ok().map(|id| format!("/ops/escalations#{id}")))
+    if let Ok(id) = EscalationId::parse(q) {
+        let filter = EscalationFilter { id: Some(id), limit: 1, ..EscalationFilter::default() };
+        let found = api.store.escalations(&caller.scope, &filter).await?.pop();
+        return Ok(found.map(|row| format!("/ops/escalations?id={}", row.id)));
+    }
+    Ok(None)
 }
 
 /// Searches.

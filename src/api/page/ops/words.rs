@@ -1,11 +1,14 @@
 //! What states, verdicts and entries of the log are called on the pages of ops.
 
 use crate::domain::batch::{BatchPhase, TransferPhase};
+use crate::domain::downloads::{DownloadState, DownloadVerdict};
 use crate::domain::event::Event;
-use crate::domain::order::OrderState;
+use crate::domain::lines::{self, LineReason, LineVerdict, StopTerms, Withdrawal};
+use crate::domain::order::{OrderFacts, OrderState};
 use crate::domain::platform::{Refund, ServiceFee};
+use crate::domain::policy::PolicySource;
 use crate::domain::stop::{Evidence, StopState};
-use crate::domain::verdict::{CanStop, Consequences, Reason, Verdict};
+use crate::domain::verdict::{CanStop, Reason, Verdict};
 
 /// A badge: its class and its word.
 pub(super) type Badge = (&'static str, &'static str);
@@ -80,6 +83,7 @@ pub(super) fn evidence(evidence: Evidence) -> &'static str {
 /// Whether it can be stopped, in a word, and why.
 pub(super) fn verdict(verdict: &Verdict) -> (Badge, &'static str) {
     let badge = match verdict.can_stop {
+        CanStop::No if verdict.reason == Reason::AlreadyStopped => ("ok", "stopped"),
         CanStop::Yes => ("ok", "can be stopped"),
         CanStop::AskLab => ("warn", "the lab decides"),
         CanStop::AskPerson => ("warn", "a person decides"),
@@ -108,6 +112,8 @@ pub(super) fn verdict(verdict: &Verdict) -> (Badge, &'static str) {
         Reason::StoppedInPart => "Some of its lines are stopped.",
         Reason::RefusedByLab => "A stop was asked, and the lab said no.",
         Reason::TooLate => "A stop was asked, and it was too late.",
+        Reason::StopAwaitsMerchant => "The customer asked for a stop, and the merchant decides.",
+        Reason::Replacing => "It waits, in no batch, for the stop of the order that it replaces.",
     };
     (badge, why)
 }
@@ -132,21 +138,132 @@ pub(super) fn would(verdict: &Verdict) -> &'static str {
 }
 
 /// What a stop brings with it.
-pub(super) fn consequences(it: Consequences) -> Vec<&'static str> {
-    let mut list = vec![match it.refund {
-        Refund::Automatic => "The platform refunds by itself.",
-        Refund::ByMerchant => "The merchant refunds, as a step of its own.",
-        Refund::Outside => "Nobody here refunds: that is arranged elsewhere.",
-    }];
+pub(super) fn consequences(verdict: &Verdict) -> Vec<String> {
+    let it = &verdict.consequences;
+    let mut list = vec![
+        match it.refund {
+            Refund::Automatic => "The platform refunds by itself.",
+            Refund::ByMerchant => "The merchant refunds, as a step of its own.",
+            Refund::Outside => "Nobody here refunds: that is arranged elsewhere.",
+        }
+        .to_owned(),
+    ];
     list.push(match it.service_fee {
-        ServiceFee::Kept => "The service fee is kept.",
-        ServiceFee::Waived => "The service fee is waived.",
+        ServiceFee::Kept => "The service fee is kept.".to_owned(),
+        ServiceFee::Waived => "The service fee is waived.".to_owned(),
     });
-    list.push(if it.restock { "Goods go back to stock." } else { "Nothing goes back to stock." });
+    list.push(if it.restock { "Goods go back to stock." } else { "Nothing goes back to stock." }.to_owned());
     if it.personalised {
-        list.push("An item is made for one customer: once made, there is no right of withdrawal.");
+        list.push("An item is made for one customer: once made, there is no right of withdrawal.".to_owned());
+    }
+    let told: Vec<String> = (verdict.policy.iter())
+        .filter(|known| matches!(&*known.rule, "refund" | "service_fee" | "restock"))
+        .map(|known| format!("{} by {}", known.rule, source(known.source)))
+        .collect();
+    list.push(format!("These rules come from: {}.", told.join(", ")));
+    list
+}
+
+/// What a stop that was asked brings, as it was told then.
+pub(super) fn brings(terms: &StopTerms) -> Vec<String> {
+    let mut list = vec![
+        match terms.refund {
+            Refund::Automatic => "The platform refunds by itself.",
+            Refund::ByMerchant => "The merchant refunds, as a step of its own.",
+            Refund::Outside => "Nobody here refunds: that is arranged elsewhere.",
+        }
+        .to_owned(),
+    ];
+    list.push(match terms.service_fee {
+        ServiceFee::Kept => "The service fee is kept.".to_owned(),
+        ServiceFee::Waived => "The service fee is waived.".to_owned(),
+    });
+    if !terms.restock.is_empty() {
+        list.push(format!("Back to stock: line {}.", terms.restock.join(", ")));
+    }
+    if !terms.exempt.is_empty() {
+        list.push(format!("Without a right of withdrawal: line {}.", terms.exempt.join(", ")));
+    }
+    if terms.reason_offered == Some(false) {
+        list.push("The reason is none of those that the platform offers.".to_owned());
     }
     list
+}
+
+fn source(source: PolicySource) -> &'static str {
+    match source {
+        PolicySource::Default => "default",
+        PolicySource::Platform => "the platform",
+        PolicySource::Lab => "the lab",
+        PolicySource::Calendar => "the calendar",
+    }
+}
+
+/// Each line, and what a stop would bring for it.
+pub(super) fn lines(order: &OrderFacts, verdict: &Verdict) -> Vec<(String, String)> {
+    let known = lines::read(&order.document);
+    let say = |line: &LineVerdict| {
+        let stored = known.iter().find(|known| known.id == line.item);
+        let name = stored.map(|known| format!("{} × {}", known.quantity, known.sku)).unwrap_or_default();
+        let can = match (line.reason, line.can_stop) {
+            (LineReason::AlreadyStopped, _) => "stopped",
+            (LineReason::StopPending, _) => "asked for; the answer is still to come",
+            (LineReason::AwaitsMerchant, _) => "the customer asked to stop it; the merchant decides",
+            (LineReason::WholeOrderOnly, _) => "only with the whole order: its lab stops no single lines",
+            (LineReason::AsOrder, CanStop::No) => "cannot be stopped",
+            (LineReason::AsOrder, CanStop::Yes) => "can be stopped alone",
+            (LineReason::AsOrder, _) => "can be asked for alone",
+        };
+        let stock = if line.restock { "; goes back to stock" } else { "" };
+        let right = match line.withdrawal {
+            Withdrawal::Applies => "",
+            Withdrawal::UntilMade => "; made for one customer, no right of withdrawal",
+            Withdrawal::NonePersonalised => "; made for one customer, in production, no right of withdrawal",
+            Withdrawal::UntilFetched => "; a download, until it is fetched",
+            Withdrawal::NoneFetched => "; a download that was fetched, no right of withdrawal",
+        };
+        (format!("Line {}: {name}", line.item), format!("{can}{stock}{right}"))
+    };
+    let download = |it: &DownloadVerdict| {
+        let name = known.iter().find(|known| known.id == it.item).map(|known| known.sku.clone());
+        (format!("Download {}: {}", it.item, name.unwrap_or_default()), download(it).1.to_owned())
+    };
+    verdict.lines.iter().map(say).chain(verdict.downloads.iter().map(download)).collect()
+}
+
+/// How a download stands: a badge and a sentence.
+pub(super) fn download(it: &DownloadVerdict) -> (Badge, &'static str) {
+    match it.state {
+        DownloadState::Live => {
+            (("", "not asked"), "can be asked for: the platform says whether it was fetched")
+        }
+        DownloadState::Revoking => {
+            (("warn", "asked"), "the platform was asked to deactivate the link; its answer is still to come")
+        }
+        DownloadState::Revoked if it.contradicted_at.is_some() => {
+            (("bad", "contradicted"), "told revoked, and since then said to have been fetched")
+        }
+        DownloadState::Revoked => (("ok", "revoked"), "the platform said that the link is deactivated"),
+        DownloadState::Fetched => (("bad", "fetched"), "it was fetched, and cannot be revoked"),
+        DownloadState::WithAPerson => {
+            (("bad", "with a person"), "a person has to find out whether the link is deactivated")
+        }
+    }
+}
+
+/// The lines that can be stopped by themselves while others go on: their ids and how they are shown.
+pub(super) fn alone(order: &OrderFacts, verdict: &Verdict) -> Vec<(String, String)> {
+    let alive = verdict.lines.iter().filter(|line| line.reason != LineReason::AlreadyStopped).count();
+    if alive < 2 {
+        return Vec::new();
+    }
+    let shown = lines(order, verdict);
+    let open = |(line, _): &(&LineVerdict, (String, String))| {
+        matches!(line.reason, LineReason::AsOrder | LineReason::AwaitsMerchant)
+            && line.can_stop != CanStop::No
+    };
+    let all = verdict.lines.iter().zip(shown).filter(open);
+    all.map(|(line, (name, _))| (line.item.clone(), name)).collect()
 }
 
 /// What happened, of an entry of the log.
@@ -158,7 +275,19 @@ pub(super) fn happened(kind: &str) -> String {
         "order.in_review" => "It went back to the editor",
         "order.released" => "It was released",
         "order.reinstated" => "Its stop was taken back",
+        "order.cutoff_near" => "A cutoff came near that it would miss",
         "order.changed" => "It was changed",
+        "order.purged" => "What it said of people was taken out of it",
+        "order.replaced" => "Another order is to take its place",
+        "order.replaces" => "It is to take the place of another order, and waits for its stop",
+        "order.replacement_released" => "The order that it replaces is stopped: it was released",
+        "order.replacement_abandoned" => "The order that it replaces is printed: it is stopped",
+        "order.replacement_withdrawn" => "It was stopped while it waited to take another's place",
+        "approval.asked" => "The customer asked for a stop; the merchant decides",
+        "approval.approved" => "The merchant agreed to the stop",
+        "approval.declined" => "The merchant declined the stop",
+        "approval.overtaken" => "A stop was asked before the merchant had decided",
+        "approval.overdue" => "The merchant has not decided in time; ops were called",
         "order.received" => "The lab confirmed that it has it",
         "order.in_production" => "The lab makes it",
         "order.printed" => "The lab has printed it",
@@ -181,6 +310,22 @@ pub(super) fn happened(kind: &str) -> String {
         "transfer.at_lab" => "The lab has it",
         "transfer.empty" => "Nothing of it was left to send",
         "transfer.with_a_person" => "A person has to find out whether the lab has it",
+        "download.revoking" => "A download was asked to be revoked",
+        "download.forwarded" => "The platform was asked to deactivate a download's link",
+        "download.answer" => "The platform gave no clear answer about a download",
+        "download.revoked" => "The link of a download is deactivated",
+        "download.fetched" => "A download was fetched",
+        "download.with_a_person" => "A person has to find out about a download",
+        "download.late_answer" => "The link of a download that was fetched is deactivated",
+        "download.contradicted" => "A download that was told revoked was fetched",
+        "address.asked" => "Another shipping address was asked for; the lab decides",
+        "address.forwarded" => "The lab was asked for another shipping address",
+        "address.answer" => "The lab has not decided on another shipping address",
+        "address.taken" => "The lab took another shipping address",
+        "address.refused" => "The shipping address stays",
+        "address.with_a_person" => "A person has to find out where the parcel goes",
+        "address.late_answer" => "The lab took another shipping address after the order was stopped",
+        "address.contradicted" => "The lab contradicted what was told of a shipping address",
         "stop.pending" => "A stop was asked; the lab decides",
         "stop.stopped" => "It was stopped",
         "stop.stopped_in_part" => "It was stopped in part",

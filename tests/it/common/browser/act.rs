@@ -102,6 +102,13 @@ impl Page {
         self.call("Input.dispatchKeyEvent", event("keyUp", "")).await;
     }
 
+    /// From the next address on it is a tab that was opened behind another, and that nobody has seen.
+    pub(crate) async fn born_hidden(&self) {
+        let source = "for (const [name, value] of [['hidden', true], ['visibilityState', 'hidden']]) \
+            Object.defineProperty(document, name, { configurable: true, get: () => value });";
+        self.call("Page.addScriptToEvaluateOnNewDocument", json!({"source": source})).await;
+    }
+
     /// Writes where the focus is.
     pub(crate) async fn write(&self, text: &str) {
         self.call("Input.insertText", json!({"text": text})).await;

@@ -1,0 +1,114 @@
+//! The spaces that are looked at whole: the small ones by every run of the tests, the others when they are asked for.
+
+use std::time::Instant;
+
+use stateright::{Checker, Model as _};
+
+use super::rules::Lab;
+use super::{HOLDS, PROMISE, World};
+
+/// Looks at every state that can be reached. Gives how many they are, and by how many steps.
+#[expect(clippy::print_stdout, reason = "a run tells its figures")]
+fn explore(name: &str, world: World) -> (usize, usize) {
+    let since = Instant::now();
+    let told: Vec<_> = world.tells();
+    let checker = world.checker().threads(2).spawn_bfs().join();
+    let (states, steps) = (checker.unique_state_count(), checker.state_count());
+    println!("{name}: {states} states, {steps} steps, {:.1} s", since.elapsed().as_secs_f64());
+    if let Some(path) = checker.discovery(HOLDS) {
+        let broken = path.last_state().broken;
+        let broken: Vec<_> =
+            PROMISE.iter().filter(|(bit, _)| broken & bit != 0).map(|(_, words)| *words).collect();
+        let steps: Vec<_> = path.clone().into_actions().into_iter().map(|(act, _)| act).collect();
+        panic!("{name}: {broken:?} is broken by {steps:#?}, at {:#?}", path.last_state());
+    }
+    let never: Vec<_> = told.iter().filter(|told| checker.discovery(told.name()).is_none()).collect();
+    assert!(never.is_empty(), "{name}: never told: {never:?}");
+    (states, steps)
+}
+
+/// Every kind of lab, each with what is hardest for it: small enough for a build without optimisation.
+fn small() -> Vec<(&'static str, World)> {
+    let of = |lab| World::of(lab).never_anew().asks(1).looks(1).attempts(1);
+    vec![
+        ("H", of(Lab::H)),
+        ("H, sent twice", of(Lab::H).attempts(2).faults(0, 0, 0, 1)),
+        ("B", of(Lab::B)),
+        ("F, final on receipt", of(Lab::F).final_on_receipt()),
+        ("F, by people", of(Lab::F).by_people()),
+        ("G", of(Lab::G)),
+        ("G, submitted", of(Lab::G).intake()),
+        ("G, answers later", of(Lab::G).later()),
+        ("G, asked twice", of(Lab::G).asks(2)),
+        ("C", of(Lab::C)),
+        ("E", of(Lab::E)),
+        ("F", of(Lab::F)),
+        ("A", of(Lab::A)),
+        ("D", of(Lab::D)),
+        ("F, a loss", of(Lab::F).faults(0, 1, 0, 0)),
+        ("G, a crash", of(Lab::G).faults(1, 0, 0, 0)),
+        ("B, sent twice", of(Lab::B).attempts(2)),
+    ]
+}
+
+/// The larger ones, for a build with optimisation.
+fn full() -> Vec<(&'static str, World)> {
+    let of = World::of;
+    vec![
+        ("A", of(Lab::A)),
+        ("A, a crash", of(Lab::A).never_anew().faults(1, 0, 0, 0)),
+        ("A, a loss", of(Lab::A).never_anew().faults(0, 1, 0, 0)),
+        ("A, a copy", of(Lab::A).never_anew().faults(0, 0, 1, 0)),
+        ("A, a refusal", of(Lab::A).never_anew().faults(0, 0, 0, 1)),
+        ("A, a copy and a refusal", of(Lab::A).never_anew().looks(1).asks(1).faults(0, 0, 1, 1)),
+        ("A, three attempts", of(Lab::A).never_anew().looks(1).asks(1).attempts(3)),
+        ("A, two orders", of(Lab::A).never_anew().looks(1).asks(1).two(1)),
+        ("B", of(Lab::B).faults(1, 1, 0, 0)),
+        ("B, a copy", of(Lab::B).faults(0, 0, 1, 1)),
+        ("C", of(Lab::C)),
+        ("C, a loss", of(Lab::C).never_anew().faults(0, 1, 0, 0)),
+        ("D", of(Lab::D)),
+        ("D, a crash", of(Lab::D).never_anew().looks(1).faults(1, 0, 0, 0)),
+        ("E", of(Lab::E).faults(0, 1, 0, 0)),
+        ("F", of(Lab::F).faults(1, 0, 0, 0)),
+        ("F, a loss and a refusal", of(Lab::F).faults(0, 1, 0, 1)),
+        ("F, two orders", of(Lab::F).two(3).asks(1).looks(1)),
+        ("F, three attempts", of(Lab::F).attempts(3)),
+        ("G", of(Lab::G).faults(1, 1, 0, 1)),
+        ("G, two orders", of(Lab::G).two(3).asks(1)),
+        ("G, answers later", of(Lab::G).later().faults(1, 1, 0, 0)),
+        ("H", of(Lab::H).faults(2, 2, 0, 1)),
+        ("F, by people", of(Lab::F).by_people().faults(1, 1, 0, 0)),
+        ("F, final on receipt", of(Lab::F).final_on_receipt().faults(1, 1, 0, 1)),
+        ("F, submitted", of(Lab::F).intake().faults(1, 0, 0, 0)),
+    ]
+}
+
+#[expect(clippy::print_stdout, reason = "a run tells its figures")]
+fn explore_all(worlds: Vec<(&'static str, World)>) -> (usize, usize) {
+    let since = Instant::now();
+    let found = worlds.into_iter().map(|(name, world)| explore(name, world));
+    let (states, steps) = found.fold((0, 0), |(states, steps), (some, more)| (states + some, steps + more));
+    println!("{states} states, {steps} steps, {:.0} s", since.elapsed().as_secs_f64());
+    (states, steps)
+}
+
+#[test]
+fn the_promise_holds_in_every_state() {
+    let _turn = crate::turn();
+    explore_all(small());
+}
+
+/// By default it is passed over: it takes minutes of both processors, and gigabytes.
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test says how much it looks at; no configuration of the gateway"
+)]
+fn the_promise_holds_in_every_state_of_the_larger_spaces() {
+    if std::env::var("STOPPRESS_MODEL").is_ok_and(|set| set == "full") {
+        let _turn = crate::turn();
+        let (states, _) = explore_all(full());
+        assert!(states > 40_000_000, "only {states} states: the spaces have shrunk");
+    }
+}

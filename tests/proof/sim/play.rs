@@ -1,0 +1,470 @@
+//! One simulation from its seed to its end: who steps next, what goes wrong, and what must be true after each step.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use stoppress::domain::batch::BatchPhase;
+use stoppress::domain::event::Actor;
+use stoppress::domain::ids::{ApprovalId, EscalationId, OrderId};
+use stoppress::domain::lab::{Answer, Lab};
+use stoppress::domain::order::OrderFacts;
+use stoppress::store::{OrderRef, PutLab, Scope, Store, Write, one};
+
+use super::cast::{Ask, Desk, End, lab_id};
+use super::hub::{Dice, Follower, Hub, Pass, State};
+use super::ledger::{Ledger, Mood, Request};
+use super::oracle::{Edges, Oracle};
+use super::plan::Plan;
+use super::replica::{Parts, Replica, Source};
+
+/// An order, as its platform knows it.
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    pub(crate) id: OrderId,
+    pub(crate) lab: usize,
+}
+
+/// A simulation.
+pub(crate) struct Play {
+    pub(crate) plan: Plan,
+    pub(crate) dice: Dice,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) oracle: Oracle,
+    pub(crate) replicas: Vec<Option<Replica>>,
+    /// The store as the one who knows better sees it.
+    pub(crate) store: Arc<dyn Store>,
+    source: Source,
+    pub(crate) labs: Arc<Vec<Lab>>,
+    pub(crate) orders: Vec<Known>,
+    pub(crate) approvals: Vec<(ApprovalId, OrderId)>,
+    pub(crate) references: usize,
+    /// Escalations about which a person can know more only then.
+    pub(crate) too_early: BTreeMap<EscalationId, i64>,
+    /// What had not come to an end, and how often something had been written by then.
+    pub(crate) open: Option<(u64, Vec<String>)>,
+    life: u64,
+    /// Until when the database fails, and whether only writes do.
+    pub(crate) outage: Option<(i64, bool)>,
+    /// A gateway whose host has stopped: until when nothing of it goes on.
+    pub(crate) frozen: Option<(usize, i64)>,
+    /// What it was about to write: it is not stopped twice by the same.
+    thawed: u64,
+    /// Whether the storm is over.
+    pub(crate) calm: bool,
+    wrote: bool,
+}
+
+/// What came of a simulation.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// What was wrong; nothing if all was well.
+    pub(crate) faults: Vec<String>,
+    pub(crate) sum: u64,
+    pub(crate) edges: Edges,
+    /// How many lines its trace had.
+    pub(crate) told: u64,
+    pub(crate) story: String,
+    pub(crate) plan: String,
+}
+
+impl Play {
+    /// Sets the stage.
+    pub(crate) fn new(seed: u64, store: Arc<dyn Store>, source: Source) -> Self {
+        let dice = Dice::new(seed);
+        let shared = store.shared();
+        let plan = Plan::of(seed, &dice, shared);
+        let mut labs = Vec::new();
+        for (nth, kind) in plan.kinds.iter().enumerate() {
+            let spec = kind.spec(nth, &plan.calendar);
+            let built = Lab::build(serde_json::from_str(&spec).expect("a lab"), super::zones(), plan.start);
+            labs.push(built.unwrap_or_else(|faults| panic!("{faults:?}")));
+            let actor = Actor("ops:one".to_owned());
+            let put = PutLab { id: lab_id(nth), spec, if_version: None, at: plan.start, actor };
+            super::stores().block_on(one(&*store, Write::PutLab(Box::new(put)))).expect("a lab that is put");
+        }
+        if plan.hooks {
+            super::stores().block_on(one(&*store, super::hooks::endpoint(plan.start))).expect("an endpoint");
+        }
+        let hub = Hub::new(plan.start, plan.replicas, Ledger::of(&plan.kinds), !shared);
+        let mut play = Self {
+            dice,
+            hub,
+            oracle: Oracle::default(),
+            replicas: Vec::new(),
+            store,
+            source,
+            labs: Arc::new(labs),
+            orders: Vec::new(),
+            approvals: Vec::new(),
+            references: 0,
+            too_early: BTreeMap::new(),
+            open: None,
+            life: 0,
+            outage: None,
+            frozen: None,
+            thawed: u64::MAX,
+            calm: false,
+            wrote: true,
+            plan,
+        };
+        for nth in 0..play.plan.replicas {
+            let replica = play.begin(nth);
+            play.replicas.push(Some(replica));
+        }
+        play
+    }
+
+    /// Plays it to the end.
+    pub(crate) fn run(mut self) -> Outcome {
+        for _ in 0..self.plan.steps {
+            self.step();
+            self.look();
+            if self.has_faults() {
+                break;
+            }
+        }
+        if !self.has_faults() {
+            self.settle();
+        }
+        let faults = std::mem::take(&mut self.hub.state().faults);
+        let (sum, told) = (self.hub.sum(), self.hub.state().told);
+        let story = if faults.is_empty() { String::new() } else { self.hub.story() };
+        for replica in self.replicas.drain(..).flatten() {
+            replica.die();
+        }
+        let plan = format!("{:?}", self.plan);
+        super::stores().block_on(self.store.close());
+        Outcome { faults, sum, edges: self.oracle.edges, told, story, plan }
+    }
+
+    pub(crate) fn has_faults(&self) -> bool {
+        !self.hub.state().faults.is_empty()
+    }
+
+    pub(crate) fn fault(&self, text: String) {
+        self.hub.state().faults.push(text);
+    }
+
+    /// Starts a gateway.
+    pub(crate) fn begin(&mut self, nth: usize) -> Replica {
+        self.life += 1;
+        self.hub.state().tell(format!("gateway {nth} starts"));
+        Replica::start(Parts {
+            nth,
+            hub: Arc::clone(&self.hub),
+            store: self.source.clone(),
+            labs: Arc::clone(&self.labs),
+            seed: self.plan.seed,
+            poll: SignedDuration::from_secs(self.plan.poll),
+            alone: self.plan.replicas == 1 && matches!(self.source, Source::Shared(_)),
+            life: self.life,
+            hooks: self.plan.hooks,
+        })
+    }
+
+    pub(crate) fn crash(&mut self, nth: usize) {
+        if let Some(replica) = self.replicas[nth].take() {
+            self.hub.state().tell(format!("gateway {nth} dies"));
+            replica.die();
+        }
+    }
+
+    /// Reads what nobody but the one who knows better reads.
+    #[expect(clippy::unused_self, reason = "reads as a question to the one who plays")]
+    pub(crate) fn ask<T>(&self, read: impl Future<Output = stoppress::store::Result<T>>) -> T {
+        super::stores().block_on(read).expect("a store that can be read")
+    }
+
+    /// The same of what is read again and again: what nobody has written since gives what it gave.
+    pub(crate) fn ask_again<T: Clone + Send + Sync + 'static>(
+        &self,
+        what: (&'static str, i64),
+        read: impl Future<Output = stoppress::store::Result<T>>,
+    ) -> T {
+        self.hub.known(what).unwrap_or_else(|| {
+            let out = self.ask(read);
+            self.hub.learns(what, out.clone());
+            out
+        })
+    }
+
+    pub(crate) fn facts(&self, order: &OrderId) -> Option<OrderFacts> {
+        self.ask(self.store.orders(&Scope::Ops, &[OrderRef::Id(order.clone())])).pop().flatten()
+    }
+
+    /// Moves a gateway, and whoever waits for what it lets go.
+    pub(crate) fn go_on(&mut self, nth: usize) {
+        if let Some(replica) = &self.replicas[nth] {
+            replica.go_on();
+        }
+        while self.hub.state().holds_one() {
+            let held = {
+                let state = self.hub.state();
+                (0..self.replicas.len()).any(|nth| state.is_busy(nth))
+            };
+            self.replicas.iter().flatten().for_each(Replica::go_on);
+            if !held {
+                break;
+            }
+        }
+        self.bury();
+    }
+
+    pub(crate) fn go_on_all(&mut self) {
+        self.replicas.iter().flatten().for_each(Replica::go_on);
+        self.bury();
+    }
+
+    fn bury(&mut self) {
+        let dying = self.hub.state().dying.take();
+        if let Some(nth) = dying {
+            self.crash(nth);
+        }
+    }
+
+    /// One step of the storm.
+    fn step(&mut self) {
+        let (gates, calls) = {
+            let mut state = self.hub.state();
+            state.calls.retain(|call| call.copies > 0 || call.is_awaited());
+            (state.gates.len(), state.calls.len())
+        };
+        let weights = [
+            if gates > 0 { 60 } else { 0 },
+            if calls > 0 { 24 } else { 0 },
+            if gates < 12 { 11 } else { 2 },
+            if gates == 0 { 24 } else { 7 },
+            3,
+        ];
+        let mut roll = self.dice.below(weights.iter().sum());
+        let mut chosen = 0;
+        while roll >= weights[chosen] {
+            roll -= weights[chosen];
+            chosen += 1;
+        }
+        match chosen {
+            0 => self.let_through(),
+            1 => self.network(),
+            2 => self.act(),
+            3 => {
+                let to = self.instant();
+                self.advance(to);
+            }
+            _ => self.disturb(),
+        }
+    }
+
+    /// Lets a call to the store through, in one of the ways in which that can end.
+    pub(crate) fn let_through(&mut self) {
+        let at = self.dice.below(self.hub.state().gates.len());
+        let rates = self.plan.rates.clone();
+        let (crash, database) = if self.calm { (0, 0) } else { (rates.crash, rates.database) };
+        let mut state = self.hub.state();
+        let held = state.would_wait(state.gates[at].replica, state.gates[at].claim);
+        if held && (state.holds_one() || !self.dice.hits(300)) {
+            return;
+        }
+        let nth = state.gates[at].replica;
+        let (now, writes) = (state.now, state.gates[at].writes.is_some());
+        let frozen = self.frozen.filter(|(_, until)| now < *until);
+        if frozen.is_some_and(|(who, _)| who == nth) {
+            return;
+        }
+        let ticket = state.gates[at].ticket;
+        if !self.calm
+            && frozen.is_none()
+            && ticket != self.thawed
+            && rates.freeze > 0
+            && state.gates[at].says_absent()
+            && self.dice.hits(rates.freeze)
+        {
+            self.thawed = ticket;
+            // Just as it would write what it was answered: longer than a lease.
+            self.frozen = Some((nth, now + 60_000_000 + self.dice.long(400_000_000)));
+            state.tell(format!("the host of gateway {nth} stops for a while"));
+            return;
+        }
+        let away = self.outage.filter(|(until, only)| now < *until && (writes || !only));
+        let pass = if away.is_some() {
+            Pass::Fail("the database is away, or its disk is full")
+        } else if held {
+            Pass::Go
+        } else if self.dice.hits(crash) {
+            if self.dice.hits(500) {
+                drop(state);
+                return self.crash(nth);
+            }
+            Pass::GoThenCrash
+        } else if self.dice.hits(database) {
+            if writes && self.dice.hits(400) { Pass::GoThenFail } else { Pass::Fail("the connection broke") }
+        } else {
+            Pass::Go
+        };
+        let gate = state.gates.remove(at);
+        let pass = match pass {
+            Pass::Go if writes && !held && self.dice.hits(300) => {
+                let mut followers = Vec::new();
+                while followers.len() < 3 {
+                    let other = state.gates.iter().position(|other| {
+                        other.replica == nth && other.writes.is_some() && !state.would_wait(nth, other.claim)
+                    });
+                    let Some(other) = other.map(|at| state.gates.remove(at)) else { break };
+                    state.tell(format!("  with {}", other.what));
+                    let writes = other.writes.unwrap_or_default();
+                    followers.push(Follower { ticket: other.ticket, writes, answer: other.answer });
+                }
+                if followers.is_empty() { Pass::Go } else { Pass::Lead(followers) }
+            }
+            pass => pass,
+        };
+        let how = match &pass {
+            Pass::Fail(_) => " fails",
+            Pass::GoThenFail => " is made and fails",
+            Pass::GoThenCrash => " is its last",
+            _ => "",
+        };
+        self.wrote |= writes;
+        let line = format!("gateway {nth}: {}{how}", gate.what);
+        state.tell(line);
+        state.release(gate, pass);
+        drop(state);
+        self.go_on(nth);
+    }
+
+    /// Something happens to a call on its way.
+    pub(crate) fn network(&mut self) {
+        let at = self.dice.below(self.hub.state().calls.len());
+        let rates = if self.calm { super::plan::Rates::default() } else { self.plan.rates.clone() };
+        // A refusal that does not stick to the key proves nothing if the network makes copies: no gateway survives
+        // both.
+        let at_the_door = rates.twice == 0;
+        let mood =
+            Mood { refuses: self.dice.hits(rates.refuse), at_the_door, later: self.dice.hits(rates.later) };
+        let unclear = |cause: &str| Answer::Unclear { cause: cause.to_owned() };
+        let mut state = self.hub.state();
+        let call = &state.calls[at];
+        let (nth, awaited, reached) = (call.replica, call.is_awaited(), call.said.is_some());
+        let dedupes =
+            state.ledger.houses.get(call.lab).is_some_and(|house| house.kind.profile().dedupes.truly());
+        let mut reply = None;
+        if call.copies > 0 && !awaited && !self.calm && self.dice.hits(850) {
+            // Late is late.
+            return;
+        }
+        if call.copies > 0 && !(reached && awaited) {
+            if awaited && !reached && self.dice.hits(rates.unreachable) {
+                state.calls[at].copies = 0;
+                reply = Some(Answer::Unreachable { cause: "connection refused".to_owned() });
+            } else if awaited && !reached && self.dice.hits(rates.late) {
+                reply = Some(unclear("the connection broke"));
+            } else if self.dice.hits(rates.loss) {
+                let line = format!("lost: {:?}", state.calls[at].request);
+                state.tell(line);
+                state.calls[at].copies -= 1;
+            } else {
+                if dedupes && call.copies < 3 && self.dice.hits(rates.twice) {
+                    state.calls[at].copies += 1;
+                }
+                state.arrives(at, mood);
+            }
+        } else if awaited
+            && reached
+            && !matches!(call.request, Request::Submit { .. })
+            && self.dice.hits(rates.slow_answer)
+        {
+            return;
+        } else if awaited && reached && !self.dice.hits(rates.lost_answer) {
+            let said = state.calls[at].said.clone();
+            reply = said.map(|said| said.answer);
+        } else if awaited {
+            reply = Some(unclear("the connection broke"));
+        }
+        if let Some(answer) = reply {
+            Self::reply(&mut state, at, answer);
+            drop(state);
+            self.go_on(nth);
+        }
+    }
+
+    pub(crate) fn reply(state: &mut State, at: usize, answer: Answer) {
+        let line =
+            format!("gateway {} hears {answer:?} to: {:?}", state.calls[at].replica, state.calls[at].request);
+        state.tell(line);
+        if let Some(caller) = state.calls[at].caller.take() {
+            let _ = caller.send(answer.into());
+        }
+    }
+
+    /// Looks at what has become of it.
+    pub(crate) fn look(&mut self) {
+        if std::mem::take(&mut self.wrote) {
+            loop {
+                let events = self.ask(self.store.events(self.oracle.seen, 200));
+                let mut state = self.hub.state();
+                for event in &events {
+                    self.oracle.read(&mut state, event);
+                }
+                if events.len() < 200 {
+                    break;
+                }
+            }
+        }
+        let mut state = self.hub.state();
+        for transfer in std::mem::take(&mut state.begun) {
+            self.oracle.begins(&mut state, &transfer);
+        }
+        for end in std::mem::take(&mut state.ends) {
+            self.oracle.hear(&mut state, &end);
+            match end {
+                End::Admitted { id, lab, .. } | End::Replaced { id, lab, .. }
+                    if self.orders.iter().all(|known| known.id != id) =>
+                {
+                    self.orders.push(Known { id, lab });
+                }
+                End::Approval(approval, order) => self.approvals.push((approval, order)),
+                End::TooEarly(escalation, until) => {
+                    self.too_early.insert(escalation, until.as_microsecond());
+                }
+                _ => {}
+            }
+        }
+        if super::panics() > 0 {
+            state.faults.push("a task panicked: see above".to_owned());
+        }
+    }
+
+    /// Asks a gateway that is alive for something.
+    pub(crate) fn request(&mut self, ask: Ask) {
+        let alive: Vec<&Replica> = self.replicas.iter().flatten().collect();
+        let Some(replica) = self.dice.pick(&alive) else { return };
+        let desk = Desk {
+            bench: replica.bench.clone(),
+            hub: Arc::clone(&self.hub),
+            labs: Arc::clone(&replica.labs),
+            nth: replica.nth,
+        };
+        self.hub.state().tell(format!("gateway {} is asked: {}", replica.nth, shown(&ask)));
+        let nth = replica.nth;
+        replica.spawn(desk.answer(ask));
+        self.go_on(nth);
+    }
+
+    /// Whether a stop of an order must succeed that is asked now.
+    pub(crate) fn promise(&self, facts: &OrderFacts) -> bool {
+        let (high, silent) = {
+            let state = self.hub.state();
+            let silent = state.said.iter().any(|said| state.now - said.max(&0) > 4_000_000);
+            (state.high, silent && self.store.shared())
+        };
+        let open = |batch: &stoppress::domain::batch::BatchFacts| {
+            batch.phase == BatchPhase::Open && batch.closes_at.as_microsecond() > high
+        };
+        !silent && facts.transfer.is_none() && facts.batch.as_ref().is_some_and(open)
+    }
+}
+
+fn shown(ask: &Ask) -> String {
+    let text = format!("{ask:?}");
+    text.chars().take(160).collect()
+}
