@@ -17,6 +17,7 @@ mod plan;
 #[cfg(debug_assertions)]
 mod planted;
 mod play;
+mod power;
 mod replica;
 mod settle;
 mod tap;
@@ -107,7 +108,7 @@ fn play(seed: u64) -> Outcome {
     let url = format!("sqlite:{}", file.display());
     let store = stores().block_on(stoppress::store::open(&url, Timestamp::UNIX_EPOCH));
     let store = store.expect("a store that opens");
-    Play::new(seed, store.clone(), Source::Shared(store)).run()
+    Play::new(seed, store.clone(), Source::Shared(store)).on(file).run()
 }
 
 /// Whether the story is told while it happens.
@@ -136,9 +137,14 @@ fn tell(seed: u64, outcome: &Outcome) -> String {
     )
 }
 
+/// After how many seeds it is told how far it is.
+const PROGRESS: u64 = 1000;
+
 /// Plays seeds on all cores, and gives how often each step was taken.
+#[expect(clippy::print_stdout, reason = "whoever plays many wants to know how far it is")]
 fn play_all(seeds: &[u64], play: impl Fn(u64) -> Outcome + Sync) -> (Edges, u64) {
-    let next = AtomicU64::new(0);
+    let begun = Instant::now();
+    let (next, done) = (AtomicU64::new(0), AtomicU64::new(0));
     let failed: Mutex<Vec<(u64, String)>> = Mutex::default();
     let edges: Mutex<Edges> = Mutex::default();
     let told = AtomicU64::new(0);
@@ -149,6 +155,10 @@ fn play_all(seeds: &[u64], play: impl Fn(u64) -> Outcome + Sync) -> (Edges, u64)
                 while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
                     let outcome = play(*seed);
                     told.fetch_add(outcome.told, Ordering::Relaxed);
+                    let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                    if done.is_multiple_of(PROGRESS) {
+                        println!("{done} of {} seeds, {:?}", seeds.len(), begun.elapsed());
+                    }
                     let mut sum = edges.lock().unwrap_or_else(PoisonError::into_inner);
                     for (edge, count) in &outcome.edges {
                         *sum.entry(edge.clone()).or_default() += count;

@@ -44,6 +44,8 @@ pub(crate) struct Rates {
     pub(crate) clock: usize,
     /// The database is away for a while, or its disk is full.
     pub(crate) outage: usize,
+    /// The power of all gateways and their database goes.
+    pub(crate) power: usize,
     /// The host of a gateway stops while it has something to write of which a lab knows nothing.
     pub(crate) freeze: usize,
 }
@@ -69,6 +71,9 @@ pub(crate) struct Plan {
     pub(crate) hooks: bool,
     /// Whether all gateways start anew when the storm is over.
     pub(crate) restarts: bool,
+    /// Whether time passes only while nobody can go on, and orders are all that is asked for: so that what takes many
+    /// turns in a row is done before another thing begins.
+    pub(crate) patient: bool,
 }
 
 impl Plan {
@@ -112,6 +117,7 @@ impl Plan {
             clock: rate(120),
             outage: if dice.hits(60) { 6 } else { 0 },
             freeze: 0,
+            power: 0,
         };
         let replicas = if shared { 2 + dice.below(2) } else { 1 + dice.below(3) };
         let mut plan = Self {
@@ -129,12 +135,13 @@ impl Plan {
             lines,
             busy: dice.hits(400),
             restarts: dice.hits(500),
+            patient: false,
         };
         plan.narrow();
         plan
     }
 
-    /// One seed in ten is narrow: one lab and one kind of trouble, over and over. What takes several rare things in a
+    /// Three seeds in twenty are narrow: one lab and one kind of trouble, over and over. What takes several rare things in a
     /// row comes up there, and hardly ever where everything is drawn.
     fn narrow(&mut self) {
         let (skill, rates) = match self.seed % 20 {
@@ -142,13 +149,20 @@ impl Plan {
             8 => (Skill::A, Rates { late: 500, refuse: 500, later: 200, ..Rates::default() }),
             // Whatever the lab answers is lost, and gateways die: attempts take as long as a lease.
             18 => (Skill::D, Rates { lost_answer: 950, crash: 80, ..Rates::default() }),
-            // Hosts that stop, so that an answer is written long after it was given.
+            // Hosts that stop, so that an answer is written long after it was given: after a proof of another gateway
+            // and another whole attempt.
             9 => {
-                self.replicas = self.replicas.max(2);
+                self.replicas = 2;
                 self.hooks = false;
-                self.orders = 8;
-                self.steps = 500;
-                (Skill::F, Rates { loss: 200, lost_answer: 500, freeze: 800, ..Rates::default() })
+                self.patient = true;
+                self.poll = 300;
+                self.steps = 800;
+                (Skill::F, Rates { loss: 300, lost_answer: 300, freeze: 900, ..Rates::default() })
+            }
+            // The power goes, whatever else does.
+            19 => {
+                self.rates.power = 400;
+                return;
             }
             _ => return,
         };

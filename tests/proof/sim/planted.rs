@@ -15,16 +15,8 @@ use super::play;
 const FOUND_WITHIN: u64 = 500;
 
 /// What a simulation on SQLite cannot show, or does not within so many seeds, and what shows it.
-const ELSEWHERE: &[(Mistake, &str)] = &[
-    (Mistake::WriteSkew, "SQLite has one writer: tests/proof/crash/mistakes.rs plants it on PostgreSQL"),
-    (Mistake::CommitCanVanish, "hosts lose no power here: tests/proof/crash/mistakes.rs reads the settings"),
-    (
-        Mistake::StaleAbsence,
-        "an answer must be written after a proof of another gateway and after another whole attempt whose answer is lost: \
-         no seed below 500 does that, also where hosts stop with the answer in their hands; \
-         tests/proof/crash/mistakes.rs forces it, and the model finds it",
-    ),
-];
+const ELSEWHERE: &[(Mistake, &str)] =
+    &[(Mistake::WriteSkew, "SQLite has one writer: tests/proof/crash/mistakes.rs plants it on PostgreSQL")];
 
 #[expect(clippy::print_stdout, reason = "whoever searches wants to know what was found")]
 fn is_found(mistake: Mistake, seed: u64) -> bool {

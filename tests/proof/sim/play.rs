@@ -1,6 +1,7 @@
 //! One simulation from its seed to its end: who steps next, what goes wrong, and what must be true after each step.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
@@ -34,7 +35,9 @@ pub(crate) struct Play {
     pub(crate) replicas: Vec<Option<Replica>>,
     /// The store as the one who knows better sees it.
     pub(crate) store: Arc<dyn Store>,
-    source: Source,
+    pub(crate) source: Source,
+    /// Where its database lies, if it is a file.
+    pub(crate) file: Option<PathBuf>,
     pub(crate) labs: Arc<Vec<Lab>>,
     pub(crate) orders: Vec<Known>,
     pub(crate) approvals: Vec<(ApprovalId, OrderId)>,
@@ -94,6 +97,7 @@ impl Play {
             replicas: Vec::new(),
             store,
             source,
+            file: None,
             labs: Arc::new(labs),
             orders: Vec::new(),
             approvals: Vec::new(),
@@ -113,6 +117,12 @@ impl Play {
             play.replicas.push(Some(replica));
         }
         play
+    }
+
+    /// The database is this file: it can lose power.
+    pub(crate) fn on(mut self, file: PathBuf) -> Self {
+        self.file = Some(file);
+        self
     }
 
     /// Plays it to the end.
@@ -230,13 +240,23 @@ impl Play {
             state.calls.retain(|call| call.copies > 0 || call.is_awaited());
             (state.gates.len(), state.calls.len())
         };
-        let weights = [
-            if gates > 0 { 60 } else { 0 },
-            if calls > 0 { 24 } else { 0 },
-            if gates < 12 { 11 } else { 2 },
-            if gates == 0 { 24 } else { 7 },
-            3,
-        ];
+        let weights = if self.plan.patient {
+            [
+                if gates > 0 { 60 } else { 0 },
+                if calls > 0 { 24 } else { 0 },
+                if self.references < self.plan.orders { 11 } else { 0 },
+                if gates == 0 && calls == 0 { 24 } else { 2 },
+                1,
+            ]
+        } else {
+            [
+                if gates > 0 { 60 } else { 0 },
+                if calls > 0 { 24 } else { 0 },
+                if gates < 12 { 11 } else { 2 },
+                if gates == 0 { 24 } else { 7 },
+                3,
+            ]
+        };
         let mut roll = self.dice.below(weights.iter().sum());
         let mut chosen = 0;
         while roll >= weights[chosen] {

@@ -17,7 +17,7 @@ impl Play {
             (state.now, state.next_wake())
         };
         let later = |by: i64| now + by;
-        match self.dice.below(10) {
+        match self.dice.below(if self.plan.patient { 5 } else { 10 }) {
             0..4 => wake.map_or(later(1_000_000), |wake| wake.max(now)),
             4..6 => later(self.dice.long(2_000_000)),
             6..8 => later(self.dice.long(120_000_000)),
@@ -94,7 +94,9 @@ impl Play {
             return;
         }
         let rates = self.plan.rates.clone();
-        if rates.outage > 0 && self.dice.hits(rates.outage * 10) {
+        if rates.power > 0 && self.dice.hits(rates.power) {
+            self.lose_power();
+        } else if rates.outage > 0 && self.dice.hits(rates.outage * 10) {
             let mut state = self.hub.state();
             let until = state.now + self.dice.long(40_000_000);
             self.outage = Some((until, self.dice.hits(500)));
