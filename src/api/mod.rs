@@ -63,7 +63,7 @@ use crate::domain::customer_link::CustomerKeys;
 use crate::domain::event::Actor;
 use crate::domain::health::LabHealth;
 use crate::domain::ids::LabId;
-use crate::domain::lab::DriverSpec;
+use crate::domain::lab::{DriverSpec, Lab};
 use crate::domain::link::LinkKey;
 use crate::domain::second_factor::Wanted;
 use crate::domain::webhook::Posted;
@@ -332,13 +332,20 @@ impl Api {
     /// # Errors
     /// If the store does not answer; it can be repeated.
     pub async fn keep_promises(&self) -> store::Result<()> {
+        let by = (&Actor::gateway(), "newer zone data");
         for entry in self.registry.snapshot().labs.values() {
-            let notes = http::keep_promises(self, entry, &Actor::gateway(), "newer zone data").await?;
+            let notes = self.keep_promises_of(&entry.lab, by).await?;
             for kept in notes {
                 tracing::warn!(batch = %kept.batch, closes_at = %kept.closes_at, note = kept.note, "newer zone data");
             }
         }
         Ok(())
+    }
+
+    async fn keep_promises_of(&self, lab: &Lab, by: (&Actor, &str)) -> store::Result<Vec<http::Kept>> {
+        let notes = http::keep_promises(&*self.store, lab, by, &*self.random, self.clock.now()).await;
+        self.nudge.closes.ring();
+        notes
     }
 }
 

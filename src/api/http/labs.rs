@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::extract::{self, Id, IfMatch, Json, Page, Query, answer, tagged, version_mismatch};
-use super::promises::{Kept, keep_promises};
+use super::promises::Kept;
 use crate::api::Api;
 use crate::api::auth::Caller;
 use crate::api::problem::{Answer, Code, Document, Problem};
@@ -203,7 +203,8 @@ pub(super) async fn put(
     let entry = entry(&api, &caller, &lab.0)?;
     let mut shown = LabAnswer::of(&entry, &caller.scope);
     // Also when nothing changed: a repeat finishes what a crash left undone.
-    shown.kept_promises = keep_promises(&api, &entry, &caller.actor, "the lab's calendar changed").await?;
+    let by = (&caller.actor, "the lab's calendar changed");
+    shown.kept_promises = api.keep_promises_of(&entry.lab, by).await?;
     api.nudge.transfers.ring();
     let status = if was_there { StatusCode::OK } else { StatusCode::CREATED };
     Ok(tagged(answer(status, &shown), version))

@@ -8,13 +8,14 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::api::registry::LabEntry;
-use crate::api::{Api, windows};
+use crate::api::windows;
+use crate::clock::Random;
 use crate::domain::batch::{BatchFacts, later};
 use crate::domain::calendar::{Calendar, Cutoff};
 use crate::domain::event::Actor;
 use crate::domain::ids::{BatchId, RegionId};
-use crate::store::{self, BatchMoved, MoveBatch, Write, Written};
+use crate::domain::lab::Lab;
+use crate::store::{self, BatchMoved, MoveBatch, Store, Write, Written};
 
 /// What became of an open batch whose calendar changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -39,16 +40,16 @@ pub struct Kept {
 /// # Errors
 /// If the store does not answer: what was moved stays moved, and it can be repeated.
 pub async fn keep_promises(
-    api: &Api,
-    entry: &LabEntry,
-    actor: &Actor,
-    reason: &str,
+    store: &dyn Store,
+    lab: &Lab,
+    (actor, reason): (&Actor, &str),
+    random: &dyn Random,
+    now: Timestamp,
 ) -> store::Result<Vec<Kept>> {
-    let now = api.clock.now();
-    let open = api.store.open_batches(&entry.lab.spec.id).await?;
+    let open = store.open_batches(&lab.spec.id).await?;
     let mut notes = Vec::new();
     for batch in open.iter().filter(|batch| !batch.direct && batch.closes_at > now) {
-        let Some(moved) = candidate(api, entry, batch, now) else {
+        let Some(moved) = candidate(lab, batch, random, now) else {
             notes.push(kept(batch, None, "It stays: the calendar has no cutoff for it any more."));
             continue;
         };
@@ -66,7 +67,7 @@ pub async fn keep_promises(
             at: now,
             actor: actor.clone(),
         };
-        match store::one(&*api.store, Write::MoveBatch(Box::new(write))).await? {
+        match store::one(store, Write::MoveBatch(Box::new(write))).await? {
             Written::BatchMoved(BatchMoved::Done) => {
                 let batch = BatchFacts { closes_at: to, ..batch.clone() };
                 notes.push(kept(&batch, Some(to), "It closes later, as the calendar says."));
@@ -79,21 +80,20 @@ pub async fn keep_promises(
             _ => notes.push(kept(batch, Some(to), "It stays: it closed meanwhile.")),
         }
     }
-    api.nudge.closes.ring();
     Ok(notes)
 }
 
 fn candidate(
-    api: &Api,
-    entry: &LabEntry,
+    lab: &Lab,
     batch: &BatchFacts,
+    random: &dyn Random,
     now: Timestamp,
 ) -> Option<crate::domain::batch::Joining> {
-    let place = entry.lab.place(&batch.region)?;
+    let place = lab.place(&batch.region)?;
     let own = own_cutoff(&place.calendar, batch)?;
     let passed = own.at <= now && batch.closes_at == batch.window_at;
     let cutoff = if passed { place.calendar.next_cutoff(now)? } else { own };
-    Some(windows::of(&entry.lab, place, batch.opens_at, cutoff, now, &*api.random))
+    Some(windows::of(lab, place, batch.opens_at, cutoff, now, random))
 }
 
 /// The cutoff that a calendar has in the place of the one that a batch was opened for: one at the same instant; else

@@ -22,6 +22,7 @@ mod replica;
 mod settle;
 mod tap;
 mod time;
+mod zones;
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};

@@ -27,6 +27,8 @@ pub(crate) struct Oracle {
     /// Batches that have closed, and those that ops let go before their cutoff.
     closed: BTreeSet<String>,
     pub(crate) released: BTreeSet<String>,
+    /// When each batch closes, as it was promised.
+    promised: BTreeMap<String, Timestamp>,
     /// How often each transfer was to be sent by the log, and how often an upload of it began.
     sendings: BTreeMap<String, u64>,
     begun: BTreeMap<String, u64>,
@@ -132,6 +134,15 @@ impl Oracle {
     fn batch(&mut self, state: &mut State, event: &Event, word: &str) {
         if word == "released" {
             self.released.insert(event.subject.clone());
+        }
+        let shown = text(event, if word == "postponed" { "to" } else { "closes_at" });
+        if let Ok(at) = shown.parse::<Timestamp>() {
+            let before = self.promised.insert(event.subject.clone(), at);
+            if before.is_some_and(|before| at < before) {
+                state
+                    .faults
+                    .push(format!("the cutoff of batch {} was promised, and is earlier", event.subject));
+            }
         }
         if matches!(word, "closed" | "released") {
             if !self.closed.insert(event.subject.clone()) {

@@ -46,6 +46,8 @@ pub(crate) struct Rates {
     pub(crate) outage: usize,
     /// The power of all gateways and their database goes.
     pub(crate) power: usize,
+    /// The host of a gateway gets newer zone data.
+    pub(crate) zones: usize,
     /// The host of a gateway stops while it has something to write of which a lab knows nothing.
     pub(crate) freeze: usize,
 }
@@ -118,6 +120,7 @@ impl Plan {
             outage: if dice.hits(60) { 6 } else { 0 },
             freeze: 0,
             power: 0,
+            zones: 0,
         };
         let replicas = if shared { 2 + dice.below(2) } else { 1 + dice.below(3) };
         let mut plan = Self {
@@ -162,6 +165,11 @@ impl Plan {
             // The power goes, whatever else does.
             19 => {
                 self.rates.power = 400;
+                return;
+            }
+            // Zone data changes, whatever else does.
+            17 => {
+                self.rates.zones = 500;
                 return;
             }
             _ => return,

@@ -77,11 +77,9 @@ impl Play {
         let dice = Dice::new(seed);
         let shared = store.shared();
         let plan = Plan::of(seed, &dice, shared);
-        let mut labs = Vec::new();
+        let labs = super::zones::labs(&plan, super::zones());
         for (nth, kind) in plan.kinds.iter().enumerate() {
             let spec = kind.spec(nth, &plan.calendar);
-            let built = Lab::build(serde_json::from_str(&spec).expect("a lab"), super::zones(), plan.start);
-            labs.push(built.unwrap_or_else(|faults| panic!("{faults:?}")));
             let actor = Actor("ops:one".to_owned());
             let put = PutLab { id: lab_id(nth), spec, if_version: None, at: plan.start, actor };
             super::stores().block_on(one(&*store, Write::PutLab(Box::new(put)))).expect("a lab that is put");
@@ -98,7 +96,7 @@ impl Play {
             store,
             source,
             file: None,
-            labs: Arc::new(labs),
+            labs,
             orders: Vec::new(),
             approvals: Vec::new(),
             references: 0,
@@ -461,7 +459,7 @@ impl Play {
         let desk = Desk {
             bench: replica.bench.clone(),
             hub: Arc::clone(&self.hub),
-            labs: Arc::clone(&replica.labs),
+            labs: replica.labs(),
             nth: replica.nth,
         };
         self.hub.state().tell(format!("gateway {} is asked: {}", replica.nth, shown(&ask)));

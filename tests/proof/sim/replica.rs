@@ -47,7 +47,8 @@ pub(crate) struct Replica {
     still: Arc<Mutex<Still>>,
     hub: Arc<Hub>,
     pub(crate) bench: Bench,
-    pub(crate) labs: Arc<Vec<Lab>>,
+    /// The labs by the zone data that it has.
+    labs: Arc<Mutex<Arc<Vec<Lab>>>>,
     /// Its own store, where it has one.
     own: Option<Arc<dyn Store>>,
 }
@@ -139,16 +140,28 @@ impl Replica {
             holder: format!("gw-{nth}-{life}"),
             end: CancellationToken::new(),
         };
+        let labs = Arc::new(Mutex::new(labs));
         let replica = Self { nth, runtime, still, hub, bench, labs, own };
         replica.spawn_loops(poll, (alone, shared, hooks));
         replica.go_on();
         replica
     }
 
+    /// The labs by the zone data that it has.
+    pub(crate) fn labs(&self) -> Arc<Vec<Lab>> {
+        Arc::clone(&self.labs.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// It has other zone data now.
+    pub(crate) fn knows(&self, labs: &Arc<Vec<Lab>>) {
+        *self.labs.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(labs);
+    }
+
     fn spawn_loops(&self, poll: SignedDuration, (alone, shared, hooks): (bool, bool, bool)) {
         let (bench, labs) = (self.bench.clone(), Arc::clone(&self.labs));
         let random = Arc::clone(&bench.random);
         let windows: changes::Windows = Arc::new(move |facts, at| {
+            let labs = Arc::clone(&labs.lock().unwrap_or_else(PoisonError::into_inner));
             let lab = labs.iter().find(|lab| lab.spec.id == facts.lab)?;
             let place = lab.places.first()?;
             Some((api::windows::joining(lab, &[place], false, at, &*random).ok()?, None))

@@ -96,6 +96,8 @@ impl Play {
         let rates = self.plan.rates.clone();
         if rates.power > 0 && self.dice.hits(rates.power) {
             self.lose_power();
+        } else if rates.zones > 0 && self.dice.hits(rates.zones) {
+            self.renew_zones();
         } else if rates.outage > 0 && self.dice.hits(rates.outage * 10) {
             let mut state = self.hub.state();
             let until = state.now + self.dice.long(40_000_000);
