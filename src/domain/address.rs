@@ -14,6 +14,7 @@ use super::ids::{AddressChangeId, LabId, OrderId};
 use super::lab::{Answer, Profile};
 use super::order::{OrderFacts, Stage};
 use super::stop::StopState;
+use super::words::words;
 
 /// Whether a lab takes another shipping address for an order that it has, and until when it is worth asking. The lab
 /// has the last word.
@@ -128,29 +129,17 @@ pub enum AddressEvidence {
     NoAnswer,
 }
 
+words!(AddressEvidence {
+    LabTook = "lab_took",
+    LabRefused = "lab_refused",
+    InProduction = "in_production",
+    Shipped = "shipped",
+    OrderStopped = "order_stopped",
+    PersonConfirmed = "person_confirmed",
+    NoAnswer = "no_answer",
+});
+
 impl AddressEvidence {
-    const ALL: [(Self, &'static str); 7] = [
-        (Self::LabTook, "lab_took"),
-        (Self::LabRefused, "lab_refused"),
-        (Self::InProduction, "in_production"),
-        (Self::Shipped, "shipped"),
-        (Self::OrderStopped, "order_stopped"),
-        (Self::PersonConfirmed, "person_confirmed"),
-        (Self::NoAnswer, "no_answer"),
-    ];
-
-    /// The word for it, as the database and the API have it.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        Self::ALL.iter().find(|(evidence, _)| *evidence == self).map_or("", |(_, word)| word)
-    }
-
-    /// Reads a word.
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(_, known)| *known == word).map(|(evidence, _)| *evidence)
-    }
-
     fn of(stage: Stage) -> Self {
         match stage {
             Stage::Received => Self::LabRefused,
@@ -306,7 +295,7 @@ mod tests {
             assert_eq!(serde_json::to_value(state).unwrap(), state.word());
         }
         assert_eq!(AddressState::from_code(4), None);
-        for (evidence, word) in AddressEvidence::ALL {
+        for (evidence, word) in AddressEvidence::WORDS.iter().copied() {
             assert_eq!(AddressEvidence::from_word(word), Some(evidence));
             assert_eq!(serde_json::to_value(evidence).unwrap(), word);
         }

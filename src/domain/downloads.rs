@@ -16,6 +16,7 @@ use super::ids::{DownloadId, OrderId, PlatformId};
 use super::lines::{Line, Withdrawal};
 use super::measures::Lasting;
 use super::order::{Item, ItemKind};
+use super::words::words;
 
 /// How long a platform has to answer before a person is called, unless it says otherwise.
 pub const ANSWERS_WITHIN: Lasting = Lasting::seconds(30 * 60);
@@ -77,27 +78,13 @@ pub enum DownloadEvidence {
     NoCallback,
 }
 
-impl DownloadEvidence {
-    const ALL: [(Self, &'static str); 5] = [
-        (Self::PlatformAnswered, "platform_answered"),
-        (Self::PlatformReported, "platform_reported"),
-        (Self::PersonConfirmed, "person_confirmed"),
-        (Self::NoAnswer, "no_answer"),
-        (Self::NoCallback, "no_callback"),
-    ];
-
-    /// The word for it, as the database and the API have it.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        Self::ALL.iter().find(|(evidence, _)| *evidence == self).map_or("", |(_, word)| word)
-    }
-
-    /// Reads a word.
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(_, known)| *known == word).map(|(evidence, _)| *evidence)
-    }
-}
+words!(DownloadEvidence {
+    PlatformAnswered = "platform_answered",
+    PlatformReported = "platform_reported",
+    PersonConfirmed = "person_confirmed",
+    NoAnswer = "no_answer",
+    NoCallback = "no_callback",
+});
 
 /// What a platform, or a person who asked it, says of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -365,7 +352,7 @@ mod tests {
             assert_eq!(DownloadState::from_code(code).and_then(DownloadState::code), Some(code));
         }
         assert_eq!((DownloadState::from_code(4), DownloadState::Live.code()), (None, None));
-        for (evidence, word) in DownloadEvidence::ALL {
+        for (evidence, word) in DownloadEvidence::WORDS.iter().copied() {
             assert_eq!(DownloadEvidence::from_word(word), Some(evidence));
             assert_eq!(serde_json::to_value(evidence).unwrap(), word);
         }

@@ -37,6 +37,7 @@ pub mod stop;
 pub mod verdict;
 pub mod warning;
 pub mod webhook;
+mod words;
 pub mod zones;
 
 use serde::{Deserialize, Serialize};

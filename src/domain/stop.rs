@@ -12,6 +12,7 @@ use super::ids::{OrderId, StopId};
 use super::lab::{Answer, Profile, TakesStops};
 use super::lines::{StopTerms, in_part};
 use super::order::Stage;
+use super::words::words;
 
 /// Who asked for a stop.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -123,31 +124,17 @@ pub enum Evidence {
     NoChannel,
 }
 
-impl Evidence {
-    const ALL: [(Self, &'static str); 9] = [
-        (Self::NeverHanded, "never_handed"),
-        (Self::LabRemoved, "lab_removed"),
-        (Self::PersonConfirmed, "person_confirmed"),
-        (Self::LabRefused, "lab_refused"),
-        (Self::InProduction, "in_production"),
-        (Self::Shipped, "shipped"),
-        (Self::FinalOnReceipt, "final_on_receipt"),
-        (Self::NoAnswer, "no_answer"),
-        (Self::NoChannel, "no_channel"),
-    ];
-
-    /// The word for it, as the database and the API have it.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        Self::ALL.iter().find(|(evidence, _)| *evidence == self).map_or("", |(_, word)| word)
-    }
-
-    /// Reads a word.
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(_, known)| *known == word).map(|(evidence, _)| *evidence)
-    }
-}
+words!(Evidence {
+    NeverHanded = "never_handed",
+    LabRemoved = "lab_removed",
+    PersonConfirmed = "person_confirmed",
+    LabRefused = "lab_refused",
+    InProduction = "in_production",
+    Shipped = "shipped",
+    FinalOnReceipt = "final_on_receipt",
+    NoAnswer = "no_answer",
+    NoChannel = "no_channel",
+});
 
 /// What is stored of a stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
