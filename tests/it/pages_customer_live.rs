@@ -93,6 +93,27 @@ async fn a_form_that_would_do_something_else_is_not_left_there() {
     page.wait("!document.querySelector('#ask form')").await;
 }
 
+/// While an order is handed over there is nothing to ask; what was entered before is there when there is again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_that_comes_back_is_as_it_was_left() {
+    let rig = rig(good(), json!({"prints_after": "12h", "slow": "2s"})).await;
+    let order = order(&rig, "A-1").await;
+    let page = opens(&rig, &order, View::PHONE).await;
+    page.click("text=Wrong picture").await;
+    page.fill("#comment", "half a sent").await;
+    page.eval(
+        "(() => { new MutationObserver(() => { window.gone ||= !document.querySelector('#ask form'); }) \
+         .observe(document.body, { childList: true, subtree: true }); })()",
+    )
+    .await;
+    rig.go_to("2026-11-21T22:00:05Z").await;
+    page.wait("window.gone").await;
+    page.wait_text("#ask", "Ask to stop it").await;
+    let entered = "document.querySelector('#ask input:checked')?.value + ': ' + document.querySelector('#comment').value";
+    assert_eq!(page.eval(entered).await, "wrong_picture: half a sent");
+    assert_eq!(page.eval("document.activeElement.id").await, "comment");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_lab_takes_out_is_stopped() {
     let rig = rig(good(), json!({"prints_after": "12h"})).await;

@@ -129,6 +129,10 @@ function carry(from, to) {
   }
 }
 
+// What was entered in a form that is gone for now, and where somebody was in it: while an order is handed over there is
+// nothing to ask, and then there may be again.
+const entered = new Map();
+
 function put(id, html, now = false) {
   const el = document.getElementById(id);
   const made = document.createElement('template');
@@ -150,6 +154,12 @@ function put(id, html, now = false) {
       return el;
     }
     carry(el, fresh);
+    if (!fresh.querySelector('form')) entered.set(id, [el, el.contains(document.activeElement) && document.activeElement.id]);
+  }
+  const [before, where] = (fresh.querySelector('form') && entered.get(id)) || [];
+  if (before) {
+    entered.delete(id);
+    carry(before, fresh);
   }
   const had = el.contains(document.activeElement) ? document.activeElement : null;
   const nth = [...el.querySelectorAll(REACHED)].indexOf(had);
@@ -165,6 +175,7 @@ function put(id, html, now = false) {
     next.focus?.();
     if (next.localName === 'textarea' && next !== had) next.setSelectionRange(had.selectionStart, had.selectionEnd);
   }
+  if (where && (had || document.activeElement === body)) document.getElementById(where)?.focus();
   fresh.classList.add('changed');
   return fresh;
 }
