@@ -136,3 +136,12 @@ fn what_was_changed_or_left_out_is_named() {
         assert!(verify(text).is_err(), "{text}");
     }
 }
+
+/// Somebody else's program makes the same text of the description, or the seal is worth nothing.
+#[test]
+fn what_is_sealed_is_the_json_that_is_described() {
+    let value = json!({"b": [1, -2, 0.5, u64::MAX, "x\n\"Ä"], "a": {"d": true, "c": null}});
+    let mut text = String::new();
+    canonical(&whole(value), &mut text);
+    assert_eq!(text, r#"{"a":{"c":null,"d":true},"b":[1,-2,"0.5",18446744073709551615,"x\n\"Ä"]}"#);
+}

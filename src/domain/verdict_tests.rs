@@ -384,3 +384,18 @@ fn odds_are_never_invented() {
     assert_eq!(verdict(&order, &lab, None, Some((9, 9)), at(0)).odds, None);
     assert_eq!(verdict(&order, &lab, None, Some((100, 50)), at(0)).odds, Some(half));
 }
+
+#[test]
+fn what_goes_back_to_the_stock_is_what_is_left_and_was_not_made_for_one_customer() {
+    let line = |id: &str, personalised: bool| {
+        format!(r#"{{"id":"{id}","sku":"mug","quantity":1,"personalised":{personalised}}}"#)
+    };
+    let policy = PlatformPolicy { restock: true, ..PlatformPolicy::default() };
+    let mut order = orders().remove(0);
+    order.document = format!(r#"{{"items":[{},{}]}}"#, line("1", true), line("2", false));
+    for (out, restock) in [("", true), ("1", true), ("2", false)] {
+        order.lines_out = vec![out.to_owned()];
+        assert_eq!(consequences(&order, Some(&policy)).restock, restock, "without {out:?}");
+        assert!(!consequences(&order, None).restock, "only a platform's policy says so");
+    }
+}

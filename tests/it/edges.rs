@@ -7,8 +7,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use stoppress::clock::Random;
-use stoppress::domain::batch::{Next, TransferFacts, TransferPhase, settle};
-use stoppress::domain::ids::{BatchId, LabId, TransferId};
+use stoppress::domain::batch::{Entry, Next, TransferFacts, TransferPhase, ahead, settle};
+use stoppress::domain::ids::{BatchId, LabId, OrderId, TransferId};
 use stoppress::domain::lab::{Answer, LabPolicy, LabSpec, TakesStops};
 use stoppress::domain::measures::Rate;
 use stoppress::domain::platform::PlatformSpec;
@@ -319,4 +319,24 @@ fn the_words_of_phases_are_those_of_the_api() {
     for phase in [Closed, Sending, Unknown, AtLab, Empty, WithAPerson] {
         assert_eq!(json!(phase), phase.word());
     }
+}
+
+#[test]
+fn what_is_sent_ahead_is_the_order_as_it_would_be_handed_over_and_until_when_it_is_held() {
+    let id = format!("ord_{}", "0".repeat(32));
+    let line = |nth: &str, kind: &str| json!({"id": nth, "kind": kind, "sku": "print-10x15"});
+    let items = [line("1", "print"), line("2", "print"), line("3", "download")];
+    let entry = Entry {
+        id: OrderId::parse(&id).unwrap(),
+        platform: "shop".to_owned(),
+        reference: "A-1".to_owned(),
+        region: "eu".to_owned(),
+        document: json!({"reference": "A-1", "ship_to": {"name": "M"}, "items": items}).to_string(),
+        import_reference: None,
+        lines_out: vec!["2".to_owned()],
+    };
+    let sent: Value = serde_json::from_slice(&ahead(&entry, at(60)).unwrap()).unwrap();
+    let order = json!({"id": id, "platform": "shop", "reference": "A-1", "region": "eu", "ship_to": {"name": "M"},
+        "items": [line("1", "print")]});
+    assert_eq!(sent, json!({"order": order, "hold_until": "1970-01-01T00:01:00Z"}));
 }

@@ -175,7 +175,8 @@ async fn a_stop_doubles_as_the_probe(world: World) {
     let settled = not_there(1, horizon).await;
     let StopSettled::Done(facts) = settled else { panic!("{settled:?}") };
     assert_eq!((facts.state, facts.evidence), (StopState::Stopped, Some(Evidence::NeverHanded)));
-    assert_eq!(world.transfer_of(&order).await.phase, TransferPhase::Closed);
+    let transfer = world.transfer_of(&order).await;
+    assert_eq!((transfer.phase, transfer.next_at), (TransferPhase::Closed, at(horizon + 5)), "not at once");
 
     // Removed: the lab had it, and so it has the transfer.
     let nova = world.lab("nova", forgetful()).await;

@@ -33,6 +33,7 @@ on_both!(
     downloads_keep_nothing_out,
     asking_about_a_line_against_the_claim,
     agreeing_against_a_stop_of_the_same_line,
+    what_is_asked_already_is_agreed_to_whatever_the_lab_can_do_by_now,
 );
 
 impl Lab<'_> {
@@ -435,5 +436,17 @@ async fn agreeing_against_a_stop_of_the_same_line(world: World) {
     }
     let close = Write::Close(CloseDue { now: at(CUTOFF), limit: 10 });
     one(&*world.store, close).await.unwrap();
+    world.verify().await;
+}
+
+async fn what_is_asked_already_is_agreed_to_whatever_the_lab_can_do_by_now(world: World) {
+    let lab = world.lab("lumo", exact()).await;
+    let order = handed(&world, &lab).await;
+    let approval = lab.asks_about(&order, "2", CUTOFF + 10).await;
+    let stop = super::lines::ask(&lab, &order, "2", CUTOFF + 11).await;
+    assert_eq!(stop.state, StopState::Pending);
+    // Since then the lab stops whole orders only: it has been asked about the line all the same.
+    let lab = world.lab("lumo", able()).await;
+    assert_eq!(lab.agrees_to(&approval, CUTOFF + 20, 2 * CUTOFF).await.id, stop.id);
     world.verify().await;
 }

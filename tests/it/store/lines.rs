@@ -112,6 +112,10 @@ async fn in_house_lines_are_out_at_once_and_the_rest_goes_on(world: World) {
     );
     let now = world.order(&order).await;
     assert_eq!((now.state(), now.lines_out.clone()), (OrderState::InBatch, ids("2")));
+    // People who look for what a stop is about are shown that, and of a stop of the order what is left.
+    let shown = |stop: &StopFacts| now.lines_of(stop).into_iter().map(|line| line.id).collect::<Vec<_>>();
+    assert_eq!(shown(&stop), ids("2"));
+    assert_eq!(shown(&StopFacts { items: None, ..stop.clone() }), ids("1 3"));
     assert!(now.version > before.version && now.stop.is_none());
     assert_eq!(now.batch.as_ref().map(|batch| &batch.id), before.batch.as_ref().map(|batch| &batch.id));
 
@@ -288,6 +292,16 @@ async fn a_stop_of_the_order_goes_beside_one_of_lines(world: World) {
     assert!(lab.claim_stops(CUTOFF + 11 + LEASE).await.is_empty());
     assert_eq!(world.calls().await, Vec::<String>::new());
     assert_eq!(world.order(&order).await.state(), OrderState::Stopped);
+
+    // That the order is printed does not answer for a line: the lab may still leave that out.
+    let nova = world.lab("nova", exact()).await;
+    let order = handed(&world, &nova).await;
+    let part = ask(&nova, &order, "1", CUTOFF + 10).await;
+    let whole = nova.stop(&order, CUTOFF + 11).await;
+    nova.answer(&whole, will_print(), CUTOFF + 12).await;
+    assert_eq!(world.stop_of(&order).await.state, StopState::TooLate);
+    let kept = world.store.line_stops(&order).await.unwrap();
+    assert_eq!((&kept[0].id, kept[0].state), (&part.id, StopState::Pending));
     world.verify().await;
 }
 

@@ -11,6 +11,7 @@ mod change;
 mod claim;
 mod close;
 mod contradictions;
+mod crossing;
 mod customer;
 mod downloads;
 mod downloads_beside;

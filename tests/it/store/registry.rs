@@ -1,12 +1,21 @@
 //! Labs, platforms, keys and remembered answers.
 
-use stoppress::domain::ids::{LabId, PlatformId};
-use stoppress::store::{KeyRow, LabSwitch, Put, PutLab, PutPlatform, Remembered, SetLab, Write, Written};
+use stoppress::domain::ids::{LabId, PlatformId, RegionId};
+use stoppress::store::{
+    KeyRow, LabSwitch, Put, PutLab, PutPlatform, Remembered, RevokeCalendarLinks, SetLab, Write, Written,
+};
 
 use super::on_both;
 use crate::common::world::{CUTOFF, World, able, accepted, at, ops, unclear};
 
-on_both!(labs_have_versions, labs_are_switched, platforms_change, keys_end, the_first_answer_is_remembered);
+on_both!(
+    labs_have_versions,
+    labs_are_switched,
+    platforms_change,
+    keys_end,
+    the_first_answer_is_remembered,
+    links_to_a_calendar_are_taken_back_one_region_at_a_time,
+);
 
 async fn put(world: &World, write: Write) -> Put {
     match world.write(write).await {
@@ -129,4 +138,21 @@ async fn the_first_answer_is_remembered(world: World) {
     assert!(world.store.remembered(&first.scope, "abc").await.unwrap().is_some());
     world.write(Write::Forget { before: at(2) }).await;
     assert!(world.store.remembered(&first.scope, "abc").await.unwrap().is_none());
+}
+
+async fn links_to_a_calendar_are_taken_back_one_region_at_a_time(world: World) {
+    let lab = world.lab("lumo", able()).await;
+    let (eu, us) = (RegionId::parse("eu").unwrap(), RegionId::parse("us").unwrap());
+    let revoke = async |id: &LabId| {
+        let item = RevokeCalendarLinks { lab: id.clone(), region: eu.clone(), at: at(10), actor: ops() };
+        world.write(Write::RevokeCalendarLinks(Box::new(item))).await
+    };
+    assert_eq!(world.store.calendar_serial(&lab.id, &eu).await.unwrap(), 0);
+    for serial in 1..=2 {
+        assert!(matches!(revoke(&lab.id).await, Written::LinksRevoked(Some(now)) if now == serial));
+        assert_eq!(world.store.calendar_serial(&lab.id, &eu).await.unwrap(), serial);
+    }
+    assert_eq!(world.store.calendar_serial(&lab.id, &us).await.unwrap(), 0);
+    assert!(matches!(revoke(&LabId::parse("nova").unwrap()).await, Written::LinksRevoked(None)));
+    world.verify().await;
 }

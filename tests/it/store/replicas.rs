@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use stoppress::clock::Clock as _;
 use stoppress::domain::stop::{Evidence, StopState};
-use stoppress::store::{Announce, Claimed, GONE_AFTER, StopOutcome, Store, Write, Written, one};
+use stoppress::store::{Announce, Claim, Claimed, GONE_AFTER, StopOutcome, Store, Write, Written, one};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -75,6 +75,27 @@ async fn a_gateway_does_not_wait_for_itself(world: World) {
     world.close(CUTOFF).await;
     says(&*world.store, "one", CUTOFF - 5, CUTOFF).await;
     assert!(matches!(&lab.claim(CUTOFF + 1).await[..], [Claimed::Send(_)]));
+}
+
+#[tokio::test]
+async fn only_who_would_hand_over_is_told_that_the_others_are_behind() {
+    let world = World::postgres().await;
+    let (lumo, nova) = (world.lab("lumo", able()).await, world.lab("nova", able()).await);
+    lumo.admit("A-1").await;
+    world.close(CUTOFF).await;
+    says(&*world.store, "two", CUTOFF - 5, CUTOFF).await;
+    let paused = Claim { sends: false, ..lumo.claiming(CUTOFF + 1, 1) };
+    for claims in [vec![paused], vec![lumo.claiming(CUTOFF + 1, 1), nova.claiming(CUTOFF + 1, 1)]] {
+        let sends = claims[0].sends;
+        let claims = claims.into_iter().map(|claim| Write::Claim(Box::new(claim)));
+        let told = world.store.apply(claims.collect()).await.unwrap();
+        let behind = |written: &Written| matches!(written, Written::Claimed(steps) if matches!(&steps[..], [Claimed::Behind]));
+        assert_eq!(behind(&told[0]), sends, "{told:?}");
+        assert!(
+            told[1..].iter().all(|written| matches!(written, Written::Claimed(none) if none.is_empty())),
+            "{told:?}"
+        );
+    }
 }
 
 /// Lets the clock run, in steps that the loops can follow.

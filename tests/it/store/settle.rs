@@ -1,5 +1,6 @@
 //! The ends of uploads: which answer moves a transfer where, under which fence, with how many attempts open.
 
+use serde_json::json;
 use stoppress::domain::batch::TransferPhase::{self, AtLab, Closed, Sending, Unknown};
 use stoppress::domain::ids::OrderId;
 use stoppress::domain::lab::{Answer, Profile};
@@ -23,6 +24,7 @@ on_both!(
     falling_back_grants_the_stops_that_wait,
     what_falls_back_goes_again_under_a_new_key,
     the_dead_are_taken_over,
+    the_log_says_what_was_heard_and_how,
 );
 
 fn answers() -> [Answer; 8] {
@@ -175,6 +177,7 @@ async fn what_falls_back_goes_again_under_a_new_key(world: World) {
         assert_ne!(next.key, out.key);
         assert_eq!(next.sha256, out.sha256, "the same order makes the same bytes");
         assert_eq!((next.transfer.attempts, next.transfer.unresolved), (attempt + 1, 1));
+        assert_eq!(world.transfer_of(&order).await, next.transfer, "what is stored is what was told");
         out = next;
     }
     lab.settle(&out, refused(), CUTOFF + 300).await.unwrap();
@@ -213,4 +216,27 @@ async fn the_dead_are_taken_over(world: World) {
     assert_eq!(world.order(&order).await.state(), OrderState::Unknown);
     assert_eq!(world.transfer_of(&order).await.horizon_at, at(CUTOFF + 1 + HORIZON));
     world.verify().await;
+}
+
+async fn the_log_says_what_was_heard_and_how(world: World) {
+    let lab = world.lab("lumo", able()).await;
+    let (_, out) = lab.lost("A-1").await;
+    let source = Source::LookUp(at(CUTOFF + 3));
+    lab.learn(&out.transfer, source, accepted(), CUTOFF + 3).await.unwrap();
+    let nova = world.lab("nova", able()).await;
+    let (_, dead) = nova.sent("B-1").await;
+    assert_eq!(world.take_over(CUTOFF + 1 + LEASE).await.len(), 1);
+    let log = world.store.log(&[out.transfer.id.as_str(), dead.transfer.id.as_str()]).await.unwrap();
+    let said = |out: &Outgoing, kind: &str| {
+        let found = log.iter().find(|event| event.subject == out.transfer.id.as_str() && event.kind == kind);
+        found.unwrap_or_else(|| panic!("{kind}")).detail.clone()
+    };
+    for (kind, answer, source) in
+        [("transfer.unknown", unclear(), "upload"), ("transfer.at_lab", accepted(), "look_up")]
+    {
+        let detail = said(&out, kind);
+        let told = (&detail["answer"], &detail["attempt"], &detail["source"]);
+        assert_eq!(told, (&json!(answer), &json!(out.transfer.fence), &json!(source)), "{kind}");
+    }
+    assert_eq!(said(&dead, "transfer.unknown")["cause"], "its sender is gone");
 }
