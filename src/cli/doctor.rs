@@ -15,7 +15,7 @@ use crate::domain::lab::{Answer, LabSpec};
 use crate::domain::zones::{Source, Zones};
 use crate::lab::outbound::{Outbound, OutboundSettings};
 use crate::lab::{self, Tools};
-use crate::store::{self, Inspection};
+use crate::store::{self, Inspection, Standbys};
 
 /// Check what a gateway stands on: configuration, zone data, clock, database, labs
 #[derive(Debug, clap::Args)]
@@ -115,6 +115,7 @@ pub(super) async fn run(args: DoctorArgs, terminal: &mut Terminal<'_>) -> Result
         match store::inspect(&config.database).await {
             Ok(seen) => {
                 database(&seen, &mut found);
+                standbys(&seen, &mut found);
                 clock(&seen, (now, terminal.clock.now()), &mut found);
                 if args.labs {
                     labs(&config, &seen, terminal, &mut found).await;
@@ -188,6 +189,29 @@ fn database(seen: &Inspection, found: &mut Findings) {
         let text =
             format!("{} of {} ran; the next start of a gateway runs the rest", applied.len(), known.len());
         found.warning("migrations", text);
+    }
+}
+
+/// What a standby does not have when it takes over was answered and never happened: orders that were handed over are
+/// handed over again, and those that were stopped are printed.
+fn standbys(seen: &Inspection, found: &mut Findings) {
+    const CHECK: &str = "standbys";
+    let Some(Standbys { read_only, following, synchronous }) = &seen.standbys else { return };
+    if *read_only {
+        let text = "the server takes no writes: it is a standby, or set to read only; name the address that \
+            leads to the primary";
+        found.failed(CHECK, text);
+    } else if !synchronous.is_empty() {
+        found.good(CHECK, format!("commits wait for {synchronous}; {following} follow the server's log"));
+    } else if *following == 0 {
+        found.good(CHECK, "nobody follows the server's log, so nobody can take over");
+    } else {
+        let text = format!(
+            "{following} follow the server's log, and no commit waits for them: what was answered last is lost \
+             where one takes over, and orders are printed twice or after they were stopped; name standbys in \
+             synchronous_standby_names"
+        );
+        found.warning(CHECK, text);
     }
 }
 
@@ -296,6 +320,7 @@ mod tests {
             holder: None,
             newest_event_at: newest.map(at),
             clock_at: server.map(at),
+            standbys: None,
             labs: vec![],
         }
     }
@@ -317,6 +342,21 @@ mod tests {
         assert_eq!(check(Some("2026-11-21T12:00:01Z"), None), [Level::Failed]);
         assert_eq!(check(None, Some("2026-11-21T12:00:02Z")), [Level::Failed]);
         assert_eq!(check(None, Some("2026-11-21T11:59:58Z")), [Level::Failed]);
+    }
+
+    #[test]
+    fn a_standby_for_which_no_commit_waits_is_seen() {
+        let check = |read_only, following, synchronous: &str| {
+            let standbys = Some(Standbys { read_only, following, synchronous: synchronous.into() });
+            let mut found = Findings::default();
+            super::standbys(&Inspection { standbys, ..seen(None, None) }, &mut found);
+            levels(&found)
+        };
+        assert_eq!(check(false, 0, ""), [Level::Good]);
+        assert_eq!(check(false, 1, ""), [Level::Warning]);
+        // That none is there now is no danger: commits wait until one is.
+        assert_eq!(check(false, 0, "FIRST 1 (b)"), [Level::Good]);
+        assert_eq!(check(true, 0, "FIRST 1 (b)"), [Level::Failed]);
     }
 
     #[test]

@@ -31,8 +31,21 @@ pub struct Inspection {
     pub newest_event_at: Option<Timestamp>,
     /// What the database server's own clock shows; `None` for SQLite.
     pub clock_at: Option<Timestamp>,
+    /// Who could take over from the database server; `None` for SQLite.
+    pub standbys: Option<Standbys>,
     /// The definitions of the labs, as JSON.
     pub labs: Vec<String>,
+}
+
+/// Who could take over from a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standbys {
+    /// Whether the server itself takes no writes: a standby, or one set to read only.
+    pub read_only: bool,
+    /// How many follow its log: standbys, and whoever else keeps it.
+    pub following: i64,
+    /// Its setting `synchronous_standby_names`: for whom a commit waits. Empty: for nobody.
+    pub synchronous: String,
 }
 
 /// The file of a URL of SQLite; `None` for PostgreSQL.
@@ -73,6 +86,7 @@ async fn sqlite(file: &Path) -> Result<Inspection> {
         place,
         holder: holder(file),
         clock_at: None,
+        standbys: None,
         ..seen?
     })
 }
@@ -112,11 +126,17 @@ async fn postgres(url: &str) -> Result<Inspection> {
     let others = "select count(*) from pg_stat_activity where application_name = 'stoppress' and datname = current_database()";
     let others = number(&mut connection, others).await?;
     let holder = (others > 0).then(|| format!("{others} connections of gateways"));
+    let standbys = Standbys {
+        read_only: text(&mut connection, "select current_setting('transaction_read_only')").await? == "on",
+        following: number(&mut connection, "select count(*) from pg_stat_replication").await?,
+        synchronous: text(&mut connection, "select current_setting('synchronous_standby_names')").await?,
+    };
     let tables = "select count(*) from pg_tables where schemaname = any (current_schemas(false)) \
         and tablename = '_sqlx_migrations'";
     let seen = look(&mut connection, tables).await;
     let _ = connection.close().await;
-    Ok(Inspection { engine: format!("PostgreSQL {version}"), place, holder, clock_at, ..seen? })
+    let engine = format!("PostgreSQL {version}");
+    Ok(Inspection { engine, place, holder, clock_at, standbys: Some(standbys), ..seen? })
 }
 
 /// What is looked at in the same way in both engines.
@@ -129,6 +149,7 @@ async fn look<S: Session>(connection: &mut S, tables: &'static str) -> Result<In
         holder: None,
         newest_event_at: None,
         clock_at: None,
+        standbys: None,
         labs: Vec::new(),
     };
     if number(connection, tables).await? == 0 {

@@ -28,7 +28,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 pub use copy::copy;
-pub use inspect::{Inspection, inspect};
+pub use inspect::{Inspection, Standbys, inspect};
 pub use types::*;
 
 use crate::clock::Clock;

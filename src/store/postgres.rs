@@ -1,7 +1,12 @@
 //! PostgreSQL 15 and later: several replicas over one database.
 //!
 //! READ COMMITTED with row locks; `synchronous_commit` is set on for every connection, whatever the
-//! server's default: an answer may only follow a commit that cannot vanish.
+//! server's default: an answer may only follow a commit that cannot vanish. Where the server has a
+//! synchronous standby, that is a commit which the standby has on its disk as well.
+//!
+//! The address may lead to another server at any time, because a standby took over. Whatever is kept here
+//! beyond a transaction must hold there too, and a server that takes no writes is nobody's: what it shows
+//! may be old.
 
 use std::collections::{HashSet, VecDeque};
 use std::str::FromStr as _;
@@ -29,13 +34,16 @@ pub(super) struct Postgres {
 /// Up to which entry of the log nothing can appear any more.
 ///
 /// Entries get their numbers before their transactions commit, and these commit in any order: whoever
-/// reads 8 may have missed a 7 that is still on its way. A mark notes the last number given out, and then
+/// reads 8 may have missed a 7 that is still on its way. A mark notes the last number that is there, and then
 /// who is writing to the log: whoever got a number up to it is among them or has ended. Once they all have
 /// ended, the entries up to the mark are there or never will be.
+///
+/// Not the last number given out: what was given to a transaction that never committed is given out again
+/// after a crash, or by the standby that took over, and the one who gets it then is still to come.
 #[derive(Debug, Default)]
 struct Settled {
     until: i64,
-    /// Last number and the transactions that were writing; oldest first.
+    /// The last number that was there, and the transactions that were writing; oldest first.
     marks: VecDeque<(i64, HashSet<String>)>,
 }
 
@@ -43,7 +51,7 @@ struct Settled {
 const MARKS_MAX: usize = 64;
 /// How often, a hundredth of a second apart, a check of the whole log looks for its end.
 const LOOKS_MAX: usize = 1_000;
-/// How often a transaction that met another one is run again.
+/// How often a transaction that met another one, or a server that takes no writes, is run again.
 const TRIES_MAX: usize = 8;
 
 /// How long a statement is waited for: longer than the server lets it run, so that only a server that vanished without
@@ -54,6 +62,31 @@ const SET_WITHIN: Duration = Duration::from_secs(75);
 
 fn silent(within: Duration) -> Error {
     Error::Unavailable(format!("the database said nothing for {} seconds", within.as_secs()))
+}
+
+/// How long a connection is waited for.
+const ACQUIRED_WITHIN: Duration = Duration::from_secs(10);
+
+/// What is said where a server takes no writes.
+const NO_WRITES: &str = "it takes no writes: a standby that has not taken over, or a server set to read only; the address must lead to the primary";
+
+/// Lets nobody in who would read what is old: a standby, or a primary that has become one. The connection is made again
+/// until it leads to a server that takes writes, or nobody waits for it any more.
+async fn takes_writes(connection: &mut PgConnection) -> sqlx::Result<()> {
+    let row = sqlx::query("select current_setting('transaction_read_only')").fetch_one(connection).await?;
+    match row.try_get::<&str, _>(0)? {
+        "off" => Ok(()),
+        _ => Err(sqlx::Error::Protocol(NO_WRITES.to_owned())),
+    }
+}
+
+/// Why the database cannot be opened: the pool does not tell what it met at each of its tries.
+async fn not_reached(options: &PgConnectOptions, place: &str, error: &sqlx::Error) -> String {
+    let look = async { takes_writes(&mut options.connect().await?).await };
+    match tokio::time::timeout(ACQUIRED_WITHIN, look).await {
+        Ok(Err(sqlx::Error::Protocol(why))) => format!("cannot use PostgreSQL at {place}: {why}"),
+        _ => format!("cannot reach PostgreSQL at {place}: {error}"),
+    }
 }
 
 /// The oldest server that is supported.
@@ -78,10 +111,14 @@ impl Postgres {
         let pool = PoolOptions::new()
             .max_connections(16)
             .test_before_acquire(false)
-            .acquire_timeout(Duration::from_secs(10))
-            .connect_with(options)
-            .await
-            .map_err(|error| Error::Open(format!("cannot reach PostgreSQL at {place}: {error}")))?;
+            .acquire_timeout(ACQUIRED_WITHIN)
+            .after_connect(|connection, _| Box::pin(takes_writes(connection)))
+            .connect_with(options.clone())
+            .await;
+        let pool = match pool {
+            Ok(pool) => pool,
+            Err(error) => return Err(Error::Open(not_reached(&options, &place, &error).await)),
+        };
         let mut reader = pool.acquire().await?;
         let connection: &mut PgConnection = &mut reader;
         let sql = "select current_setting('server_version_num')::bigint";
@@ -100,7 +137,7 @@ impl Postgres {
 
     /// Up to where the log is settled, and its last number.
     async fn look(&self, connection: &mut PgConnection) -> Result<(i64, i64)> {
-        let sql = "select case when is_called then last_value else 0 end from events_seq_seq";
+        let sql = "select coalesce(max(seq), 0) from events";
         let last = int(connection.fetch(sql, &[]).await?)?;
         if self.settled.lock().is_ok_and(|settled| settled.until == last) {
             return Ok((last, last));
@@ -124,12 +161,29 @@ impl Postgres {
 
     async fn transaction(&self, writes: &[Write]) -> Result<Vec<Written>> {
         let mut connection = self.pool.acquire().await?;
-        let done = tokio::time::timeout(SET_WITHIN, Self::set(&mut connection, writes)).await;
-        done.unwrap_or_else(|_| {
-            // Nobody is there any more. Back in the pool it would be waited for once more.
-            drop(connection.detach());
-            Err(silent(SET_WITHIN))
-        })
+        match tokio::time::timeout(SET_WITHIN, Self::set(&mut connection, writes)).await {
+            Ok(Err(error)) if error.is_read_only() => {
+                self.leave(connection);
+                Err(error)
+            }
+            Ok(done) => done,
+            Err(_) => {
+                // Nobody is there any more. Back in the pool it would be waited for once more.
+                drop(connection.detach());
+                Err(silent(SET_WITHIN))
+            }
+        }
+    }
+
+    /// Ends a connection whose server takes no writes any more, and with it those that rest: they are sound, so the
+    /// pool would keep them for half an hour, and they lead where nothing can be written and what is read is old.
+    fn leave(&self, connection: sqlx::pool::PoolConnection<Driver>) {
+        tracing::warn!("the database takes no writes any more: its connections are made anew");
+        drop(connection.detach());
+        for _ in 0..self.pool.num_idle() {
+            let Some(other) = self.pool.try_acquire() else { return };
+            drop(other.detach());
+        }
     }
 
     async fn set(connection: &mut PgConnection, writes: &[Write]) -> Result<Vec<Written>> {
@@ -219,7 +273,9 @@ impl super::batch::Engine for Postgres {
     async fn apply(&self, writes: &[Write]) -> Result<Vec<Written>> {
         for _ in 1..TRIES_MAX {
             match self.transaction(writes).await {
-                Err(error) if error.has_met() => tracing::debug!("{error}; it is run again"),
+                Err(error) if error.has_met() || error.is_read_only() => {
+                    tracing::debug!("{error}; it is run again");
+                }
                 done => return done,
             }
         }

@@ -233,6 +233,7 @@ pub(super) trait Session: Send {
 }
 
 const MET: &str = "two transactions met, and this one gave way";
+const READ_ONLY: &str = "the database takes no writes: it is a standby, or was set to read only";
 
 impl Error {
     /// Another transaction was first: this one is to be run again, and will see what that one did.
@@ -244,6 +245,12 @@ impl Error {
     pub(super) fn has_met(&self) -> bool {
         matches!(self, Self::Unavailable(cause) if cause == MET)
     }
+
+    /// Whether the connection led to a server that takes no writes: nothing was done, and another connection may lead
+    /// to one that does.
+    pub(super) fn is_read_only(&self) -> bool {
+        matches!(self, Self::Unavailable(cause) if cause == READ_ONLY)
+    }
 }
 
 /// The driver's errors, as callers can act on them.
@@ -252,6 +259,7 @@ impl From<sqlx::Error> for Error {
         // Deadlock found, serialization failure: PostgreSQL's way to say who goes first.
         match error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() {
             Some("40P01" | "40001") => Self::met(),
+            Some("25006") => Self::Unavailable(READ_ONLY.to_owned()),
             _ => Self::Unavailable(error.to_string()),
         }
     }

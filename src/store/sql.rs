@@ -104,10 +104,11 @@ statements! {
             union all select f.id, f.head from platforms f union all select w.id, w.head from webhooks w
             union all select 'routes_' || n.id, n.head from routes n) h
         where not exists (select 1 from events e where e.subject = h.id and e.hash = h.head) order by h.id limit $1";
-    /// The last checkpoint, and the last entry.
-    checkpoint_last = "select c.at, c.seq, c.hash from checkpoints c order by c.at desc limit 1";
-    /// All checkpoints.
-    checkpoint_all = "select c.at, c.seq, c.hash from checkpoints c order by c.at";
+    /// The last checkpoint. Not by its instant: gateways that waited for the log's lock, or for a database that was away,
+    /// come in any order, and their clocks differ.
+    checkpoint_last = "select c.at, c.seq, c.hash from checkpoints c order by c.seq desc limit 1";
+    /// All checkpoints, as each continues the one before it.
+    checkpoint_all = "select c.at, c.seq, c.hash from checkpoints c order by c.seq";
     /// Waits until every entry with a smaller number has committed, and lets none in before the commit.
     checkpoint_lock = "{lock_log}";
     /// Writes a checkpoint.

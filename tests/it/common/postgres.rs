@@ -140,8 +140,7 @@ async fn start() -> Cluster {
     cluster
 }
 
-/// The folder with the newest `initdb`.
-/// Where PostgreSQL's programs are.
+/// Where PostgreSQL's programs are: the folder with the newest `initdb`.
 pub(crate) fn programs() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut found: Vec<PathBuf> = std::env::split_paths(&path).collect();
@@ -184,13 +183,15 @@ fn id(args: &[&str]) -> Option<u32> {
 }
 
 /// How the server's programs are started: they refuse to run as root.
-enum Runner {
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Runner {
     Own,
     Other { user: &'static str, uid: u32, gid: u32 },
 }
 
 impl Runner {
-    fn choose(folder: &Path) -> Self {
+    /// Who that is; a folder becomes theirs.
+    pub(crate) fn choose(folder: &Path) -> Self {
         if !is_root() {
             return Self::Own;
         }
@@ -204,7 +205,7 @@ impl Runner {
         other
     }
 
-    fn command(&self, program: &Path) -> Command {
+    pub(crate) fn command(&self, program: &Path) -> Command {
         let Self::Other { user, uid, gid } = self else { return Command::new(program) };
         let has = |name: &str| Command::new(name).arg("--version").output().is_ok();
         let mut command;

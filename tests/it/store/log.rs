@@ -13,7 +13,9 @@ on_both!(
     a_vanished_end_is_found,
     a_vanished_subject_is_found,
     a_log_that_was_built_again_is_found,
+    checkpoints_come_in_any_order_of_their_instants,
     the_feed_has_no_holes_that_fill_later,
+    the_feed_has_no_holes_where_numbers_are_given_out_again,
 );
 
 /// Some life, a checkpoint, some more life.
@@ -120,6 +122,19 @@ async fn a_log_that_was_built_again_is_found(world: World) {
     assert!(breaks(&world).await.iter().any(|what| what.contains("the log ends before it")));
 }
 
+/// As of gateways that waited for the same lock, or whose clocks differ.
+async fn checkpoints_come_in_any_order_of_their_instants(world: World) {
+    let lab = world.lab("lumo", able()).await;
+    for (reference, seconds) in [("A-1", 30), ("A-2", 10), ("A-3", 20)] {
+        lab.admit(reference).await;
+        world.write(Write::Checkpoint { at: at(seconds) }).await;
+    }
+    let found = world.store.verify_events().await.unwrap();
+    assert_eq!((found.breaks, found.checkpoints), (Vec::new(), 3));
+    world.run("delete from events where subject = (select id from orders where reference = 'A-2')").await;
+    assert!(!breaks(&world).await.is_empty());
+}
+
 async fn the_feed_has_no_holes_that_fill_later(world: World) {
     if !world.is_postgres() {
         return; // One writer: entries get their numbers in the order in which they commit.
@@ -143,4 +158,25 @@ async fn the_feed_has_no_holes_that_fill_later(world: World) {
     let after = world.store.events(last, 10).await.unwrap();
     assert_eq!(after[0].subject, "slow");
     assert_eq!(after.len(), 4, "{after:?}");
+}
+
+async fn the_feed_has_no_holes_where_numbers_are_given_out_again(world: World) {
+    if !world.is_postgres() {
+        return;
+    }
+    story(&world).await;
+    let last = world.store.events(0, 1000).await.unwrap().last().unwrap().seq;
+    // Numbers were given out to a transaction that came to nothing, and everybody has looked since.
+    world.run("select setval('events_seq_seq', (select max(seq) + 3 from events))").await;
+    assert!(world.store.events(last, 10).await.unwrap().is_empty());
+    // The standby that took over has not heard of them.
+    world.run("select setval('events_seq_seq', (select max(seq) from events))").await;
+    let mut slow = sqlx::PgPool::connect(&world.url).await.unwrap().begin().await.unwrap();
+    let insert = "insert into events (at, subject, lab, kind, actor, detail, previous, hash)
+        values (1, 'slow', '', 'k', 'a', '{}', '', 'h')";
+    sqlx::query(insert).execute(&mut *slow).await.unwrap();
+    world.lab("vega", able()).await.admit("C-1").await;
+    assert!(world.store.events(last, 10).await.unwrap().is_empty(), "what is behind the slow one waits");
+    slow.commit().await.unwrap();
+    assert_eq!(world.store.events(last, 10).await.unwrap()[0].subject, "slow");
 }

@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
-use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
 use stoppress::clock::{Clock as _, HostClock, Random as _, SeededRandom};
@@ -75,7 +73,7 @@ pub(crate) struct Gateways {
     /// The ops key.
     pub(crate) ops: String,
     /// How many lives were ended.
-    pub(crate) ended: u64,
+    pub(crate) ended: Arc<AtomicU64>,
     how: BTreeMap<&'static str, u64>,
 }
 
@@ -94,7 +92,8 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn signal(pid: u32, name: &str) {
+/// Sends a signal to a process.
+pub(crate) fn signal(pid: u32, name: &str) {
     let _ = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status();
 }
 
@@ -112,9 +111,14 @@ impl Gateways {
             paused_until: None,
         };
         let all = (0..3).map(gateway).collect();
-        let how = BTreeMap::new();
-        let mut gateways =
-            Self { folder, database: database.to_owned(), all, ops: String::new(), ended: 0, how };
+        let mut gateways = Self {
+            folder,
+            database: database.to_owned(),
+            all,
+            ops: String::new(),
+            ended: Arc::default(),
+            how: BTreeMap::new(),
+        };
         gateways.spawn(0);
         let out = gateways.all[0].child.as_mut().unwrap().stdout.take().unwrap();
         let mut lines = BufReader::new(out).lines().map_while(Result::ok).map(|line| line.trim().to_owned());
@@ -157,7 +161,7 @@ impl Gateways {
     }
 
     fn count(&mut self, how: &'static str) {
-        self.ended += 1;
+        self.ended.fetch_add(1, Ordering::AcqRel);
         *self.how.entry(how).or_default() += 1;
     }
 
@@ -187,18 +191,11 @@ impl Gateways {
     }
 
     /// Ends so many lives, one every two seconds, and leaves all of them alive and unharmed.
-    pub(crate) fn rage(&mut self, kills: u64, draw: &mut Draw, url: &str) {
+    pub(crate) fn rage(&mut self, kills: u64, draw: &mut Draw) {
         let mut next = HostClock.now();
-        let restarts = [kills / 3, 2 * kills / 3];
-        let mut restarted = 0;
-        while self.ended < kills {
+        while self.ended.load(Ordering::Acquire) < kills {
             let now = HostClock.now();
             self.tend(now);
-            if restarts.get(restarted).is_some_and(|at| self.ended >= *at) {
-                restarted += 1;
-                restart_database(url);
-                *self.how.entry("restarts of the database").or_default() += 1;
-            }
             if now >= next {
                 next = now + EVERY;
                 self.harm(draw, now);
@@ -264,34 +261,4 @@ impl Gateways {
         }
         self.count("by kill -9");
     }
-}
-
-/// Ends the database server at once, as a crash would, and starts it again.
-fn restart_database(url: &str) {
-    let folder = PathBuf::from(url.split("host=").nth(1).expect("a folder with a socket"));
-    let Some(pid) = postmaster(&folder) else { return };
-    let process = Path::new("/proc").join(pid.to_string());
-    let owner = std::fs::metadata(&process).expect("a system with /proc");
-    let program = std::fs::read_link(process.join("exe")).unwrap();
-    let line = std::fs::read(process.join("cmdline")).unwrap();
-    let args: Vec<String> =
-        line.split(|byte| *byte == 0).map(|arg| String::from_utf8_lossy(arg).into_owned()).collect();
-    signal(pid, "QUIT");
-    while process.join("exe").exists() {
-        std::thread::park_timeout(std::time::Duration::from_millis(20));
-    }
-    let log = File::options().append(true).create(true).open(folder.join("log")).unwrap();
-    let mut command = Command::new(program);
-    command.args(args[1..].iter().filter(|arg| !arg.is_empty())).current_dir(&folder);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-    if owner.uid() != std::fs::metadata("/proc/self").unwrap().uid() {
-        command.uid(owner.uid()).gid(owner.gid());
-    }
-    // Whoever holds the folder ends it with everything else.
-    drop(command.spawn().unwrap());
-}
-
-fn postmaster(folder: &Path) -> Option<u32> {
-    let text = std::fs::read_to_string(folder.join("data/postmaster.pid")).ok()?;
-    text.lines().next()?.trim().parse().ok()
 }

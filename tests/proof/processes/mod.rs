@@ -1,11 +1,15 @@
 //! Real processes: three gateways on PostgreSQL, labs that misbehave, load; and somebody who kills, stops and resumes
-//! gateways, ends them at named points, and restarts the database under them, as a seed says. Then the labs' ledgers are
-//! held against every answer that was told.
+//! gateways, ends them at named points, restarts the database under them and lets its standby take over, as a seed says.
+//! Then the labs' ledgers are held against every answer that was told.
 //!
 //! `STOPPRESS_KILLS` (60) is how many lives are ended, one every two seconds; `STOPPRESS_SEED` draws which, when, how.
 
 mod gateways;
 mod load;
+mod pair;
+mod relay;
+mod standby;
+mod takeover;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};
@@ -25,6 +29,8 @@ use stoppress::work::transfer::LEASE;
 use crate::common::postgres;
 use gateways::{Draw, Gateways};
 use load::{Client, Told};
+use pair::Pair;
+use takeover::Operator;
 
 /// How long after the last kill everything must have gone on, beyond the lease of who was killed.
 const BEYOND: SignedDuration = SignedDuration::from_secs(30);
@@ -139,11 +145,21 @@ fn storm() {
     runtime.block_on(rage());
 }
 
+/// Says when it goes that gateways need not be kept alive any more: a run that has failed ends, too.
+struct End(Arc<AtomicBool>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 async fn rage() {
     let (kills, seed) = (number("STOPPRESS_KILLS", 60), number("STOPPRESS_SEED", 1));
     say!("seed {seed}, {kills} kills");
     let random = Arc::new(SeededRandom::new(seed));
-    let database = postgres::database().await;
+    let pair = Pair::of(&postgres::database().await.url).await;
+    let url = pair.url();
     let mut houses = BTreeMap::new();
     for (id, profile, behaviour) in labs() {
         let behaviour: Behaviour = serde_json::from_value(behaviour).unwrap();
@@ -151,7 +167,7 @@ async fn rage() {
         let lab = Simulator::start(settings, Arc::new(HostClock), random.clone()).await.unwrap();
         houses.insert(id, (lab, profile));
     }
-    let mut gateways = Gateways::start(&database.url);
+    let mut gateways = Gateways::start(&url);
     let ops = gateways.ops.clone();
     let client = Client::new(gateways.urls(), &ops);
     client.until("PUT", "/v1/platforms/acme", &json!({"id": "acme", "name": "Acme"})).await;
@@ -172,20 +188,26 @@ async fn rage() {
         let draw = Draw::new(seed * 100 + nth);
         clients.spawn(load::shop(client, nth, draw, Arc::clone(&over)));
     }
-    let (calm, end) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (calm, end) = (Arc::new(AtomicBool::new(false)), End(Arc::default()));
+    let operator = Operator::new(pair, Draw::new(seed + 1_000));
+    let operator = tokio::spawn(operator.rage(Arc::clone(&gateways.ended), Arc::clone(&calm)));
     let raging = {
-        let (url, calm, end) = (database.url.clone(), Arc::clone(&calm), Arc::clone(&end));
+        let (calm, end) = (Arc::clone(&calm), Arc::clone(&end.0));
         tokio::task::spawn_blocking(move || {
-            gateways.rage(kills, &mut Draw::new(seed), &url);
+            gateways.rage(kills, &mut Draw::new(seed));
             calm.store(true, Ordering::Release);
             gateways.keep(&end);
             gateways
         })
     };
     while !calm.load(Ordering::Acquire) {
-        assert!(!raging.is_finished(), "whoever kills has failed");
+        let failed = raging.is_finished() || operator.is_finished();
+        assert!(!failed || calm.load(Ordering::Acquire), "whoever kills has failed");
         pause(100).await;
     }
+    // What is being done to the database is brought to its end.
+    let (_pair, mut figures) = operator.await.unwrap();
+    say!("the database: {}", figures.words());
     let calm_at = HostClock.now();
     over.store(true, Ordering::Relaxed);
     let mut told: Vec<Told> = Vec::new();
@@ -196,24 +218,24 @@ async fn rage() {
     say!("{} orders, {stops} stops", told.len());
 
     // Nobody is harmed any more: what was under way goes on within the lease of the dead, and a little.
-    let mut wrong = Vec::new();
-    match until_settled(&database.url, 2, LEASE + BEYOND).await {
+    let mut wrong = std::mem::take(&mut figures.wrong);
+    match until_settled(&url, 2, LEASE + BEYOND).await {
         Ok(_) => {
             let took = HostClock.now().duration_since(calm_at);
             say!("everything went on {took:#} after the last kill");
         }
         Err(why) => wrong.push(why),
     }
-    match until_settled(&database.url, 4, FOUND_OUT).await {
+    match until_settled(&url, 4, FOUND_OUT).await {
         Ok(took) => say!("everything was decided {took:#} later"),
         Err(why) => wrong.push(why),
     }
     // What is with the labs is printed by then.
     pause(27_000).await;
-    wrong.extend(judge(&database.url, &houses, &told).await);
-    end.store(true, Ordering::Release);
+    wrong.extend(judge(&url, &houses, &told).await);
+    drop(end);
     let gateways = raging.await.unwrap();
-    say!("{} lives ended, {}", gateways.ended, gateways.how());
+    say!("{} lives ended, {}", gateways.ended.load(Ordering::Acquire), gateways.how());
     assert!(wrong.is_empty(), "seed {seed}:\n{}\n{}", wrong.join("\n"), gateways.logs());
     assert!(told.len() as u64 >= kills, "only {} orders", told.len());
 }
