@@ -17,6 +17,7 @@ use crate::domain::order::Address;
 use crate::domain::retry;
 use crate::lab::lane::{Kind, Permit};
 use crate::lab::{AddressCall, Lab};
+use crate::points::point;
 use crate::store::{AddressDue, Result, SettleAddress, Write, Written};
 
 /// The loop's name.
@@ -53,6 +54,7 @@ impl Step for Readdress {
             takers.push((id, asking));
         }
         let written = take_each(bench, claims).await?;
+        point!("work.address.claimed");
         for ((id, mut asking), written) in takers.into_iter().zip(written) {
             let Some(Written::AddressesClaimed(taken)) = written else { continue };
             for due in taken {
@@ -109,7 +111,9 @@ async fn ask(
         asked_at: facts.asked_at,
         answer_by: facts.deadline_at,
     };
+    point!("work.address.before");
     let reply = lab.change_address(&call).await;
+    point!("work.address.after");
     let now = bench.clock.now();
     // That a lab does not answer this says nothing of its hand-overs.
     permit.asked(now, &reply);

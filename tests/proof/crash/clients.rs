@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use stoppress::cli::simulate::ledger::Said;
 use stoppress::clock::Clock as _;
@@ -17,6 +18,7 @@ use stoppress::store::{
     Report, Resolve, Scope, SettleStop, Write, Written, one,
 };
 
+use super::addresses;
 use super::day::{Day, Told, ask, shop, stop_ask, window};
 use super::paper::note;
 use super::script::Step;
@@ -53,6 +55,7 @@ pub(crate) async fn step(day: &Day, nth: usize, what: Step) {
             day.orders.lock().unwrap().insert(new.to_owned(), order.clone());
             (told.reference, told.order) = (new.to_owned(), Some(order.to_string()));
         }
+        Step::Readdress(reference, to) => addresses::ask(day, &known(day, reference), to).await,
         Step::Report(reference, stage) => report(day, reference, stage).await,
         Step::Postpone(lab) => postpone(day, lab).await,
         Step::Operator(reference) => operator(day, reference).await,
@@ -86,8 +89,9 @@ async fn facts(day: &Day, order: &OrderId) -> OrderFacts {
 
 fn admission(day: &Day, reference: &str, lab: &str, paid: bool) -> Admission {
     let now = day.clock.now();
-    let document =
-        format!(r#"{{"reference":"{reference}","items":[{{"id":"1","sku":"print-10x15","quantity":2}}]}}"#);
+    let document = json!({"reference": reference, "ship_to": addresses::street(addresses::HOME),
+            "items": [{"id": "1", "sku": "print-10x15", "quantity": 2}]})
+    .to_string();
     Admission {
         id: OrderId::new(now, &*day.random),
         platform: shop(),
@@ -268,14 +272,14 @@ async fn operator(day: &Day, reference: &str) {
     one(&*day.store, Write::SettleStop(Box::new(item))).await.unwrap();
 }
 
-async fn calls(day: &Day, kind: &str) -> Vec<EscalationRow> {
+pub(crate) async fn calls(day: &Day, kind: &str) -> Vec<EscalationRow> {
     let filter = EscalationFilter { open: Some(true), limit: 1000, ..EscalationFilter::default() };
     let mut rows = day.store.escalations(&Scope::Ops, &filter).await.unwrap();
     rows.retain(|row| row.kind == kind);
     rows
 }
 
-async fn resolve(day: &Day, row: &EscalationRow, decision: PersonDecision) {
+pub(crate) async fn resolve(day: &Day, row: &EscalationRow, decision: PersonDecision) {
     let item = Resolve {
         escalation: row.id.clone(),
         next: EscalationId::new(day.clock.now(), &*day.random),
@@ -308,6 +312,7 @@ async fn find_out(day: &Day) {
         let decision = if said == Said::Removed { PersonDecision::Stopped } else { PersonDecision::TooLate };
         resolve(day, &row, decision).await;
     }
+    addresses::find_out(day).await;
     for row in calls(day, "approval").await {
         resolve(day, &row, PersonDecision::Noted).await;
     }

@@ -27,7 +27,9 @@ use stoppress::store::{
 };
 use stoppress::work::labs::Directory;
 use stoppress::work::remind::Links;
-use stoppress::work::{Bells, Bench, Step as _, changes, close, import, remind, stop, tell, transfer};
+use stoppress::work::{
+    Bells, Bench, Step as _, address, changes, close, import, remind, stop, tell, transfer,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::paper::{self, HOUSES, House, Paper, note, notes};
@@ -311,9 +313,10 @@ struct Loops {
     import: import::SendAhead,
     changes: changes::Changes,
     remind: remind::Remind,
+    address: address::Readdress,
     tell: tell::Tell,
     /// When each wants to come again, and after how many commits it looked.
-    looked: [(Option<Timestamp>, Option<u64>); 7],
+    looked: [(Option<Timestamp>, Option<u64>); 8],
     /// When the endpoint is told again.
     told_at: Option<Timestamp>,
 }
@@ -336,8 +339,9 @@ impl Loops {
             import: import::SendAhead::new(bench.clone()),
             changes: changes::Changes::new(bench.clone(), windows),
             remind: remind::Remind::new(bench.clone(), paper.clone(), links, Arc::new(|_, _| None)),
+            address: address::Readdress(bench.clone()),
             tell: tell::Tell::new(bench.clone(), paper),
-            looked: [(None, None); 7],
+            looked: [(None, None); 8],
             told_at: None,
         }
     }
@@ -366,18 +370,18 @@ impl Loops {
                     }
                 )*};
             }
-            tick!(0 close 1 transfer 2 stop 3 import 4 changes 5 remind);
+            tick!(0 close 1 transfer 2 stop 3 import 4 changes 5 remind 6 address);
             if stepped {
                 continue;
             }
             if now >= told_at {
-                tick!(6 tell);
+                tick!(7 tell);
                 if stepped {
                     continue;
                 }
                 self.told_at = Some(now + SignedDuration::from_secs(600));
             }
-            let wakes = self.looked[..6].iter().filter_map(|(wake, _)| *wake);
+            let wakes = self.looked[..7].iter().filter_map(|(wake, _)| *wake);
             return wakes.chain(self.told_at).min();
         }
         panic!("at {} it does not come to rest", day.clock.now());

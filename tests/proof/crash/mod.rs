@@ -4,6 +4,7 @@
 //! `STOPPRESS_CRASH_HITS` (3) is how many hits of a point are tried, `STOPPRESS_CRASH_PAIRS` (0) how many second
 //! points are tried during the recovery of each (0: one for one hit of each), `STOPPRESS_CRASH_ONLY` a part of a name.
 
+mod addresses;
 mod clients;
 mod day;
 mod mistakes;

@@ -9,6 +9,7 @@ use stoppress::domain::stop::StopState;
 use stoppress::domain::webhook::{KINDS, MessageId};
 use stoppress::store::{EscalationFilter, EscalationRow, Scope, WebhookFilter};
 
+use super::addresses;
 use super::clients;
 use super::day::Day;
 use super::paper::{Call, Got, notes};
@@ -30,6 +31,7 @@ pub(crate) async fn check(day: &Day) -> Vec<String> {
     {
         wrong.push(format!("{}: {} about {}", row.kind, row.cause, row.subject));
     }
+    wrong.extend(addresses::check(day, &orders, &escalations).await);
     wrong.extend(keys(day));
     let verified = day.store.verify_events().await.unwrap();
     wrong.extend(verified.breaks.into_iter().map(|found| format!("the chain: {found}")));

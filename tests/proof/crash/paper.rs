@@ -20,8 +20,12 @@ use stoppress::domain::mail::MailOutcome;
 use stoppress::domain::webhook::Posted;
 use stoppress::lab::mail::{Mail, Mailer};
 use stoppress::lab::webhook::{Post, Poster};
-use stoppress::lab::{Built, Driver, Import, Lab, Pending, Reply, Settings, StopCall, Tools, Upload};
+use stoppress::lab::{
+    AddressCall, Built, Driver, Import, Lab, Pending, Reply, Settings, StopCall, Tools, Upload,
+};
 use url::Url;
+
+use super::addresses;
 
 /// How long after receipt these labs print.
 pub(crate) const PRINTS_AFTER: i64 = 1800;
@@ -48,7 +52,7 @@ pub(crate) struct House {
     pub profile: fn() -> Value,
     /// The fates of its uploads in turn; then the last one, for ever.
     pub uploads: &'static [Fate],
-    /// Whether the answers to its stops come later, from its operator.
+    /// Whether the answers to its stops come later, from its operator; to other addresses it never gives any.
     pub answers_later: bool,
     /// Whether a customer asks for a stop of the first order while the first upload is on its way.
     pub asked_meanwhile: bool,
@@ -56,7 +60,7 @@ pub(crate) struct House {
 
 fn able() -> Value {
     json!({"dedupes": "forever", "lookup": true, "stops": "yes", "orders_per_call": 2, "concurrency": 1,
-        "acts_within": "60s", "answers_within": "20m", "handover_within": "40m"})
+        "acts_within": "60s", "answers_within": "20m", "handover_within": "40m", "address_changes": "until_printed"})
 }
 
 fn with(changes: Value) -> Value {
@@ -285,6 +289,11 @@ impl Paper {
         self.ledgers.lock().unwrap().values().any(|ledger| ledger.has(order))
     }
 
+    /// What is in the ledger of a lab.
+    pub(crate) fn read<T>(&self, lab: &str, read: impl FnOnce(&Ledger) -> T) -> T {
+        read(&self.ledgers.lock().unwrap()[lab])
+    }
+
     /// A person at the lab takes an order out, or finds that it is too late.
     pub(crate) fn take_out(&self, lab: &str, order: &str, stop: &str) -> Said {
         let house = HOUSES.iter().find(|house| house.id == lab).unwrap();
@@ -410,6 +419,15 @@ impl Lab for Desk {
                 Some(Some(_)) => Answer::Accepted { lab_reference: None },
             }
             .into()
+        })
+    }
+
+    fn change_address<'a>(&'a self, call: &'a AddressCall) -> Pending<'a, Reply> {
+        Box::pin(async move {
+            let nth = self.paper.call(self.house.id, "address", call.change.as_str(), "");
+            let answer = self.with(|ledger, now| addresses::take(ledger, now, call, self.house));
+            let lost = nth == 1 && self.house.id == "able";
+            if lost { Answer::Unclear { cause: "the answer was lost".to_owned() } } else { answer }.into()
         })
     }
 

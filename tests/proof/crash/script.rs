@@ -23,6 +23,8 @@ pub(crate) enum Step {
     Decide(&'static str, bool),
     /// Another order in the place of one.
     Replace(&'static str, &'static str),
+    /// The platform asks for another address of an order.
+    Readdress(&'static str, &'static str),
     Report(&'static str, Stage),
     /// Ops put off the cutoff of a lab by a minute.
     Postpone(&'static str),
@@ -35,8 +37,8 @@ pub(crate) enum Step {
 }
 
 use Step::{
-    Admit, AskMerchant, Checkpoint, Decide, FindOut, Hold, Operator, Pay, Postpone, Release, Remember,
-    Replace, Report, SetUp, Stop,
+    Admit, AskMerchant, Checkpoint, Decide, FindOut, Hold, Operator, Pay, Postpone, Readdress, Release,
+    Remember, Replace, Report, SetUp, Stop,
 };
 
 /// The day.
@@ -90,9 +92,14 @@ pub(crate) const SCRIPT: &[(i64, Step)] = &[
     (CUTOFF + 21, Stop("g2")),
     (CUTOFF + 22, Stop("g3")),
     (CUTOFF + 80, Stop("h1")),
+    (CUTOFF + 85, Readdress("t2", "Katu 5")),
     (CUTOFF + 90, Stop("t2")),
+    (CUTOFF + 200, Readdress("a2", "Katu 2")),
+    (CUTOFF + 210, Readdress("m2", "Katu 6")),
     (CUTOFF + 400, Operator("t2")),
+    (CUTOFF + 420, Readdress("a2", "Katu 3")),
     (CUTOFF + 1000, Report("o1", Stage::InProduction)),
+    (CUTOFF + 1870, Readdress("o2", "Katu 4")),
     (CUTOFF + 1900, Stop("a3")),
     (CUTOFF + 2000, Stop("p3")),
     (CUTOFF + 4000, FindOut),

@@ -9,13 +9,11 @@ use super::Whole;
 
 /// Kinds of writes that no loop makes, and that no order, batch, transfer or stop depends on: keys, sessions, links,
 /// routes, what old rows are forgotten, and what several gateways say to each other (see the real processes). Downloads,
-/// which no lab prints, and changes of addresses, which no print depends on, have no crash tried here yet.
+/// which no lab prints, have no crash tried here yet.
 const NOT_IN_THE_DAY: &[&str] = &[
     "announce",
-    "ask_address",
     "change_callback",
     "change_webhook",
-    "claim_addresses",
     "claim_downloads",
     "close_full",
     "end_session",
@@ -35,7 +33,6 @@ const NOT_IN_THE_DAY: &[&str] = &[
     "rotate_links",
     "see_session",
     "set_lab",
-    "settle_address",
     "settle_download",
     "show_code",
     "sign_in",

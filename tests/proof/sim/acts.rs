@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use stoppress::domain::batch::BatchPhase;
 use stoppress::domain::ids::OrderId;
 use stoppress::domain::lab::Answer;
-use stoppress::domain::order::Stage;
+use stoppress::domain::order::{OrderFacts, Stage};
 use stoppress::domain::stop::StopState;
 use stoppress::store::{
     BatchFilter, ChangeKind, EscalationFilter, EscalationRow, LabSwitch, PersonDecision, Scope, StopFilter,
 };
 
+use super::addresses::stored;
 use super::cast::{Ask, lab_id};
 use super::kinds::Skill;
 use super::play::{Known, Play};
@@ -216,6 +217,7 @@ impl Play {
         match row.kind.as_str() {
             "stop" => self.find_out_stop(row, nth),
             "transfer" => self.find_out_transfer(row, nth),
+            "address" => self.find_out_address(row),
             _ => Some(PersonDecision::Noted),
         }
     }
@@ -261,7 +263,7 @@ impl Play {
                 }
                 let lines: Vec<String> =
                     facts.lines_submitted().into_iter().filter(|line| !out.1.contains(line)).collect();
-                state.ledger.houses[nth].put(&facts.id, "by hand", &lines);
+                state.ledger.houses[nth].put(&facts.id, "by hand", &lines, &stored(&facts));
             }
             return Some(PersonDecision::HandedOver);
         }
@@ -270,6 +272,19 @@ impl Play {
         }
         let waits = carried.first.iter().any(|(id, _)| state.is_under_way(id));
         (!waits).then_some(PersonDecision::NotHanded)
+    }
+
+    /// Whether a stop of an order must succeed that is asked now.
+    pub(crate) fn promise(&self, facts: &OrderFacts) -> bool {
+        let (high, silent) = {
+            let state = self.hub.state();
+            let silent = state.said.iter().any(|said| state.now - said.max(&0) > 4_000_000);
+            (state.high, silent && self.store.shared())
+        };
+        let open = |batch: &stoppress::domain::batch::BatchFacts| {
+            batch.phase == BatchPhase::Open && batch.closes_at.as_microsecond() > high
+        };
+        !silent && facts.transfer.is_none() && facts.batch.as_ref().is_some_and(open)
     }
 
     /// The batches that should have closed and have not.
@@ -286,7 +301,7 @@ trait Submitted {
     fn lines_submitted(&self) -> Vec<String>;
 }
 
-impl Submitted for stoppress::domain::order::OrderFacts {
+impl Submitted for OrderFacts {
     fn lines_submitted(&self) -> Vec<String> {
         stoppress::domain::lines::read(&self.document).into_iter().map(|line| line.id).collect()
     }

@@ -13,11 +13,12 @@ use stoppress::domain::order::Stage;
 use stoppress::domain::stop::{AskedBy, StopState};
 use stoppress::store::{
     Admission, Admitted, ApprovalAsk, ApprovalOutcome, Change, ChangeKind, Changed, Decide, Decided,
-    LabSwitch, MoveBatch, OrderRef, PersonDecision, Replace, Replaced, Report, Resolve, Resolved, Result,
-    Scope, SetLab, SettleStop, StopAsk, StopOutcome, Write, Written, one,
+    LabSwitch, MoveBatch, OrderRef, PersonDecision, PutLab, Replace, Replaced, Report, Resolve, Resolved,
+    Result, Scope, SetLab, SettleStop, StopAsk, StopOutcome, Write, Written, one,
 };
 use stoppress::work::{Bench, changes, close, stop, transfer};
 
+use super::addresses::{Said, street};
 use super::hub::{Asking, Hub};
 
 /// How an answer to a request ended that was heard by whoever asked.
@@ -31,6 +32,8 @@ pub(crate) enum End {
     Approval(ApprovalId, OrderId),
     /// An order replaces another.
     Replaced { id: OrderId, reference: usize, lab: usize },
+    /// Another address was asked for.
+    Readdressed { order: OrderId, said: Said },
     /// Whoever resolves this escalation can know what he said only from then on, by the clock of the gateway.
     TooEarly(EscalationId, Timestamp),
     /// Something else was answered.
@@ -46,6 +49,8 @@ pub(crate) struct Desk {
     pub(crate) hub: Arc<Hub>,
     pub(crate) labs: Arc<Vec<Lab>>,
     pub(crate) nth: usize,
+    /// Whether its orders say where they go.
+    pub(crate) streets: bool,
 }
 
 /// The platform of all orders.
@@ -67,11 +72,13 @@ pub(crate) enum Ask {
     Decide { approval: ApprovalId, order: OrderId, lab: usize, agrees: bool },
     Change { order: OrderId, lab: usize, kind: ChangeKind },
     Replace { order: OrderId, reference: usize, lab: usize },
+    Readdress { order: OrderId, lab: usize, to: usize },
     Report { order: OrderId, lab: usize, stage: Stage },
     Answer { stop: StopId, lab: usize, answer: Answer, person: bool },
     Resolve { escalation: EscalationId, decision: PersonDecision },
     Move { batch: BatchId, to: Option<Timestamp>, window: bool },
     Switch { lab: usize, to: LabSwitch },
+    Define { lab: usize, spec: String },
     Look { order: OrderId },
 }
 
@@ -97,15 +104,16 @@ impl Desk {
             Ask::Decide { approval, order, lab, agrees } => self.decide(approval, order, lab, agrees).await,
             Ask::Change { order, lab, kind } => self.change(order, lab, kind).await,
             Ask::Replace { order, reference, lab } => self.replace(order, reference, lab).await,
+            Ask::Readdress { order, lab, to } => self.readdress(order, lab, to).await,
             ask => self.write(ask).await,
         }
     }
 
-    fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         self.bench.clock.now()
     }
 
-    async fn one(&self, write: Write) -> Result<Written> {
+    pub(crate) async fn one(&self, write: Write) -> Result<Written> {
         one(&*self.bench.store, write).await
     }
 
@@ -121,7 +129,11 @@ impl Desk {
             .map(|line| serde_json::json!({"id": format!("{line}"), "sku": sku, "quantity": 1}))
             .collect();
         let reference = format!("R-{reference}");
-        let document = serde_json::json!({"reference": reference, "items": items}).to_string();
+        let mut document = serde_json::json!({"reference": reference, "items": items});
+        if self.streets {
+            document["ship_to"] = serde_json::json!(street(0));
+        }
+        let document = document.to_string();
         let sha256 = stoppress::domain::event::hash("", Timestamp::UNIX_EPOCH, "", "", "", &document);
         Admission {
             id: OrderId::new(now, &*self.bench.random),
@@ -384,6 +396,10 @@ impl Desk {
             Ask::Switch { lab, to } => {
                 self.bench.labs.stale();
                 (Write::SetLab(Box::new(SetLab { id: lab_id(lab), to, at, actor: ops })), transfer::NAME)
+            }
+            Ask::Define { lab, spec } => {
+                let item = PutLab { id: lab_id(lab), spec, if_version: None, at, actor: ops };
+                (Write::PutLab(Box::new(item)), transfer::NAME)
             }
             _ => return Ok(End::Done),
         };

@@ -4,6 +4,19 @@ use super::oracle::Edges;
 
 /// Every step that is named in the protocol and that can be forced from outside, as the log tells it.
 const NAMED: &[&str] = &[
+    "address asked -> refused in_production",
+    "address asked -> refused lab_refused",
+    "address asked -> refused order_stopped",
+    "address asked -> refused shipped",
+    "address asked -> taken lab_took",
+    "address asked -> with_a_person no_answer",
+    "address none -> asked",
+    "address told: another is open",
+    "address told: changed in the house",
+    "address with_a_person -> refused order_stopped",
+    "address with_a_person -> refused person_confirmed",
+    "address with_a_person -> taken lab_took",
+    "address with_a_person -> taken person_confirmed",
     "batch closed",
     "batch closed late",
     "batch empty",

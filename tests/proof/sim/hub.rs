@@ -64,6 +64,13 @@ impl Gate {
     }
 }
 
+impl Gate {
+    /// Whether it writes what a lab said of an address.
+    pub(crate) fn says_where(&self) -> bool {
+        self.writes.iter().flatten().any(|write| matches!(write, Write::SettleAddress(_)))
+    }
+}
+
 /// A call that was let through.
 struct Running {
     ticket: u64,

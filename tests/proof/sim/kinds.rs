@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use stoppress::domain::Fault;
+use stoppress::domain::address::AddressChanges;
 use stoppress::domain::contact::StopChannel;
 use stoppress::domain::ids::OrderId;
 use stoppress::domain::lab::{Answer, Dedupes, LabSpec, Lasting, Profile, TakesStops};
-use stoppress::lab::{Built, Driver, Lab, Pending, Reply, Settings, StopCall, Tools, Upload};
+use stoppress::lab::{AddressCall, Built, Driver, Lab, Pending, Reply, Settings, StopCall, Tools, Upload};
 
 use super::hub::Hub;
 use super::ledger::Request;
+use super::parcels::Asked;
 use super::replica::here;
 
 /// What a lab can do, and how it is called.
@@ -65,6 +67,9 @@ pub(crate) struct Kind {
     pub(crate) attempts_max: i64,
     pub(crate) key_window: i64,
     pub(crate) lines: bool,
+    /// Until when it takes other addresses.
+    pub(crate) takes: AddressChanges,
+    pub(crate) concurrency: u32,
 }
 
 impl Kind {
@@ -96,6 +101,8 @@ impl Kind {
             answers_within: Lasting::seconds(self.answers_within),
             attempts_max: self.attempts_max,
             handover_within: Lasting::seconds(self.handover_within),
+            address_changes: self.takes,
+            concurrency: self.concurrency,
             ..Profile::default()
         }
     }
@@ -164,5 +171,14 @@ impl Lab for SimLab {
 
     fn look_up<'a>(&'a self, order: &'a OrderId) -> Pending<'a, Reply> {
         Box::pin(self.call(Request::LookUp(order.clone())))
+    }
+
+    fn change_address<'a>(&'a self, call: &'a AddressCall) -> Pending<'a, Reply> {
+        Box::pin(self.call(Request::Readdress(Asked {
+            change: call.change.clone(),
+            order: call.order.clone(),
+            to: call.ship_to.line1.clone(),
+            answer_by: call.answer_by.as_microsecond(),
+        })))
     }
 }

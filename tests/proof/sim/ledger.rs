@@ -11,16 +11,26 @@ use stoppress::lab::Upload;
 use super::hooks::Received;
 use super::hub::State;
 use super::kinds::Kind;
+use super::parcels::{Asked, Parcels};
 
 /// What a gateway asks a lab, or a receiver of webhooks.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Request {
     /// Takes these orders, each with its lines.
-    Submit { key: String, transfer: String, orders: Vec<(OrderId, Vec<String>)>, sha256: [u8; 32] },
+    Submit {
+        key: String,
+        transfer: String,
+        orders: Vec<(OrderId, Vec<String>)>,
+        /// Where the parcel of each of them goes, if that is said.
+        ship_to: Vec<String>,
+        sha256: [u8; 32],
+    },
     /// Stops an order, or lines of it.
     Stop { stop: StopId, order: OrderId, items: Vec<String> },
     /// Has the lab this order?
     LookUp(OrderId),
+    /// Sends the parcel of an order elsewhere.
+    Readdress(Asked),
     /// A webhook.
     Post { id: String },
 }
@@ -39,6 +49,7 @@ impl std::fmt::Debug for Request {
             }
             Self::Stop { order, items, .. } => write!(f, "stop {}{items:?}", short(order.as_str())),
             Self::LookUp(order) => write!(f, "look up {}", short(order.as_str())),
+            Self::Readdress(asked) => asked.fmt(f),
             Self::Post { id } => write!(f, "webhook {id}"),
         }
     }
@@ -54,7 +65,13 @@ impl Request {
         #[derive(serde::Deserialize)]
         struct Order {
             id: OrderId,
+            #[serde(default)]
+            ship_to: Street,
             items: Vec<Item>,
+        }
+        #[derive(Default, serde::Deserialize)]
+        struct Street {
+            line1: String,
         }
         #[derive(serde::Deserialize)]
         struct Item {
@@ -62,8 +79,10 @@ impl Request {
         }
         let body: Body = serde_json::from_slice(&upload.body).expect("a manifest");
         let lines = |order: Order| (order.id, order.items.into_iter().map(|item| item.id).collect());
+        let ship_to = body.orders.iter().map(|order| order.ship_to.line1.clone()).collect();
         Self::Submit {
             key: upload.key.clone(),
+            ship_to,
             transfer: upload.transfer.to_string(),
             orders: body.orders.into_iter().map(lines).collect(),
             sha256: upload.sha256,
@@ -78,6 +97,8 @@ pub(crate) struct Job {
     key: String,
     /// Its lines that will be printed.
     pub(crate) lines: BTreeSet<String>,
+    /// Where its parcel goes, if that was said.
+    pub(crate) ship_to: String,
     /// Whether it was taken out.
     pub(crate) out: bool,
     pub(crate) stage: Stage,
@@ -115,6 +136,7 @@ pub(crate) struct Ledger {
     frozen: BTreeMap<String, [u8; 32]>,
     /// What the receiver of webhooks was told.
     pub(crate) received: Received,
+    pub(crate) parcels: Parcels,
 }
 
 /// How a lab behaves in one call.
@@ -126,6 +148,8 @@ pub(crate) struct Mood {
     pub(crate) at_the_door: bool,
     /// Its people answer a stop later.
     pub(crate) later: bool,
+    /// It does the opposite of what it said of an address.
+    pub(crate) wavers: bool,
 }
 
 impl Ledger {
@@ -143,6 +167,9 @@ impl Ledger {
 
     /// What is wrong with a call that begins now.
     fn begins(&mut self, request: &Request) -> Vec<String> {
+        if let Request::Readdress(asked) = request {
+            return self.parcels.begins(asked).into_iter().collect();
+        }
         let Request::Submit { key, orders, sha256, .. } = request else { return Vec::new() };
         let mut wrong = Vec::new();
         let first = *self.frozen.entry(key.clone()).or_insert(*sha256);
@@ -190,11 +217,12 @@ impl Ledger {
 
 impl House {
     /// Puts an order on the floor of the lab.
-    pub(crate) fn put(&mut self, order: &OrderId, key: &str, lines: &[String]) {
+    pub(crate) fn put(&mut self, order: &OrderId, key: &str, lines: &[String], ship_to: &str) {
         self.jobs.push(Job {
             order: order.clone(),
             key: key.to_owned(),
             lines: lines.iter().cloned().collect(),
+            ship_to: ship_to.to_owned(),
             out: self.barred.contains(order),
             stage: Stage::Received,
             reported: None,
@@ -222,15 +250,15 @@ impl House {
             Request::Submit { .. } if mood.refuses && mood.at_the_door => {
                 Answer::Refused { reason: "the key of the gateway is not valid now".to_owned() }
             }
-            Request::Submit { key, orders, .. } => {
+            Request::Submit { key, orders, ship_to, .. } => {
                 if self.refused.contains(key) || (mood.refuses && !self.knows(key, now)) {
                     self.refused.insert(key.clone());
                     return Answer::Refused { reason: "no such paper".to_owned() };
                 }
                 if !self.knows(key, now) {
                     self.keys.insert(key.clone(), now);
-                    for (order, lines) in orders {
-                        self.put(order, key, lines);
+                    for ((order, lines), ship_to) in orders.iter().zip(ship_to) {
+                        self.put(order, key, lines, ship_to);
                     }
                 }
                 Answer::Accepted { lab_reference: None }
@@ -253,8 +281,16 @@ impl House {
                 Some(job) if job.stage == Stage::Received => Answer::Accepted { lab_reference: None },
                 Some(job) => Answer::WillPrint { reason: None, stage: job.stage },
             },
-            Request::Post { .. } => Answer::Accepted { lab_reference: None },
+            Request::Readdress(_) | Request::Post { .. } => Answer::Accepted { lab_reference: None },
         }
+    }
+
+    /// The job of an order: the one that is alive, or the last that was.
+    pub(crate) fn job_of(&mut self, order: &OrderId) -> Option<&mut Job> {
+        let of = |job: &Job| job.order == *order;
+        let alive = self.jobs.iter().position(|job| of(job) && !job.out);
+        let at = alive.or_else(|| self.jobs.iter().rposition(of))?;
+        self.jobs.get_mut(at)
     }
 
     /// Takes an order out, or lines of it, if it is not too late.
@@ -296,6 +332,12 @@ impl State {
                 let wrong = self.ledger.received.takes(id);
                 self.faults.extend(wrong);
                 Answer::Accepted { lab_reference: None }
+            }
+            (Request::Readdress(asked), _) => {
+                let shown = self.shown();
+                let (answer, wrong) = self.ledger.readdress(lab, asked, mood, shown);
+                self.faults.extend(wrong);
+                answer
             }
             (_, Some(house)) => house.take(&request, mood, now),
             (_, None) => Answer::NotFound,

@@ -5,6 +5,7 @@
 //! seed fails is printed, and goes into `seeds.txt` for good.
 
 mod acts;
+mod addresses;
 mod cast;
 mod clock;
 mod edges;
@@ -13,6 +14,7 @@ mod hub;
 mod kinds;
 mod ledger;
 mod oracle;
+mod parcels;
 mod plan;
 #[cfg(debug_assertions)]
 mod planted;

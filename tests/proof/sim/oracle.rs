@@ -9,6 +9,7 @@ use stoppress::domain::ids::OrderId;
 use stoppress::domain::stop::{Evidence, StopState};
 use stoppress::store::StopOutcome;
 
+use super::addresses::Said;
 use super::cast::End;
 use super::hub::State;
 use super::ledger::short;
@@ -65,6 +66,12 @@ impl Oracle {
             Some(("transfer", phase)) => self.transfer(event, phase),
             Some(("stop", word)) => self.stop(state, event, word),
             Some(("batch", word)) => self.batch(state, event, word),
+            Some(("address", word)) => {
+                let State { ledger, faults, .. } = state;
+                if let Some(edge) = ledger.parcels.read(event, word, faults) {
+                    self.edge(edge);
+                }
+            }
             Some(("escalation", "noted")) => self.edge(format!("person noted {}", text(event, "kind"))),
             Some(("order", "reinstated")) => {
                 if let Ok(order) = OrderId::parse(&event.subject) {
@@ -187,6 +194,16 @@ impl Oracle {
                         facts.state.word(),
                         facts.evidence
                     ));
+                }
+            }
+            End::Readdressed { order, said } => {
+                self.edge(super::addresses::edge(said));
+                if let Said::Asked(id) | Said::Open(id) = said
+                    && state.ledger.parcels.stands(id.as_str()).is_none()
+                {
+                    state
+                        .faults
+                        .push(format!("the platform of {order} was told of {id}, and the log was not"));
                 }
             }
             _ => {}

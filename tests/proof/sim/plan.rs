@@ -2,7 +2,10 @@
 //! some storms are rare things in quiet and others everything at once.
 
 use jiff::Timestamp;
+use stoppress::domain::address::AddressChanges;
+use stoppress::domain::lab::Profile;
 
+use super::addresses::Moves;
 use super::hub::Dice;
 use super::kinds::{Kind, SKILLS, Skill};
 
@@ -58,6 +61,8 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) replicas: usize,
     pub(crate) kinds: Vec<Kind>,
+    /// What becomes of addresses, if anything does.
+    pub(crate) moves: Option<Moves>,
     pub(crate) calendar: serde_json::Value,
     pub(crate) start: Timestamp,
     /// How often a loop looks again by itself, in seconds.
@@ -100,6 +105,8 @@ impl Plan {
             attempts_max: [2, 4, 20][dice.below(3)],
             key_window: [420, 1200][dice.below(2)],
             lines,
+            takes: AddressChanges::No,
+            concurrency: Profile::default().concurrency,
         };
         let labs = 1 + dice.below(2);
         let kinds = (0..labs).map(kind).collect();
@@ -129,6 +136,7 @@ impl Plan {
             // One process a file: beside others, each would take what the others have for given up.
             hooks: !shared && replicas == 1 && dice.hits(500),
             kinds,
+            moves: None,
             calendar: serde_json::json!({"time_zone": zone, "cutoffs": cutoffs}),
             start: first - before,
             poll: [20, 60, 300][dice.below(3)],
@@ -141,6 +149,15 @@ impl Plan {
             patient: false,
         };
         plan.narrow();
+        plan.moves = Moves::of(seed, &mut plan.kinds);
+        if let Some(moves) = &plan.moves {
+            // What is asked of a lab that has the order is asked late: the first cutoff comes soon, and much follows.
+            plan.start = moves.start(plan.start, first);
+            plan.steps += 600;
+            if moves.needs_two() && !plan.hooks {
+                plan.replicas = plan.replicas.max(2);
+            }
+        }
         plan
     }
 

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
-use stoppress::domain::batch::BatchPhase;
 use stoppress::domain::event::Actor;
 use stoppress::domain::ids::{ApprovalId, EscalationId, OrderId};
 use stoppress::domain::lab::{Answer, Lab};
@@ -30,6 +29,10 @@ pub(crate) struct Known {
 pub(crate) struct Play {
     pub(crate) plan: Plan,
     pub(crate) dice: Dice,
+    /// What is drawn for addresses.
+    pub(crate) beside: Dice,
+    /// The address that was asked for last, by order.
+    pub(crate) wanted: BTreeMap<OrderId, usize>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) oracle: Oracle,
     pub(crate) replicas: Vec<Option<Replica>>,
@@ -90,6 +93,8 @@ impl Play {
         let hub = Hub::new(plan.start, plan.replicas, Ledger::of(&plan.kinds), !shared);
         let mut play = Self {
             dice,
+            beside: super::addresses::dice(seed),
+            wanted: BTreeMap::new(),
             hub,
             oracle: Oracle::default(),
             replicas: Vec::new(),
@@ -168,6 +173,7 @@ impl Play {
             alone: self.plan.replicas == 1 && matches!(self.source, Source::Shared(_)),
             life: self.life,
             hooks: self.plan.hooks,
+            readdresses: self.plan.moves.is_some(),
         })
     }
 
@@ -233,6 +239,9 @@ impl Play {
 
     /// One step of the storm.
     fn step(&mut self) {
+        if self.readdress() {
+            return;
+        }
         let (gates, calls) = {
             let mut state = self.hub.state();
             state.calls.retain(|call| call.copies > 0 || call.is_awaited());
@@ -293,9 +302,8 @@ impl Play {
         if !self.calm
             && frozen.is_none()
             && ticket != self.thawed
-            && rates.freeze > 0
-            && state.gates[at].says_absent()
-            && self.dice.hits(rates.freeze)
+            && ((rates.freeze > 0 && state.gates[at].says_absent() && self.dice.hits(rates.freeze))
+                || (state.gates[at].says_where() && self.freezes()))
         {
             self.thawed = ticket;
             // Just as it would write what it was answered: longer than a lease.
@@ -343,6 +351,7 @@ impl Play {
             _ => "",
         };
         self.wrote |= writes;
+        state.hears(&gate, &pass);
         let line = format!("gateway {nth}: {}{how}", gate.what);
         state.tell(line);
         state.release(gate, pass);
@@ -357,12 +366,18 @@ impl Play {
         // A refusal that does not stick to the key proves nothing if the network makes copies: no gateway survives
         // both.
         let at_the_door = rates.twice == 0;
-        let mood =
-            Mood { refuses: self.dice.hits(rates.refuse), at_the_door, later: self.dice.hits(rates.later) };
+        let mood = Mood {
+            refuses: self.dice.hits(rates.refuse),
+            at_the_door,
+            later: self.dice.hits(rates.later),
+            wavers: false,
+        };
         let unclear = |cause: &str| Answer::Unclear { cause: cause.to_owned() };
         let mut state = self.hub.state();
         let call = &state.calls[at];
         let (nth, awaited, reached) = (call.replica, call.is_awaited(), call.said.is_some());
+        let elsewhere = matches!(call.request, Request::Readdress(_));
+        let mood = if elsewhere { self.address_mood(at_the_door) } else { mood };
         let dedupes =
             state.ledger.houses.get(call.lab).is_some_and(|house| house.kind.profile().dedupes.truly());
         let mut reply = None;
@@ -381,7 +396,8 @@ impl Play {
                 state.tell(line);
                 state.calls[at].copies -= 1;
             } else {
-                if dedupes && call.copies < 3 && self.dice.hits(rates.twice) {
+                // Of addresses every lab knows again what it was asked.
+                if (dedupes || elsewhere) && call.copies < 3 && self.dice.hits(rates.twice) {
                     state.calls[at].copies += 1;
                 }
                 state.arrives(at, mood);
@@ -447,6 +463,11 @@ impl Play {
                 _ => {}
             }
         }
+        let wrong = {
+            let Ledger { parcels, told, .. } = &mut state.ledger;
+            parcels.check(told)
+        };
+        state.faults.extend(wrong);
         if super::panics() > 0 {
             state.faults.push("a task panicked: see above".to_owned());
         }
@@ -461,24 +482,12 @@ impl Play {
             hub: Arc::clone(&self.hub),
             labs: replica.labs(),
             nth: replica.nth,
+            streets: self.plan.moves.is_some(),
         };
         self.hub.state().tell(format!("gateway {} is asked: {}", replica.nth, shown(&ask)));
         let nth = replica.nth;
         replica.spawn(desk.answer(ask));
         self.go_on(nth);
-    }
-
-    /// Whether a stop of an order must succeed that is asked now.
-    pub(crate) fn promise(&self, facts: &OrderFacts) -> bool {
-        let (high, silent) = {
-            let state = self.hub.state();
-            let silent = state.said.iter().any(|said| state.now - said.max(&0) > 4_000_000);
-            (state.high, silent && self.store.shared())
-        };
-        let open = |batch: &stoppress::domain::batch::BatchFacts| {
-            batch.phase == BatchPhase::Open && batch.closes_at.as_microsecond() > high
-        };
-        !silent && facts.transfer.is_none() && facts.batch.as_ref().is_some_and(open)
     }
 }
 

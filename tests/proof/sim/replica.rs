@@ -13,7 +13,7 @@ use stoppress::lab::outbound::{Outbound, OutboundSettings, install_tls};
 use stoppress::lab::{Drivers, Tools};
 use stoppress::store::{Announce, Store, TakeOver, Write, one};
 use stoppress::work::labs::Directory;
-use stoppress::work::{Bells, Bench, changes, clear, close, run, stop, tell, transfer};
+use stoppress::work::{Bells, Bench, address, changes, clear, close, run, stop, tell, transfer};
 use stoppress::{api, lab, work};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
@@ -69,6 +69,8 @@ pub(crate) struct Parts {
     pub(crate) life: u64,
     /// Whether it tells endpoints what happens.
     pub(crate) hooks: bool,
+    /// Whether it asks labs for other addresses.
+    pub(crate) readdresses: bool,
 }
 
 /// Where the store of a gateway comes from.
@@ -92,7 +94,7 @@ fn outbound() -> Outbound {
 impl Replica {
     /// Starts a gateway: its loops wait at their first call.
     pub(crate) fn start(parts: Parts) -> Self {
-        let Parts { nth, hub, store, labs, seed, poll, alone, life, hooks } = parts;
+        let Parts { nth, hub, store, labs, seed, poll, alone, life, hooks, readdresses } = parts;
         let still: Arc<Mutex<Still>> = Arc::default();
         let runtime = {
             let (still, hub) = (Arc::clone(&still), Arc::clone(&hub));
@@ -142,7 +144,7 @@ impl Replica {
         };
         let labs = Arc::new(Mutex::new(labs));
         let replica = Self { nth, runtime, still, hub, bench, labs, own };
-        replica.spawn_loops(poll, (alone, shared, hooks));
+        replica.spawn_loops(poll, (alone, shared, hooks), readdresses);
         replica.go_on();
         replica
     }
@@ -157,7 +159,12 @@ impl Replica {
         *self.labs.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(labs);
     }
 
-    fn spawn_loops(&self, poll: SignedDuration, (alone, shared, hooks): (bool, bool, bool)) {
+    fn spawn_loops(
+        &self,
+        poll: SignedDuration,
+        (alone, shared, hooks): (bool, bool, bool),
+        readdresses: bool,
+    ) {
         let (bench, labs) = (self.bench.clone(), Arc::clone(&self.labs));
         let random = Arc::clone(&bench.random);
         let windows: changes::Windows = Arc::new(move |facts, at| {
@@ -191,6 +198,10 @@ impl Replica {
             spawn!(transfer::Transfer(bench.clone()));
             spawn!(stop::Forward(bench.clone()));
             spawn!(work::changes::Changes::new(bench.clone(), windows));
+            if readdresses {
+                bench.bells.starts(address::NAME);
+                spawn!(address::Readdress(bench.clone()));
+            }
             if hooks {
                 bench.bells.starts(tell::NAME);
                 spawn!(tell::Tell::new(bench.clone(), poster));

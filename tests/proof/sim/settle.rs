@@ -69,6 +69,7 @@ impl Play {
             let mut state = self.hub.state();
             state.tell("the storm is over".to_owned());
             let common = state.common;
+            state.ledger.parcels.calm = Some(state.now + common);
             state.offsets.iter_mut().for_each(|offset| *offset = common);
         }
         self.outage = None;
@@ -128,12 +129,14 @@ impl Play {
         let common = self.hub.state().common;
         let at = jiff::Timestamp::from_microsecond(now + common).unwrap_or_default();
         let due = self.ask_again(("due", at.as_microsecond()), self.store.due(at));
-        let first = [due.close_at, due.transfer_at, due.lease_at, due.stop_at];
+        let (addresses, address_at) = self.address_due(at);
+        let first = [due.close_at, due.transfer_at, due.lease_at, due.stop_at, address_at];
         let first = first.into_iter().flatten().map(jiff::Timestamp::as_microsecond);
         let first = first.chain(self.too_early.values().copied()).map(|at| at - common);
         let first = first.filter(|at| *at > now).min();
         let works = !due.labs.is_empty()
             || !due.stop_labs.is_empty()
+            || addresses
             || due.close_at.is_some_and(|close| close <= at);
         let wake = self.hub.state().next_wake().map(|wake| wake.max(now + 1));
         match (works, first, wake) {
@@ -175,6 +178,7 @@ impl Play {
                 open.push(format!("{} is {}", row.stop.id, row.stop.state.word()));
             }
         }
+        open.extend(self.hub.state().ledger.parcels.open());
         let missing = self.hub.state().ledger.received.missing();
         if self.plan.hooks && missing > 0 {
             open.push(format!("{missing} messages have not arrived"));
@@ -200,6 +204,7 @@ impl Play {
                 Some(facts) => self.check_order(&facts),
             }
         }
+        self.check_contradictions();
         let found = self.ask(self.store.verify_events());
         if !found.breaks.is_empty() {
             self.fault(format!("the log is broken: {:?}", found.breaks));
@@ -216,6 +221,7 @@ impl Play {
             lines.iter().all(|line| told.lines_out.contains(&line.id))
         });
         drop(state);
+        self.check_parcel(facts, &live);
         let wanted = facts.batch.is_some() && !stopped && !gone;
         if wanted && live.len() != 1 {
             self.fault(format!(

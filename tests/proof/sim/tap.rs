@@ -57,6 +57,9 @@ pub(crate) fn words(writes: &[Write]) -> String {
         Write::ClaimWebhook(_) => "claim webhook",
         Write::SettleWebhook(_) => "settle webhook",
         Write::Overdue(_) => "overdue",
+        Write::AskAddress(_) => "ask address",
+        Write::ClaimAddresses(_) => "claim addresses",
+        Write::SettleAddress(_) => "settle address",
         _ => "write",
     };
     writes.iter().map(word).collect::<Vec<_>>().join("+")
@@ -223,6 +226,7 @@ impl Store for Tap {
         due(now: Timestamp; now.as_microsecond()) -> Due;
         labs(; 0) -> Vec<LabRow>;
         approval_next(; 0) -> Option<Timestamp>;
+        addresses_due(now: Timestamp; now.as_microsecond()) -> AddressesDue;
     }
 
     fn to_join<'a>(
@@ -289,7 +293,6 @@ impl Store for Tap {
         webhooks<'a>(filter: &'a WebhookFilter) -> Vec<WebhookRow>;
         deliveries<'a>(id: &'a WebhookId, filter: &'a DeliveryFilter) -> Vec<Delivery>;
         download_next() -> Option<Timestamp>;
-        addresses_due(now: Timestamp) -> AddressesDue;
         download_callback<'a>(platform: &'a PlatformId) -> Option<CallbackRow>;
         ping() -> ();
         verify_events() -> Verified;

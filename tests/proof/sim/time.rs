@@ -112,8 +112,8 @@ impl Play {
     fn set_clocks(&self) {
         let mut state = self.hub.state();
         let count = state.offsets.len();
-        let under_way =
-            state.calls.iter().any(|call| call.copies > 0 && matches!(call.request, Request::Submit { .. }));
+        let counts = |request: &Request| matches!(request, Request::Submit { .. } | Request::Readdress(_));
+        let under_way = state.calls.iter().any(|call| call.copies > 0 && counts(&call.request));
         if self.dice.hits(250) && !under_way && !self.store.shared() {
             // A step of all hosts, as when their common source of time was wrong. What a horizon counts on is
             // that no copy is under way meanwhile; what is sent again under a key that expires, that clocks are not
