@@ -204,7 +204,7 @@ fn standbys(seen: &Inspection, found: &mut Findings) {
     } else if !synchronous.is_empty() {
         found.good(CHECK, format!("commits wait for {synchronous}; {following} follow the server's log"));
     } else if *following == 0 {
-        found.good(CHECK, "nobody follows the server's log, so nobody can take over");
+        found.good(CHECK, "nobody follows the server's log now");
     } else {
         let text = format!(
             "{following} follow the server's log, and no commit waits for them: what was answered last is lost \

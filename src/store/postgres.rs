@@ -40,11 +40,42 @@ pub(super) struct Postgres {
 ///
 /// Not the last number given out: what was given to a transaction that never committed is given out again
 /// after a crash, or by the standby that took over, and the one who gets it then is still to come.
+///
+/// And all of it is about one server. One that was left may still be looked at, over a connection that was in use: who
+/// writes to its log says nothing of who writes to the other's.
 #[derive(Debug, Default)]
 struct Settled {
+    /// When the server was started: which one it is.
+    server: i64,
     until: i64,
     /// The last number that was there, and the transactions that were writing; oldest first.
     marks: VecDeque<(i64, HashSet<String>)>,
+}
+
+impl Settled {
+    /// What is known without asking who writes.
+    fn at_once(&mut self, server: i64, last: i64) -> Option<i64> {
+        if self.server != server {
+            *self = Self { server, ..Self::default() };
+        }
+        (self.until == last).then_some(last)
+    }
+
+    /// What follows from who writes to the log of a server whose last entry is known.
+    fn until(&mut self, server: i64, last: i64, writing: HashSet<String>) -> i64 {
+        if let Some(until) = self.at_once(server, last) {
+            return until;
+        }
+        while let Some((seq, _)) = self.marks.pop_front_if(|(_, then)| then.is_disjoint(&writing)) {
+            self.until = self.until.max(seq);
+        }
+        if writing.is_empty() {
+            self.until = self.until.max(last);
+        } else if self.marks.len() < MARKS_MAX {
+            self.marks.push_back((last, writing));
+        }
+        self.until
+    }
 }
 
 /// How many marks are kept while an old transaction runs.
@@ -80,6 +111,18 @@ async fn takes_writes(connection: &mut PgConnection) -> sqlx::Result<()> {
     }
 }
 
+/// How long a connection that is given back may take until nothing of its last statement is left to come.
+const CLEARED_WITHIN: Duration = Duration::from_secs(5);
+
+/// Keeps no place in the pool for a server that vanished without a word: the pool itself would wait for it until the
+/// system gives up, which takes a quarter of an hour.
+async fn is_there(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    let cleared = tokio::time::timeout(CLEARED_WITHIN, connection.ping()).await;
+    cleared
+        .unwrap_or_else(|_| Err(sqlx::Error::Protocol("it says nothing any more".to_owned())))
+        .map(|()| true)
+}
+
 /// Why the database cannot be opened: the pool does not tell what it met at each of its tries.
 async fn not_reached(options: &PgConnectOptions, place: &str, error: &sqlx::Error) -> String {
     let look = async { takes_writes(&mut options.connect().await?).await };
@@ -113,6 +156,7 @@ impl Postgres {
             .test_before_acquire(false)
             .acquire_timeout(ACQUIRED_WITHIN)
             .after_connect(|connection, _| Box::pin(takes_writes(connection)))
+            .after_release(|connection, _| Box::pin(is_there(connection)))
             .connect_with(options.clone())
             .await;
         let pool = match pool {
@@ -137,10 +181,13 @@ impl Postgres {
 
     /// Up to where the log is settled, and its last number.
     async fn look(&self, connection: &mut PgConnection) -> Result<(i64, i64)> {
-        let sql = "select coalesce(max(seq), 0) from events";
-        let last = int(connection.fetch(sql, &[]).await?)?;
-        if self.settled.lock().is_ok_and(|settled| settled.until == last) {
-            return Ok((last, last));
+        let sql =
+            "select coalesce(max(seq), 0), (extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint
+            from events";
+        let Some(mut row) = connection.fetch(sql, &[]).await?.pop() else { return Ok((0, 0)) };
+        let (last, server) = (row.int()?, row.int()?);
+        if let Some(until) = self.settled.lock().ok().and_then(|mut settled| settled.at_once(server, last)) {
+            return Ok((until, last));
         }
         let sql = "select k.virtualtransaction from pg_locks k
             where k.relation = 'events'::regclass and k.mode = 'RowExclusiveLock' and k.granted
@@ -148,37 +195,30 @@ impl Postgres {
         let rows = connection.fetch(sql, &[]).await?;
         let writing = rows.into_iter().map(|mut row| row.text()).collect::<Result<HashSet<_>>>()?;
         let Ok(mut settled) = self.settled.lock() else { return Ok((0, last)) };
-        while let Some((seq, _)) = settled.marks.pop_front_if(|(_, then)| then.is_disjoint(&writing)) {
-            settled.until = settled.until.max(seq);
-        }
-        if writing.is_empty() {
-            settled.until = settled.until.max(last);
-        } else if settled.marks.len() < MARKS_MAX {
-            settled.marks.push_back((last, writing));
-        }
-        Ok((settled.until, last))
+        Ok((settled.until(server, last, writing), last))
     }
 
     async fn transaction(&self, writes: &[Write]) -> Result<Vec<Written>> {
         let mut connection = self.pool.acquire().await?;
         match tokio::time::timeout(SET_WITHIN, Self::set(&mut connection, writes)).await {
             Ok(Err(error)) if error.is_read_only() => {
-                self.leave(connection);
+                self.leave(connection, "takes no writes any more");
                 Err(error)
             }
             Ok(done) => done,
             Err(_) => {
-                // Nobody is there any more. Back in the pool it would be waited for once more.
-                drop(connection.detach());
+                // Nobody is there any more, and nobody at the end of those that rest. Back in the pool they would be
+                // waited for one after the other.
+                self.leave(connection, "says nothing any more");
                 Err(silent(SET_WITHIN))
             }
         }
     }
 
-    /// Ends a connection whose server takes no writes any more, and with it those that rest: they are sound, so the
-    /// pool would keep them for half an hour, and they lead where nothing can be written and what is read is old.
-    fn leave(&self, connection: sqlx::pool::PoolConnection<Driver>) {
-        tracing::warn!("the database takes no writes any more: its connections are made anew");
+    /// Ends a connection whose server takes no writes any more, or is not there, and with it those that rest: the pool
+    /// would keep them for half an hour, and they lead where nothing can be written and what is read is old.
+    fn leave(&self, connection: sqlx::pool::PoolConnection<Driver>, why: &str) {
+        tracing::warn!("the database {why}: its connections are made anew");
         drop(connection.detach());
         for _ in 0..self.pool.num_idle() {
             let Some(other) = self.pool.try_acquire() else { return };
@@ -329,5 +369,40 @@ impl super::batch::Engine for Postgres {
 
     async fn close(&self) {
         self.pool.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn writing(who: &[&str]) -> HashSet<String> {
+        who.iter().map(|it| (*it).to_owned()).collect()
+    }
+
+    #[test]
+    fn the_log_is_settled_up_to_where_nobody_writes_any_more() {
+        let mut settled = Settled::default();
+        assert_eq!(settled.until(1, 5, writing(&[])), 5);
+        assert_eq!(settled.at_once(1, 5), Some(5));
+        assert_eq!(settled.at_once(1, 6), None);
+        assert_eq!(settled.until(1, 8, writing(&["4/9"])), 5, "it may have got a number before 8");
+        assert_eq!(settled.until(1, 9, writing(&["4/9", "4/10"])), 5);
+        assert_eq!(settled.until(1, 9, writing(&["4/10"])), 8);
+        assert_eq!(settled.until(1, 9, writing(&["4/11"])), 9);
+    }
+
+    #[test]
+    fn who_writes_to_one_server_says_nothing_of_another() {
+        let mut settled = Settled::default();
+        assert_eq!(settled.until(1, 100, writing(&[])), 100);
+        // A standby took over, and somebody there has got 105.
+        assert_eq!(settled.until(2, 110, writing(&["4/9"])), 0);
+        // Nobody writes to the one that was left.
+        assert_eq!(settled.until(1, 100, writing(&[])), 100);
+        assert_eq!(settled.until(2, 110, writing(&["4/9"])), 0, "what is behind 105 waits");
+        assert_eq!(settled.until(2, 110, writing(&[])), 110);
+        // It has less than the one before.
+        assert_eq!(settled.until(3, 95, writing(&["4/1"])), 0);
     }
 }

@@ -66,6 +66,22 @@ async fn a_line_is_chosen_by_keyboard_and_the_rest_goes_on() {
     assert_eq!(rig.prints(&order), 1);
 }
 
+/// The lab takes whole orders only: what was entered about a line is not there when the whole order is what can be asked
+/// about.
+#[tokio::test(flavor = "multi_thread")]
+async fn words_about_a_line_are_not_put_to_the_whole_order() {
+    let rig = rig(good(), json!({"prints_after": "12h"})).await;
+    let order = order(&rig, "A-1").await;
+    let page = opens(&rig, &order, View::PHONE).await;
+    page.tab_to("#ask input[value='2']").await;
+    page.press("Space").await;
+    page.fill("#comment", "only the mug").await;
+    rig.go_to("2026-11-21T22:00:30Z").await;
+    page.wait_text("#ask", "Ask to stop it").await;
+    assert!(!page.shows("#ask input[type=checkbox]").await);
+    assert_eq!(page.eval("document.querySelector('#comment').value").await, "");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn all_of_the_lines_are_the_order_and_none_is_as_well() {
     let rig = rig(good(), json!({})).await;

@@ -118,8 +118,11 @@ function late(el, id, html) {
   el.prepend(note);
 }
 
-// What was entered in a form stays entered in the one that takes its place.
+// What was entered in a form stays entered in the one that takes its place; unless that has no place for what was
+// chosen: words about two lines are not put to the whole order.
 function carry(from, to) {
+  const has = (it) => [...to.querySelectorAll(`[name="${CSS.escape(it.name)}"]`)].some((one) => one.value === it.value);
+  if (![...from.querySelectorAll('input[type=checkbox][name]:checked')].every(has)) return;
   for (const it of from.querySelectorAll('textarea[name], input[name]:not([type=hidden]), select[name]')) {
     const there = [...to.querySelectorAll(`[name="${CSS.escape(it.name)}"]`)];
     if (it.matches('[type=radio], [type=checkbox]')) {
@@ -154,9 +157,10 @@ function put(id, html, now = false) {
       return el;
     }
     carry(el, fresh);
-    if (!fresh.querySelector('form')) entered.set(id, [el, el.contains(document.activeElement) && document.activeElement.id]);
+    const where = el.contains(document.activeElement) && document.activeElement.id;
+    if (!fresh.querySelector('form')) entered.set(id, [el, where, performance.now()]);
   }
-  const [before, where] = (fresh.querySelector('form') && entered.get(id)) || [];
+  const [before, where, then] = (fresh.querySelector('form') && entered.get(id)) || [];
   if (before) {
     entered.delete(id);
     carry(before, fresh);
@@ -175,7 +179,9 @@ function put(id, html, now = false) {
     next.focus?.();
     if (next.localName === 'textarea' && next !== had) next.setSelectionRange(had.selectionStart, had.selectionEnd);
   }
-  if (where && (had || document.activeElement === body)) document.getElementById(where)?.focus();
+  // Whoever has gone on to read meanwhile is not called back.
+  const soon = where && performance.now() - then < 10_000;
+  if (soon && (had || document.activeElement === body)) document.getElementById(where)?.focus({ preventScroll: true });
   fresh.classList.add('changed');
   return fresh;
 }
