@@ -57,7 +57,7 @@ fn full() -> Vec<(&'static str, World)> {
     let of = World::of;
     let less = |lab| World::of(lab).looks(1).asks(1);
     vec![
-        ("A", less(Lab::A)),
+        ("A", less(Lab::A).never_anew()),
         ("A, a crash", less(Lab::A).never_anew().faults(1, 0, 0, 0)),
         ("A, a loss", less(Lab::A).never_anew().faults(0, 1, 0, 0)),
         ("A, a copy", less(Lab::A).never_anew().faults(0, 0, 1, 0)),
@@ -69,7 +69,7 @@ fn full() -> Vec<(&'static str, World)> {
         ("B, a copy", of(Lab::B).faults(0, 0, 1, 1)),
         ("C", of(Lab::C)),
         ("C, a loss", of(Lab::C).never_anew().faults(0, 1, 0, 0)),
-        ("D", less(Lab::D)),
+        ("D", less(Lab::D).never_anew()),
         ("D, a crash", less(Lab::D).never_anew().faults(1, 0, 0, 0)),
         ("E", less(Lab::E).faults(0, 1, 0, 0)),
         ("F", less(Lab::F).faults(1, 0, 0, 0)),
