@@ -74,16 +74,16 @@ fn full() -> Vec<(&'static str, World)> {
         ("E", less(Lab::E).faults(0, 1, 0, 0)),
         ("F", less(Lab::F).faults(1, 0, 0, 0)),
         ("F, a loss and a refusal", less(Lab::F).never_anew().faults(0, 1, 0, 1)),
-        ("F, two orders", less(Lab::F).never_anew().two(3)),
+        ("F, two orders", less(Lab::F).never_anew().two(1)),
         ("F, three attempts", less(Lab::F).never_anew().attempts(3)),
         ("G", of(Lab::G).never_anew().faults(1, 1, 0, 0)),
         ("G, a refusal", less(Lab::G).faults(0, 1, 0, 1)),
         ("G, two orders", of(Lab::G).two(3).asks(1)),
         ("G, answers later", of(Lab::G).later().faults(1, 1, 0, 0)),
         ("H", of(Lab::H).faults(2, 2, 0, 1)),
-        ("F, by people", of(Lab::F).by_people().faults(1, 1, 0, 0)),
-        ("F, final on receipt", of(Lab::F).final_on_receipt().faults(1, 1, 0, 1)),
-        ("F, submitted", of(Lab::F).intake().faults(1, 0, 0, 0)),
+        ("F, by people", less(Lab::F).never_anew().by_people().faults(1, 1, 0, 0)),
+        ("F, final on receipt", less(Lab::F).never_anew().final_on_receipt().faults(1, 1, 0, 1)),
+        ("F, submitted", less(Lab::F).never_anew().intake().faults(1, 0, 0, 0)),
     ]
 }
 
