@@ -5,15 +5,14 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use hyper::http::{HeaderMap, HeaderValue, Method};
+use hyper::http::Method;
 use serde_json::{Value, json};
 use stoppress::clock::{Clock as _, HostClock};
-use stoppress::lab::outbound::{Outbound, Request};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+use crate::pages_secrets::{Caller, kept};
 use crate::sink::{Manner, Sink};
 
 /// What customers say of themselves. One is in requests that are wrong, and the last is where they moved to.
@@ -93,8 +92,7 @@ impl Outside {
 /// The gateway, as a process of its own.
 struct Gateway {
     child: Child,
-    client: Outbound,
-    url: String,
+    caller: Caller,
     ops: String,
 }
 
@@ -113,22 +111,8 @@ impl Gateway {
         with: &[(&'static str, &str)],
         body: String,
     ) -> (u16, String, String) {
-        let mut headers = HeaderMap::new();
-        for (name, value) in with {
-            headers.insert(*name, HeaderValue::from_str(value).unwrap());
-        }
-        let request = Request {
-            method,
-            url: format!("{}{path}", self.url).parse().unwrap(),
-            headers,
-            body: body.into_bytes(),
-            timeout: Duration::from_secs(20),
-            body_max: 4 << 20,
-        };
-        let response = self.client.call(request).await.unwrap();
-        let cookie = response.headers.get("set-cookie").map(|it| it.to_str().unwrap()).unwrap_or_default();
-        let cookie = cookie.split(';').next().unwrap_or_default().to_owned();
-        (response.status, cookie, String::from_utf8_lossy(&response.body).into_owned())
+        let (status, headers, text) = self.caller.send(method, path, with, body).await;
+        (status, kept(&headers), text)
     }
 
     async fn api(&self, method: Method, path: &str, key: &str, body: &Value) -> (u16, Value) {
@@ -212,7 +196,7 @@ fn start(folder: &std::path::Path, sink: &Sink) -> Gateway {
     let first = lines.next().expect("the first line");
     let url = first.split_whitespace().find(|word| word.starts_with("http://")).unwrap().to_owned();
     let ops = lines.find(|line| line.trim().starts_with("sp_")).unwrap().trim().to_owned();
-    Gateway { child, client: Outbound::trusted().unwrap(), url, ops }
+    Gateway { child, caller: Caller::of(url), ops }
 }
 
 /// Fails if a canary is where it does not belong.

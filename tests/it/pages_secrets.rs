@@ -10,13 +10,17 @@ use serde_json::{Value, json};
 use stoppress::lab::outbound::{Outbound, Request};
 
 /// A browser, and whatever else calls a gateway.
-struct Caller {
+pub(crate) struct Caller {
     client: Outbound,
     url: String,
 }
 
 impl Caller {
-    async fn send(
+    pub(crate) fn of(url: String) -> Self {
+        Self { client: Outbound::trusted().unwrap(), url }
+    }
+
+    pub(crate) async fn send(
         &self,
         method: Method,
         path: &str,
@@ -32,8 +36,8 @@ impl Caller {
             url: format!("{}{path}", self.url).parse().unwrap(),
             headers,
             body: body.into_bytes(),
-            timeout: Duration::from_secs(10),
-            body_max: 1 << 20,
+            timeout: Duration::from_secs(20),
+            body_max: 4 << 20,
         };
         let response = self.client.call(request).await.unwrap();
         (response.status, response.headers, String::from_utf8_lossy(&response.body).into_owned())
@@ -68,7 +72,7 @@ impl Caller {
 }
 
 /// The cookie of an answer, as it is sent back.
-fn kept(headers: &HeaderMap) -> String {
+pub(crate) fn kept(headers: &HeaderMap) -> String {
     let set = headers.get("set-cookie").map(|it| it.to_str().unwrap()).unwrap_or_default();
     set.split(';').next().unwrap_or_default().to_owned()
 }
@@ -90,7 +94,7 @@ async fn what_opens_doors_is_in_no_log() {
     let first = lines.next().expect("the first line");
     let url = first.split_whitespace().find(|word| word.starts_with("http://")).unwrap().to_owned();
     let ops = lines.find(|line| line.trim().starts_with("sp_")).unwrap().trim().to_owned();
-    let it = Caller { client: Outbound::trusted().unwrap(), url };
+    let it = Caller::of(url);
     let mut hidden: Vec<(&str, String)> = Vec::new();
     let secret = |key: &str| key.rsplit('_').next().unwrap().to_owned();
     hidden.push(("the first key", secret(&ops)));
