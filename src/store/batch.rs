@@ -1,8 +1,9 @@
 //! Group commit, without a timer: while a commit runs, callers queue; the next commit takes them all.
 //!
 //! If a set fails as a whole it is replayed caller by caller, so that one poisoned write hurts only
-//! itself. The same front keeps stops ahead of hand-overs: a claim waits for every stop that was asked
-//! before the claim's instant (see [`Store::asking`]).
+//! itself; where no connection can be had, all of them hear so at once. The same front keeps stops ahead
+//! of hand-overs: a claim waits for every stop that was asked before the claim's instant (see
+//! [`Store::asking`]).
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
@@ -164,9 +165,13 @@ async fn lane<E: Engine>(
             commits.send_modify(|commits| *commits += 1);
             continue;
         }
-        match engine.apply(&set).await {
+        let done = engine.apply(&set).await;
+        // Whoever is answered finds that all who listen have heard of it.
+        let heard = || commits.send_modify(|commits| *commits += 1);
+        heard();
+        match done {
             Ok(written) => answer(replies, written),
-            Err(error) if replies.len() == 1 => {
+            Err(error) if replies.len() == 1 || error.is_not_reached() => {
                 for (reply, _) in replies {
                     let _ = reply.send(Err(error.clone()));
                 }
@@ -175,14 +180,21 @@ async fn lane<E: Engine>(
                 tracing::warn!(%error, callers = replies.len(), "a set failed as a whole; it is replayed caller by caller");
                 metrics::counter!("stoppress_store_replays_total").increment(1);
                 let mut rest = set.as_slice();
+                let mut unreached = None;
                 for (reply, count) in replies {
                     let (own, after) = rest.split_at(count);
                     rest = after;
-                    let _ = reply.send(engine.apply(own).await);
+                    let done = match &unreached {
+                        Some(error) => Err(Error::clone(error)),
+                        None => engine.apply(own).await,
+                    };
+                    unreached =
+                        unreached.or_else(|| done.as_ref().err().filter(|e| e.is_not_reached()).cloned());
+                    heard();
+                    let _ = reply.send(done);
                 }
             }
         }
-        commits.send_modify(|commits| *commits += 1);
     }
 }
 

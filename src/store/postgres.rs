@@ -8,12 +8,13 @@
 //! beyond a transaction must hold there too, and a server that takes no writes is nobody's: what it shows
 //! may be old.
 
+mod pool;
+
 use std::collections::{HashSet, VecDeque};
 use std::str::FromStr as _;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sqlx::pool::PoolOptions;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, Postgres as Driver};
 use sqlx::{Column as _, ConnectOptions as _, Connection as _, Row as _, TypeInfo as _, ValueRef as _};
 
@@ -23,11 +24,13 @@ use super::sql::Statements;
 use super::verbs;
 use super::{Error, Result, Write, Written};
 use crate::points::{mistake, point};
+use pool::Doubt;
 
 /// The server engine.
 #[derive(Debug)]
 pub(super) struct Postgres {
     pool: sqlx::Pool<Driver>,
+    doubt: Arc<Doubt>,
     settled: Mutex<Settled>,
 }
 
@@ -95,43 +98,6 @@ fn silent(within: Duration) -> Error {
     Error::Unavailable(format!("the database said nothing for {} seconds", within.as_secs()))
 }
 
-/// How long a connection is waited for.
-const ACQUIRED_WITHIN: Duration = Duration::from_secs(10);
-
-/// What is said where a server takes no writes.
-const NO_WRITES: &str = "it takes no writes: a standby that has not taken over, or a server set to read only; the address must lead to the primary";
-
-/// Lets nobody in who would read what is old: a standby, or a primary that has become one. The connection is made again
-/// until it leads to a server that takes writes, or nobody waits for it any more.
-async fn takes_writes(connection: &mut PgConnection) -> sqlx::Result<()> {
-    let row = sqlx::query("select current_setting('transaction_read_only')").fetch_one(connection).await?;
-    match row.try_get::<&str, _>(0)? {
-        "off" => Ok(()),
-        _ => Err(sqlx::Error::Protocol(NO_WRITES.to_owned())),
-    }
-}
-
-/// How long a connection that is given back may take until nothing of its last statement is left to come.
-const CLEARED_WITHIN: Duration = Duration::from_secs(5);
-
-/// Keeps no place in the pool for a server that vanished without a word: the pool itself would wait for it until the
-/// system gives up, which takes a quarter of an hour.
-async fn is_there(connection: &mut PgConnection) -> sqlx::Result<bool> {
-    let cleared = tokio::time::timeout(CLEARED_WITHIN, connection.ping()).await;
-    cleared
-        .unwrap_or_else(|_| Err(sqlx::Error::Protocol("it says nothing any more".to_owned())))
-        .map(|()| true)
-}
-
-/// Why the database cannot be opened: the pool does not tell what it met at each of its tries.
-async fn not_reached(options: &PgConnectOptions, place: &str, error: &sqlx::Error) -> String {
-    let look = async { takes_writes(&mut options.connect().await?).await };
-    match tokio::time::timeout(ACQUIRED_WITHIN, look).await {
-        Ok(Err(sqlx::Error::Protocol(why))) => format!("cannot use PostgreSQL at {place}: {why}"),
-        _ => format!("cannot reach PostgreSQL at {place}: {error}"),
-    }
-}
-
 /// The oldest server that is supported.
 const VERSION_MIN: i64 = 150_000;
 
@@ -151,17 +117,10 @@ impl Postgres {
             .statement_cache_capacity(256)
             .disable_statement_logging();
         let place = format!("{}:{}", options.get_host(), options.get_port());
-        let pool = PoolOptions::new()
-            .max_connections(16)
-            .test_before_acquire(false)
-            .acquire_timeout(ACQUIRED_WITHIN)
-            .after_connect(|connection, _| Box::pin(takes_writes(connection)))
-            .after_release(|connection, _| Box::pin(is_there(connection)))
-            .connect_with(options.clone())
-            .await;
-        let pool = match pool {
+        let doubt = Arc::default();
+        let pool = match pool::options(&doubt).connect_with(options.clone()).await {
             Ok(pool) => pool,
-            Err(error) => return Err(Error::Open(not_reached(&options, &place, &error).await)),
+            Err(error) => return Err(Error::Open(pool::not_reached(&options, &place, &error).await)),
         };
         let mut reader = pool.acquire().await?;
         let connection: &mut PgConnection = &mut reader;
@@ -176,7 +135,7 @@ impl Postgres {
         super::migrations::of(Dialect::Postgres).run(&pool).await.map_err(super::migrations::explain)?;
         point!("store.migrations.after");
         drop(reader);
-        Ok(Self { pool, settled: Mutex::default() })
+        Ok(Self { pool, doubt, settled: Mutex::default() })
     }
 
     /// Up to where the log is settled, and its last number.
@@ -200,30 +159,19 @@ impl Postgres {
 
     async fn transaction(&self, writes: &[Write]) -> Result<Vec<Written>> {
         let mut connection = self.pool.acquire().await?;
-        match tokio::time::timeout(SET_WITHIN, Self::set(&mut connection, writes)).await {
-            Ok(Err(error)) if error.is_read_only() => {
-                self.leave(connection, "takes no writes any more");
-                Err(error)
-            }
-            Ok(done) => done,
-            Err(_) => {
-                // Nobody is there any more, and nobody at the end of those that rest. Back in the pool they would be
-                // waited for one after the other.
-                self.leave(connection, "says nothing any more");
-                Err(silent(SET_WITHIN))
-            }
+        let error = match tokio::time::timeout(SET_WITHIN, Self::set(&mut connection, writes)).await {
+            Ok(Ok(written)) => return Ok(written),
+            Ok(Err(error)) => error,
+            Err(_) => silent(SET_WITHIN),
+        };
+        // The caller may be back before the pool has looked at the connection.
+        if !error.has_met()
+            && let Err(why) = pool::is_there(&mut connection).await
+        {
+            self.doubt.arises(&format!("is left: {why}"));
+            drop(connection.detach());
         }
-    }
-
-    /// Ends a connection whose server takes no writes any more, or is not there, and with it those that rest: the pool
-    /// would keep them for half an hour, and they lead where nothing can be written and what is read is old.
-    fn leave(&self, connection: sqlx::pool::PoolConnection<Driver>, why: &str) {
-        tracing::warn!("the database {why}: its connections are made anew");
-        drop(connection.detach());
-        for _ in 0..self.pool.num_idle() {
-            let Some(other) = self.pool.try_acquire() else { return };
-            drop(other.detach());
-        }
+        Err(error)
     }
 
     async fn set(connection: &mut PgConnection, writes: &[Write]) -> Result<Vec<Written>> {

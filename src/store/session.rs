@@ -234,6 +234,7 @@ pub(super) trait Session: Send {
 
 const MET: &str = "two transactions met, and this one gave way";
 const READ_ONLY: &str = "the database takes no writes: it is a standby, or was set to read only";
+const NOT_REACHED: &str = "no connection to the database could be had in time";
 
 impl Error {
     /// Another transaction was first: this one is to be run again, and will see what that one did.
@@ -251,11 +252,20 @@ impl Error {
     pub(super) fn is_read_only(&self) -> bool {
         matches!(self, Self::Unavailable(cause) if cause == READ_ONLY)
     }
+
+    /// Whether there was no connection: nothing was done, for no fault of what was to be written, and whoever is next
+    /// would wait for nothing too.
+    pub(super) fn is_not_reached(&self) -> bool {
+        matches!(self, Self::Unavailable(cause) if cause == NOT_REACHED)
+    }
 }
 
 /// The driver's errors, as callers can act on them.
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
+        if matches!(error, sqlx::Error::PoolTimedOut) {
+            return Self::Unavailable(NOT_REACHED.to_owned());
+        }
         // Deadlock found, serialization failure: PostgreSQL's way to say who goes first.
         match error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() {
             Some("40P01" | "40001") => Self::met(),

@@ -192,7 +192,7 @@ impl Pair {
         self.until(&mut admin, &format!("select exists (select {follows} and flush_lsn >= '{last}')")).await;
     }
 
-    async fn until(&self, admin: &mut PgConnection, sql: &str) {
+    pub(crate) async fn until(&self, admin: &mut PgConnection, sql: &str) {
         let until = HostClock.now() + WITHIN;
         loop {
             let row = admin.fetch_one(AssertSqlSafe(sql.to_owned())).await.unwrap();

@@ -1,7 +1,9 @@
 //! What a store does whose address leads to another server: to a standby that has not taken over, to one that has, and
 //! away from a primary that takes no writes any more.
 
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use sqlx::Executor as _;
@@ -44,17 +46,15 @@ async fn take_over(pair: &mut Pair) {
     pair.relay.lead(&pair.primary.folder);
 }
 
-/// Writes, again if need be. Connections to a server that is gone are found out one by one, each at the cost of a write
-/// that is repeated; there are at most sixteen.
+/// Writes, once more if need be: whoever finds out that a server is gone finds it out for all connections.
 async fn admit(store: &dyn Store, admission: &Arc<Admission>) -> Admitted {
-    let mut failed = 0;
-    loop {
-        match store::one(store, Write::Admit(Arc::clone(admission))).await {
-            Ok(Written::Admitted(admitted)) => return admitted,
-            other if failed == 16 => panic!("{other:?}"),
-            _ => failed += 1,
-        }
+    let write = || store::one(store, Write::Admit(Arc::clone(admission)));
+    let mut answer = write().await;
+    if answer.is_err() {
+        answer = write().await;
     }
+    let Ok(Written::Admitted(admitted)) = answer else { panic!("{answer:?}") };
+    admitted
 }
 
 #[test]
@@ -162,21 +162,62 @@ fn a_primary_that_takes_no_writes_any_more_is_left() {
         let (mut pair, world) = behind_a_relay().await;
         let lab = world.lab("lumo", able()).await;
         let first = lab.admit("A-1").await;
-        // As many connections as there can be, all at rest.
+        // As many connections as there can be, all at rest but for a few.
         let reads = (0..200).map(|_| is_there(&*world.store, &first));
         assert!(join_all(reads).await.into_iter().all(|there| there.unwrap()));
-        // A switch-over as some services do it: whoever is connected stays connected, to a server that only reads.
         let mut admin = pair.connect(&pair.primary).await.unwrap();
+        let mut holder = pair.connect(&pair.primary).await.unwrap();
+        holder.execute("begin").await.unwrap();
+        holder.execute("lock table sessions in access exclusive mode").await.unwrap();
+        let in_use = (0..5).map(|_| {
+            let store = Arc::clone(&world.store);
+            tokio::spawn(async move { store.session("nobody's").await })
+        });
+        let in_use: Vec<_> = in_use.collect();
+        pair.until(&mut admin, "select count(*) = 5 from pg_locks where not granted").await;
+        // A switch-over as some services do it: whoever is connected stays connected, to a server that only reads.
         admin.execute("alter system set default_transaction_read_only = on").await.unwrap();
         admin.execute("select pg_reload_conf()").await.unwrap();
         let old = pair.promote(false).await;
         pair.relay.lead_new(&pair.primary.folder);
         let second = lab.admit("A-2").await;
+        holder.execute("rollback").await.unwrap();
+        for read in in_use {
+            assert!(read.await.unwrap().unwrap().is_none());
+        }
         for _ in 0..40 {
             assert!(is_there(&*world.store, &second).await.unwrap(), "it was read where it cannot be");
         }
         world.verify().await;
         world.store.close().await;
         old.remove();
+    });
+}
+
+/// All that wait hear it together: no caller waits for the others' connections.
+#[test]
+fn whoever_waits_for_a_server_that_is_not_there_hears_it_with_the_others() {
+    run(async {
+        let (pair, world) = behind_a_relay().await;
+        let lab = world.lab("lumo", able()).await;
+        lab.admit("A-0").await;
+        // Somebody is there, and says nothing.
+        let silent = tempfile::tempdir().unwrap();
+        let _listener = UnixListener::bind(silent.path().join(".s.PGSQL.5432")).unwrap();
+        pair.relay.lead(silent.path());
+        let since = Instant::now();
+        let writes = (1..=40).map(|n| {
+            let write = Write::Admit(Arc::new(lab.admission(&format!("A-{n}"))));
+            store::one(&*world.store, write)
+        });
+        for answer in join_all(writes).await {
+            assert!(matches!(answer, Err(Error::Unavailable(_))), "{answer:?}");
+        }
+        let waited = since.elapsed();
+        assert!(waited < Duration::from_secs(45), "one after the other: {waited:?}");
+        pair.relay.lead(&pair.primary.folder);
+        lab.admit("A-1").await;
+        world.verify().await;
+        world.store.close().await;
     });
 }

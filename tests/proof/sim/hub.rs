@@ -13,7 +13,7 @@ use stoppress::clock::{Random as _, SeededRandom};
 use stoppress::domain::ids::OrderId;
 use stoppress::lab::Reply;
 use stoppress::store::{Result, Write, Written};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::cast::End;
 use super::ledger::{Ledger, Request};
@@ -76,6 +76,8 @@ struct Running {
     ticket: u64,
     replica: usize,
     claim: Option<i64>,
+    /// Who waits to be told what the database has answered.
+    back: Option<oneshot::Sender<()>>,
 }
 
 /// A call to a lab, on its way.
@@ -137,7 +139,7 @@ pub(crate) struct State {
     /// When each gateway last said to the others until when it is clear, in true time.
     pub(crate) said: Vec<i64>,
     /// How often the database was written to.
-    writes: u64,
+    writes: watch::Sender<u64>,
     /// What it has said since it was written to last.
     looked: BTreeMap<(&'static str, i64), Arc<dyn Any + Send + Sync>>,
     running: Vec<Running>,
@@ -206,6 +208,23 @@ impl State {
         claim.is_some_and(|now| self.asked_at(replica).any(|at| at < now))
     }
 
+    /// Everybody in a gateway waits: whoever has been answered by the database goes on, one at a time and in the order
+    /// of the calls. How fast it answers moves nothing. Whether all are still.
+    pub(crate) fn rests(&mut self, replica: usize) -> bool {
+        let waits = |call: &Running| {
+            call.replica == replica && call.back.is_none() && !self.is_held(replica, call.claim)
+        };
+        if self.running.iter().any(waits) {
+            return false;
+        }
+        let back = |at: &usize| self.running[*at].replica == replica && self.running[*at].back.is_some();
+        let Some(at) = (0..self.running.len()).filter(back).min_by_key(|at| self.running[*at].ticket) else {
+            return true;
+        };
+        let _ = self.running.remove(at).back.map(|back| back.send(()));
+        false
+    }
+
     /// Whether a gateway waits for the database itself.
     pub(crate) fn is_busy(&self, replica: usize) -> bool {
         self.running.iter().any(|call| call.replica == replica && !self.is_held(replica, call.claim))
@@ -248,7 +267,7 @@ impl State {
             // As the gate of the store: what is being asked already counts as asked before.
             let last = self.asked_at(gate.replica).max().map_or(i64::MIN, |last| last + 1);
             let claim = gate.claim.map(|claim| claim.max(last));
-            self.running.push(Running { ticket: gate.ticket, replica: gate.replica, claim });
+            self.running.push(Running { ticket: gate.ticket, replica: gate.replica, claim, back: None });
         }
         let _ = gate.answer.send(pass);
     }
@@ -281,7 +300,7 @@ impl Hub {
             dying: None,
             one_gate,
             said: vec![i64::MIN; replicas],
-            writes: 0,
+            writes: watch::Sender::default(),
             looked: BTreeMap::new(),
             running: Vec::new(),
             asking: Vec::new(),
@@ -320,9 +339,18 @@ impl Hub {
         (ticket, pass)
     }
 
-    /// A call to the store has come back.
+    /// A call that went with another one has come back.
     pub(crate) fn left(&self, ticket: u64) {
         self.state().running.retain(|call| call.ticket != ticket);
+    }
+
+    /// A call to the store has come back, and its caller waits for its turn.
+    pub(crate) async fn comes_back(&self, ticket: u64) {
+        let (back, turn) = oneshot::channel();
+        if let Some(call) = self.state().running.iter_mut().find(|call| call.ticket == ticket) {
+            call.back = Some(back);
+        }
+        let _ = turn.await;
     }
 
     /// What a read gave, if nothing was written since.
@@ -337,14 +365,19 @@ impl Hub {
 
     /// How often something was written.
     pub(crate) fn writes(&self) -> u64 {
-        self.state().writes
+        *self.state().writes.borrow()
+    }
+
+    /// Hears that something was written.
+    pub(crate) fn commits(&self) -> watch::Receiver<u64> {
+        self.state().writes.subscribe()
     }
 
     /// Something was written.
     pub(crate) fn forgets(&self) {
         let mut state = self.state();
-        state.writes += 1;
         state.looked.clear();
+        state.writes.send_modify(|writes| *writes += 1);
     }
 
     /// A gateway has said to the others until when it is clear.
@@ -358,9 +391,9 @@ impl Hub {
         self.state().dying = Some(replica);
     }
 
-    /// Whether a gateway waits for the database itself.
-    pub(crate) fn is_busy(&self, replica: usize) -> bool {
-        self.state().is_busy(replica)
+    /// Everybody in a gateway waits; gives whether all are still.
+    pub(crate) fn rests(&self, replica: usize) -> bool {
+        self.state().rests(replica)
     }
 
     /// Sends a call to a lab, as a gateway.

@@ -101,7 +101,7 @@ impl Replica {
             Builder::new_current_thread()
                 .enable_time()
                 .on_thread_park(move || {
-                    if hub.is_busy(nth) {
+                    if !hub.rests(nth) {
                         return;
                     }
                     let mut still = still.lock().unwrap_or_else(PoisonError::into_inner);

@@ -91,7 +91,7 @@ impl Tap {
             Ok(_) => {}
         }
         let out = beside(call).await;
-        self.hub.left(ticket);
+        self.hub.comes_back(ticket).await;
         self.end(pass.unwrap_or(Pass::Go), out).await
     }
 
@@ -137,36 +137,35 @@ impl Tap {
         let count = writes.len();
         let all: Vec<Write> =
             writes.iter().chain(followers.iter().flat_map(|other| &other.writes)).cloned().collect();
-        let out = beside(self.inner.apply(all)).await;
-        self.hub.forgets();
-        let out = match out {
-            Ok(mut written) => {
+        let mut out = beside(self.inner.apply(all)).await;
+        let mut answers = Vec::new();
+        match &mut out {
+            Ok(written) => {
                 if writes.iter().any(|write| matches!(write, Write::Announce(_))) {
                     self.hub.has_said(self.replica);
                 }
                 let mut rest = written.split_off(count).into_iter();
-                for other in followers {
-                    let own = rest.by_ref().take(other.writes.len()).collect();
-                    self.hub.left(other.ticket);
-                    let _ = other.answer.send(Pass::Done(Ok(own)));
-                }
-                Ok(written)
+                answers.extend(
+                    followers.iter().map(|other| Ok(rest.by_ref().take(other.writes.len()).collect())),
+                );
             }
-            Err(error) if followers.is_empty() => Err(error),
+            Err(_) if followers.is_empty() => {}
             // A set that fails as a whole is replayed caller by caller.
             Err(_) => {
-                let out = beside(self.inner.apply(writes)).await;
-                self.hub.forgets();
-                for other in followers {
-                    let own = beside(self.inner.apply(other.writes)).await;
-                    self.hub.forgets();
-                    self.hub.left(other.ticket);
-                    let _ = other.answer.send(Pass::Done(own));
+                out = beside(self.inner.apply(writes)).await;
+                for other in &followers {
+                    answers.push(beside(self.inner.apply(other.writes.clone())).await);
                 }
-                out
             }
-        };
-        self.hub.left(ticket);
+        }
+        for other in &followers {
+            self.hub.left(other.ticket);
+        }
+        self.hub.comes_back(ticket).await;
+        self.hub.forgets();
+        for (other, answer) in std::iter::zip(followers, answers) {
+            let _ = other.answer.send(Pass::Done(answer));
+        }
         self.end(pass, out).await
     }
 }
@@ -215,7 +214,7 @@ impl Store for Tap {
     }
 
     fn commits(&self) -> watch::Receiver<u64> {
-        self.inner.commits()
+        if self.inner.shared() { self.inner.commits() } else { self.hub.commits() }
     }
 
     fn close(&self) -> Pending<'_, ()> {
