@@ -196,11 +196,17 @@ fn database(seen: &Inspection, found: &mut Findings) {
 /// handed over again, and those that were stopped are printed.
 fn standbys(seen: &Inspection, found: &mut Findings) {
     const CHECK: &str = "standbys";
-    let Some(Standbys { read_only, following, synchronous }) = &seen.standbys else { return };
+    let Some(Standbys { read_only, following, synchronous, left_out }) = &seen.standbys else { return };
     if *read_only {
         let text = "the server takes no writes: it is a standby, or set to read only; name the address that \
             leads to the primary";
         found.failed(CHECK, text);
+    } else if !synchronous.is_empty() && !left_out.is_empty() {
+        let text = format!(
+            "commits wait for {synchronous}, and need not wait for {left_out}: if one of these is a standby and takes \
+             over, what was answered last is lost; let only one take over that has everything"
+        );
+        found.warning(CHECK, text);
     } else if !synchronous.is_empty() {
         found.good(CHECK, format!("commits wait for {synchronous}; {following} follow the server's log"));
     } else if *following == 0 {
@@ -346,17 +352,20 @@ mod tests {
 
     #[test]
     fn a_standby_for_which_no_commit_waits_is_seen() {
-        let check = |read_only, following, synchronous: &str| {
-            let standbys = Some(Standbys { read_only, following, synchronous: synchronous.into() });
+        let check = |read_only, following, synchronous: &str, left_out: &str| {
+            let (synchronous, left_out) = (synchronous.to_owned(), left_out.to_owned());
+            let standbys = Some(Standbys { read_only, following, synchronous, left_out });
             let mut found = Findings::default();
             super::standbys(&Inspection { standbys, ..seen(None, None) }, &mut found);
             levels(&found)
         };
-        assert_eq!(check(false, 0, ""), [Level::Good]);
-        assert_eq!(check(false, 1, ""), [Level::Warning]);
+        assert_eq!(check(false, 0, "", ""), [Level::Good]);
+        assert_eq!(check(false, 1, "", "b"), [Level::Warning]);
+        assert_eq!(check(false, 2, "FIRST 2 (b, c)", ""), [Level::Good]);
+        assert_eq!(check(false, 2, "FIRST 1 (b, c)", "c"), [Level::Warning]);
         // That none is there now is no danger: commits wait until one is.
-        assert_eq!(check(false, 0, "FIRST 1 (b)"), [Level::Good]);
-        assert_eq!(check(true, 0, "FIRST 1 (b)"), [Level::Failed]);
+        assert_eq!(check(false, 0, "FIRST 1 (b)", ""), [Level::Good]);
+        assert_eq!(check(true, 0, "FIRST 1 (b)", ""), [Level::Failed]);
     }
 
     #[test]

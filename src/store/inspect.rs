@@ -46,6 +46,9 @@ pub struct Standbys {
     pub following: i64,
     /// Its setting `synchronous_standby_names`: for whom a commit waits. Empty: for nobody.
     pub synchronous: String,
+    /// The names of those that follow and that a commit need not wait for: asynchronous ones, those whose turn has not
+    /// come, and those of which any few are enough.
+    pub left_out: String,
 }
 
 /// The file of a URL of SQLite; `None` for PostgreSQL.
@@ -111,6 +114,9 @@ fn holder(file: &Path) -> Option<String> {
     }
 }
 
+const LEFT_OUT: &str = "select coalesce(string_agg(application_name, ', ' order by application_name), '')
+    from pg_stat_replication where sync_state <> 'sync'";
+
 async fn postgres(url: &str) -> Result<Inspection> {
     // The URL may carry a password: it is never part of a message.
     let options = PgConnectOptions::from_str(url)
@@ -130,6 +136,7 @@ async fn postgres(url: &str) -> Result<Inspection> {
         read_only: text(&mut connection, "select current_setting('transaction_read_only')").await? == "on",
         following: number(&mut connection, "select count(*) from pg_stat_replication").await?,
         synchronous: text(&mut connection, "select current_setting('synchronous_standby_names')").await?,
+        left_out: text(&mut connection, LEFT_OUT).await?,
     };
     let tables = "select count(*) from pg_tables where schemaname = any (current_schemas(false)) \
         and tablename = '_sqlx_migrations'";

@@ -91,6 +91,7 @@ fn an_asynchronous_standby_loses_what_was_answered() {
         while !store::inspect(&world.url).await.unwrap().standbys.unwrap().synchronous.is_empty() {
             pause(50).await;
         }
+        assert_eq!(store::inspect(&world.url).await.unwrap().standbys.unwrap().left_out, "s2");
         pair.standby.end(End::Killed);
         let lost = lab.admit("A-2").await;
         assert!(is_there(&*world.store, &lost).await.unwrap());
@@ -109,6 +110,7 @@ fn a_standby_is_nobodys_database() {
         let (pair, world) = behind_a_relay().await;
         let seen = store::inspect(&world.url).await.unwrap().standbys.unwrap();
         assert_eq!((seen.read_only, seen.following, seen.synchronous.as_str()), (false, 1, "s2"));
+        assert_eq!(seen.left_out, "");
         pair.relay.lead(&pair.standby.folder);
         let seen = store::inspect(&world.url).await.unwrap().standbys.unwrap();
         assert!(seen.read_only);
