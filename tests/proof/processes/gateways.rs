@@ -14,6 +14,8 @@ use tempfile::TempDir;
 
 /// One kill so often.
 const EVERY: SignedDuration = SignedDuration::from_secs(2);
+/// After how many lives it is told how far it is.
+const PROGRESS: u64 = 50;
 /// Points at which a gateway ends itself, each at one of its next hits.
 const POINTS: &[&str] = &[
     "store.admit.after_commit",
@@ -193,8 +195,14 @@ impl Gateways {
     /// Ends so many lives, one every two seconds, and leaves all of them alive and unharmed.
     pub(crate) fn rage(&mut self, kills: u64, draw: &mut Draw) {
         let mut next = HostClock.now();
+        let mut told = 0;
         while self.ended.load(Ordering::Acquire) < kills {
             let now = HostClock.now();
+            let ended = self.ended.load(Ordering::Acquire);
+            if ended >= told + PROGRESS {
+                told = ended;
+                super::say(&format!("{ended} of {kills} lives ended"));
+            }
             self.tend(now);
             if now >= next {
                 next = now + EVERY;

@@ -12,6 +12,7 @@ mod standby;
 mod takeover;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -130,13 +131,25 @@ fn three_gateways_that_are_killed_all_the_time_keep_every_promise() {
     let mut command = Command::new(std::env::current_exe().unwrap());
     let name = "processes::three_gateways_that_are_killed_all_the_time_keep_every_promise";
     command.args([name, "--exact", "--nocapture", "--test-threads=1"]).env(STORM, "1");
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    let text =
-        [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned()).concat();
-    for line in text.lines().filter(|line| line.starts_with("storm: ")) {
-        println!("{line}");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let (out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let err = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        err.read_to_end(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
+    });
+    let mut text = String::new();
+    for line in BufReader::new(out).split(b'\n') {
+        let line = String::from_utf8_lossy(&line.unwrap()).into_owned();
+        // A long run tells how far it is.
+        if line.starts_with("storm: ") {
+            println!("{line}");
+        }
+        text = text + &line + "\n";
     }
-    assert!(output.status.success(), "{text}");
+    let status = child.wait().unwrap();
+    assert!(status.success(), "{text}{}", err.join().unwrap());
 }
 
 /// The process that kills.
