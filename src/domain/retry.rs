@@ -54,6 +54,13 @@ pub const OPEN_MIN: SignedDuration = SignedDuration::from_secs(30);
 /// How long it stays open at most.
 pub const OPEN_MAX: SignedDuration = SignedDuration::from_mins(5);
 
+/// Whether a wait that was to take so long is not over at `now`. What lies further ahead than it can was set by a clock
+/// that has been set back since: it would last longer by as much, and is over.
+#[must_use]
+pub fn lies_ahead(now: Timestamp, until: Timestamp, long: SignedDuration) -> bool {
+    now < until && until.duration_since(now) <= long
+}
+
 /// Stops calling a lab that does not speak, for a while. Nothing is dropped: work waits in the
 /// database, and its deadlines keep running.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -68,11 +75,11 @@ impl Breaker {
     /// Whether a call may be made at `now`. A [`Gate::Probe`] must be answered with
     /// [`Breaker::after`], or with [`Breaker::not_tried`].
     pub fn before(&mut self, now: Timestamp) -> Gate {
-        match self.open_until {
-            None => Gate::Go,
-            Some(until) if now < until => Gate::Wait(until),
-            Some(_) if self.probing => Gate::Probing,
-            Some(_) => {
+        match (self.open_until, self.waits_until(now)) {
+            (None, _) => Gate::Go,
+            (_, Some(until)) => Gate::Wait(until),
+            _ if self.probing => Gate::Probing,
+            _ => {
                 self.probing = true;
                 Gate::Probe
             }
@@ -104,6 +111,12 @@ impl Breaker {
     /// The call that was to try was not made: the next may.
     pub fn not_tried(&mut self) {
         self.probing = false;
+    }
+
+    /// Until when no call may be made, if none may. A clock that was set back makes it no longer.
+    #[must_use]
+    pub fn waits_until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.open_until.filter(|until| lies_ahead(now, *until, self.open_for))
     }
 
     /// Until when it is open, if it is.

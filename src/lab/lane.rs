@@ -20,7 +20,7 @@ use super::Reply;
 use crate::domain::batch::later;
 use crate::domain::health::{Heard, LaneHealth};
 use crate::domain::lab::{Profile, Rate};
-use crate::domain::retry::{Breaker, Gate, OPEN_MIN};
+use crate::domain::retry::{Breaker, Gate, OPEN_MIN, lies_ahead};
 
 /// The longest rest that a lab can ask for.
 const REST_MAX: Duration = Duration::from_hours(1);
@@ -70,6 +70,8 @@ struct State {
     in_flight_stops: u32,
     breaker: Breaker,
     resting_until: Option<Timestamp>,
+    /// How long that was to take.
+    rest: SignedDuration,
     /// Until when other work gives way, because a stop found no place.
     giving_way_until: Option<Timestamp>,
     /// When the lane last closed or opened.
@@ -139,7 +141,9 @@ impl Permit {
         }
         if let Some(rest) = reply.retry_after {
             let rest = SignedDuration::try_from(rest.min(REST_MAX)).unwrap_or_default();
-            state.resting_until = state.resting_until.max(Some(later(now, rest)));
+            if state.rests_until(now).is_none_or(|until| until < later(now, rest)) {
+                (state.resting_until, state.rest) = (Some(later(now, rest)), rest);
+            }
         }
         state.turns(was, now);
     }
@@ -194,6 +198,7 @@ impl Lane {
                 in_flight_stops: 0,
                 breaker: Breaker::default(),
                 resting_until: None,
+                rest: SignedDuration::ZERO,
                 giving_way_until: None,
                 turned_at: None,
                 last_answer: None,
@@ -217,7 +222,7 @@ impl Lane {
         if want == 0 {
             return none(None);
         }
-        if let Some(until) = state.closed_until().filter(|until| now < *until) {
+        if let Some(until) = state.breaker.waits_until(now).max(state.rests_until(now)) {
             return none(Some(until));
         }
         if kind != Kind::Stop && state.gives_way(now) {
@@ -226,7 +231,7 @@ impl Lane {
         if kind == Kind::Ahead
             && let Some(until) = state.breaker.open_until()
         {
-            return none(Some(later(until, OPEN_MIN)));
+            return none(Some(later(until.min(now), OPEN_MIN)));
         }
         let want = u32::try_from(want).unwrap_or(u32::MAX);
         let mut room = want.min(self.room(&state, kind));
@@ -281,8 +286,7 @@ impl Lane {
     #[must_use]
     pub fn looks(&self, now: Timestamp, next: Timestamp, most: SignedDuration) -> bool {
         let mut state = self.0.state();
-        // A clock that was set back does not put it off.
-        let looked = state.looked_until.is_some_and(|until| now < until && until <= later(now, most));
+        let looked = state.looked_until.is_some_and(|until| lies_ahead(now, until, most));
         if !looked {
             state.looked_until = Some(next.min(later(now, most)));
         }
@@ -319,7 +323,7 @@ impl Lane {
             in_flight: state.in_flight,
             concurrency: self.0.places(&state),
             since: state.turned_at.max(rested),
-            closed_until: state.closed_until().filter(|_| closed),
+            closed_until: state.breaker.open_until().max(state.rests_until(now)).filter(|_| closed),
             last_answer: state.last_answer,
             last_failure: state.last_failure,
         }
@@ -375,17 +379,18 @@ impl Lane {
 }
 
 impl State {
-    fn closed_until(&self) -> Option<Timestamp> {
-        self.breaker.open_until().max(self.resting_until)
+    /// Until when the lab asked to be left alone, if that is not over.
+    fn rests_until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.resting_until.filter(|until| lies_ahead(now, *until, self.rest))
     }
 
     fn gives_way(&self, now: Timestamp) -> bool {
-        self.giving_way_until.is_some_and(|until| now < until)
+        self.giving_way_until.is_some_and(|until| lies_ahead(now, until, GIVE_WAY))
     }
 
     /// Whether no call is made, or only one that tries.
     fn is_closed(&self, now: Timestamp) -> bool {
-        self.breaker.open_until().is_some() || self.resting_until.is_some_and(|until| now < until)
+        self.breaker.open_until().is_some() || self.rests_until(now).is_some()
     }
 
     /// Notes that the lane closed or opened, if it did.

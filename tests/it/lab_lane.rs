@@ -314,3 +314,40 @@ fn what_waits_too_long_is_looked_for_now_and_then_whatever_the_clock_does() {
     assert!(lane.looks(after(40), after(50), most));
     assert!(lane.looks(after(-3600), after(-3590), most), "a clock that was set back puts nothing off");
 }
+
+/// What waits for a time waits as long as it was to, however far a clock is set back meanwhile.
+#[test]
+fn a_clock_that_is_set_back_makes_no_wait_longer() {
+    let hour_before = after(-3600);
+    // A stop that found the lane full.
+    let full = lane(1, None);
+    let upload = one(&full, noon(), Kind::Upload);
+    assert!(full.take(noon(), 1, Kind::Stop).permits.is_empty());
+    drop(upload);
+    assert!(full.take(after(59), 1, Kind::Upload).permits.is_empty());
+    drop(one(&full, hour_before, Kind::Upload));
+
+    // A lab that asked to be left alone.
+    let resting = lane(1, None);
+    let busy = |long| Reply { retry_after: Some(Duration::from_secs(long)), ..accepted() };
+    one(&resting, noon(), Kind::Upload).done(noon(), &busy(40));
+    assert_eq!(resting.take(after(39), 1, Kind::Stop).wait_until, Some(after(40)));
+    let permit = one(&resting, hour_before, Kind::Stop);
+    assert_eq!(resting.health(hour_before).closed_until, None);
+    permit.done(hour_before, &busy(20));
+    let until = hour_before + SignedDuration::from_secs(20);
+    assert_eq!(resting.take(hour_before, 1, Kind::Stop).wait_until, Some(until));
+
+    // A lab that does not speak.
+    let silent = lane(1, None);
+    for _ in 0..FAILURES_MAX {
+        one(&silent, noon(), Kind::Upload).done(noon(), &unclear());
+    }
+    assert_eq!(silent.take(after(29), 1, Kind::Upload).wait_until, Some(after(30)));
+    let ahead = silent.take(hour_before, 1, Kind::Ahead).wait_until;
+    assert_eq!(ahead, Some(hour_before + SignedDuration::from_secs(30)));
+    let tries = one(&silent, hour_before, Kind::Upload);
+    assert!(silent.take(hour_before, 1, Kind::Upload).permits.is_empty(), "one call tries");
+    tries.done(hour_before, &accepted());
+    drop(one(&silent, hour_before, Kind::Upload));
+}

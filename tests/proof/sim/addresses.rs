@@ -301,7 +301,8 @@ impl Play {
         let due = self.ask_again(("addresses", at.as_microsecond()), self.store.addresses_due(at));
         let filter = WebhookFilter { platform: None, after: None, limit: 1 };
         let hooks = self.ask_again(("hooks", 0), self.store.webhooks(&filter));
-        let message = hooks.iter().filter_map(|row| row.due_at).min();
+        // One that is overdue waits for its endpoint, or for the others of its order.
+        let message = hooks.iter().filter_map(|row| row.due_at).filter(|due| *due > at).min();
         (!due.labs.is_empty(), due.next_at.into_iter().chain(message).min())
     }
 
