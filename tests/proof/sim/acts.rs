@@ -60,7 +60,7 @@ impl Play {
         };
         let Some(facts) = self.facts(&order.id) else { return };
         // Most wait until it gets narrow: what was never handed is stopped easily.
-        if facts.transfer.is_none() && !self.dice.hits(200) {
+        if (facts.transfer.is_none() || self.is_about_addresses()) && !self.dice.hits(200) {
             return;
         }
         let promised = self.promise(&facts);
@@ -138,7 +138,7 @@ impl Play {
             return self.lab_lies(nth);
         }
         let mut state = self.hub.state();
-        let moves = self.dice.hits(500);
+        let moves = self.dice.hits(self.lab_is_slow().unwrap_or(500));
         let house = &mut state.ledger.houses[nth];
         let live: Vec<usize> = (0..house.jobs.len()).filter(|at| !house.jobs[*at].out).collect();
         let Some(at) = self.dice.pick(&live).copied() else { return };

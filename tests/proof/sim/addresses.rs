@@ -21,6 +21,7 @@ use super::cast::{Ask, Desk, End, shop};
 use super::hub::Dice;
 use super::kinds::{Kind, Skill};
 use super::ledger::{Job, Mood};
+use super::plan::{Plan, Rates};
 use super::play::{Known, Play};
 
 /// What the dice of addresses are drawn with beside the seed: a number with which the seeds that were listed before have
@@ -50,8 +51,22 @@ pub(crate) struct Moves {
     errs: usize,
     /// The host of a gateway stops while it has a lab's word about an address to write.
     freeze: usize,
+    /// A lab's word about an address is written, and the gateway does not hear that it is.
+    unheard: usize,
+    /// Its one kind of trouble, if it keeps to one.
+    trouble: Option<Trouble>,
     /// How long before its first cutoff a story begins at most, in seconds.
     before: i64,
+}
+
+/// What a story keeps to, over and over: what takes several rare things in a row comes up there, and hardly ever where
+/// everything is drawn.
+#[derive(Debug, Clone, Copy)]
+enum Trouble {
+    /// Words that are written late, by labs and people that say one thing and the other.
+    Words,
+    /// Calls that are refused or do not arrive, while older ones are under way or were taken unheard.
+    Refusals,
 }
 
 /// The dice for addresses.
@@ -100,12 +115,55 @@ impl Moves {
             errs: rate(500),
             freeze: rate(700),
             before: [10, 60, 3600][dice.below(3)],
+            unheard: 0,
+            trouble: match dice.below(5) {
+                0 => Some(Trouble::Words),
+                1 | 2 => Some(Trouble::Refusals),
+                _ => None,
+            },
         })
+    }
+
+    /// Keeps a story to its one kind of trouble.
+    pub(crate) fn narrow(mut self, plan: &mut Plan) -> Self {
+        self.trouble = self.trouble.filter(|_| !matches!(plan.seed % 20, 17 | 19));
+        let Some(trouble) = self.trouble else { return self };
+        let (moods, rates, answers_within) = match trouble {
+            Trouble::Words => ([0, 0, 800, 300, 900, 100], Rates::default(), 600),
+            // A refusal at the door proves nothing of copies, and the network makes none.
+            Trouble::Refusals => (
+                [0, 200, 0, 0, 900, 700],
+                Rates { late: 150, lost_answer: 300, unreachable: 150, ..Rates::default() },
+                1800,
+            ),
+        };
+        [self.later, self.refuse, self.wavers, self.errs, self.freeze, self.unheard] = moods;
+        (self.asked, self.before) = (180, 10);
+        plan.busy = false;
+        plan.rates = rates;
+        plan.replicas = 2;
+        plan.hooks = false;
+        plan.kinds.truncate(1);
+        for kind in &mut plan.kinds {
+            *kind = Kind { skill: Skill::A, per_call: 1, acts_within: 120, answers_within, ..*kind };
+            if matches!(trouble, Trouble::Words) {
+                kind.takes = AddressChanges::UntilShipped;
+            }
+        }
+        self
     }
 
     /// Whether it takes another gateway to show what comes of it: one that asks while a host stands still.
     pub(crate) fn needs_two(&self) -> bool {
         self.freeze > 0
+    }
+
+    /// How often a lab's work goes on, of a thousand; nothing of a story that is about other things too.
+    fn works(&self) -> Option<usize> {
+        self.trouble.map(|trouble| match trouble {
+            Trouble::Words => 60,
+            Trouble::Refusals => 150,
+        })
     }
 
     /// When a story begins.
@@ -145,14 +203,16 @@ impl Desk {
     /// Another address, as the surface does it: in the house it is the platform's, at a lab it is a question.
     pub(crate) async fn readdress(&self, order: OrderId, lab: usize, to: usize) -> Result<End> {
         let profile = &self.labs[lab].spec.profile;
-        let said = |said| Ok(End::Readdressed { order: order.clone(), said });
+        let contradicted = self.hub.state().ledger.parcels.is_contradicted(&order);
+        let told = |said, contradicted| Ok(End::Readdressed { order: order.clone(), said, contradicted });
+        let said = |said| told(said, false);
         for _ in 0..windows::TRIES {
             let which = [OrderRef::Id(order.clone())];
             let read = self.bench.store.orders(&Scope::Platform(shop()), &which).await?;
             let Some(facts) = read.into_iter().next().flatten() else { return Ok(End::Done) };
             let open = facts.extras.address_change.as_ref().is_some_and(|change| change.state.is_open());
             if open || asks_lab(&facts, profile) {
-                return said(self.ask_the_lab(&order, to).await?);
+                return told(self.ask_the_lab(&order, to).await?, contradicted);
             }
             if !can_change(&facts, profile).contains(&Changeable::ShippingAddress) {
                 return said(Said::NotAllowed);
@@ -264,20 +324,45 @@ impl Play {
         true
     }
 
-    /// How a lab takes a change of an address that arrives.
-    pub(crate) fn address_mood(&self, at_the_door: bool) -> Mood {
+    /// How a lab takes a change of an address that arrives, of which it may have said a word before.
+    pub(crate) fn address_mood(&self, at_the_door: bool, known: bool) -> Mood {
         let Some(moves) = self.plan.moves.as_ref().filter(|_| !self.calm) else { return Mood::default() };
         Mood {
-            refuses: self.beside.hits(moves.refuse),
+            refuses: self.beside.hits(match moves.trouble {
+                // What it has taken is what a refusal must not be believed about.
+                Some(Trouble::Refusals) if known => 800,
+                _ => moves.refuse,
+            }),
             at_the_door,
             later: self.beside.hits(moves.later),
             wavers: self.beside.hits(moves.wavers),
         }
     }
 
-    /// Whether a host stops now that has a lab's word about an address to write.
-    pub(crate) fn freezes(&self) -> bool {
-        self.plan.moves.as_ref().is_some_and(|moves| self.beside.hits(moves.freeze))
+    /// How often a lab's work goes on, of a thousand, in a story about addresses alone: there must long be something to
+    /// ask about.
+    pub(crate) fn lab_is_slow(&self) -> Option<usize> {
+        self.plan.moves.as_ref().and_then(Moves::works)
+    }
+
+    /// Whether a story is about addresses alone.
+    pub(crate) fn is_about_addresses(&self) -> bool {
+        self.lab_is_slow().is_some()
+    }
+
+    /// Whether a host stops now that has a lab's word about an address to write, to this attempt. Where it is about
+    /// refusals, most often as it writes once more what was written unheard: other attempts begin and end meanwhile.
+    pub(crate) fn freezes(&self, word: &(AddressChangeId, i64)) -> bool {
+        self.plan.moves.as_ref().is_some_and(|moves| {
+            let seldom = matches!(moves.trouble, Some(Trouble::Refusals)) && !self.unheard.contains(word);
+            self.beside.hits(if seldom { 50 } else { moves.freeze })
+        })
+    }
+
+    /// Whether such a word is written now, and the gateway does not hear that it is: once of each.
+    pub(crate) fn goes_unheard(&self, word: &(AddressChangeId, i64)) -> bool {
+        let rate = self.plan.moves.as_ref().map_or(0, |moves| moves.unheard);
+        rate > 0 && self.beside.hits(rate) && !self.unheard.contains(word)
     }
 
     /// What a person hears at the lab of a change; nothing while it may still take it.

@@ -32,8 +32,8 @@ pub(crate) enum End {
     Approval(ApprovalId, OrderId),
     /// An order replaces another.
     Replaced { id: OrderId, reference: usize, lab: usize },
-    /// Another address was asked for.
-    Readdressed { order: OrderId, said: Said },
+    /// Another address was asked for, of a lab that had said both of one before or had not.
+    Readdressed { order: OrderId, said: Said, contradicted: bool },
     /// Whoever resolves this escalation can know what he said only from then on, by the clock of the gateway.
     TooEarly(EscalationId, Timestamp),
     /// Something else was answered.

@@ -10,6 +10,7 @@ const NAMED: &[&str] = &[
     "address asked -> refused shipped",
     "address asked -> taken lab_took",
     "address asked -> with_a_person no_answer",
+    "address contradicted",
     "address none -> asked",
     "address told: another is open",
     "address told: changed in the house",

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use stoppress::clock::{Random as _, SeededRandom};
-use stoppress::domain::ids::OrderId;
+use stoppress::domain::ids::{AddressChangeId, OrderId};
 use stoppress::lab::Reply;
 use stoppress::store::{Result, Write, Written};
 use tokio::sync::{oneshot, watch};
@@ -65,9 +65,12 @@ impl Gate {
 }
 
 impl Gate {
-    /// Whether it writes what a lab said of an address.
-    pub(crate) fn says_where(&self) -> bool {
-        self.writes.iter().flatten().any(|write| matches!(write, Write::SettleAddress(_)))
+    /// Of which change of an address it writes what a lab said, and to which attempt.
+    pub(crate) fn says_where(&self) -> Option<(AddressChangeId, i64)> {
+        self.writes.iter().flatten().find_map(|write| match write {
+            Write::SettleAddress(settle) => Some((settle.change.clone(), settle.attempt)),
+            _ => None,
+        })
     }
 }
 

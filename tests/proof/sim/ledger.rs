@@ -8,6 +8,7 @@ use stoppress::domain::lab::{Answer, Dedupes};
 use stoppress::domain::order::Stage;
 use stoppress::lab::Upload;
 
+use super::cast::lab_id;
 use super::hooks::Received;
 use super::hub::State;
 use super::kinds::Kind;
@@ -163,6 +164,12 @@ impl Ledger {
             tasks: Vec::new(),
         };
         Self { houses: kinds.iter().map(house).collect(), ..Self::default() }
+    }
+
+    /// How long a lab may take to answer, in microseconds.
+    pub(crate) fn answers_within(&self, lab: &str) -> i64 {
+        let nth = (0..self.houses.len()).find(|nth| lab_id(*nth).as_str() == lab);
+        nth.map_or(i64::MAX / 2, |nth| self.houses[nth].kind.answers_within * 1_000_000)
     }
 
     /// What is wrong with a call that begins now.

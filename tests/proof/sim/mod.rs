@@ -24,6 +24,7 @@ mod replica;
 mod settle;
 mod tap;
 mod time;
+mod turns;
 mod zones;
 
 use std::cell::Cell;

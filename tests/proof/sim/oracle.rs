@@ -68,7 +68,8 @@ impl Oracle {
             Some(("batch", word)) => self.batch(state, event, word),
             Some(("address", word)) => {
                 let State { ledger, faults, .. } = state;
-                if let Some(edge) = ledger.parcels.read(event, word, faults) {
+                let within = ledger.answers_within(&event.lab);
+                if let Some(edge) = ledger.parcels.read(event, (word, within), faults) {
                     self.edge(edge);
                 }
             }
@@ -196,8 +197,13 @@ impl Oracle {
                     ));
                 }
             }
-            End::Readdressed { order, said } => {
+            End::Readdressed { order, said, contradicted } => {
                 self.edge(super::addresses::edge(said));
+                if matches!(said, Said::Unchanged) && *contradicted {
+                    state.faults.push(format!(
+                        "the platform of {order} was told that its parcel goes there, and its lab says both"
+                    ));
+                }
                 if let Said::Asked(id) | Said::Open(id) = said
                     && state.ledger.parcels.stands(id.as_str()).is_none()
                 {

@@ -91,6 +91,11 @@ impl Parcels {
         (first != asked).then(|| format!("under one id a lab is asked: {first:?}, and now {asked:?}"))
     }
 
+    /// Whether its lab has said what it makes of a change.
+    pub(crate) fn knows(&self, asked: &Asked) -> bool {
+        self.words.contains_key(asked.change.as_str())
+    }
+
     /// What came of a change at its lab; nothing while the lab may still take it, by its clock.
     pub(crate) fn outcome(&self, id: &str, now: i64) -> Option<bool> {
         match (self.words.get(id), self.asked.get(id)) {
@@ -117,8 +122,18 @@ impl Parcels {
         self.changes.get(id).map(|change| change.word.as_str())
     }
 
-    /// Reads an entry of the log: gives the step that was taken.
-    pub(crate) fn read(&mut self, event: &Event, word: &str, faults: &mut Vec<String>) -> Option<String> {
+    /// Whether somebody has said both of a change of an order, as the log has it.
+    pub(crate) fn is_contradicted(&self, order: &OrderId) -> bool {
+        self.contradicted().any(|id| self.changes[id].order == *order)
+    }
+
+    /// Reads an entry of the log about a lab that answers within so many microseconds: gives the step that was taken.
+    pub(crate) fn read(
+        &mut self,
+        event: &Event,
+        (word, within): (&str, i64),
+        faults: &mut Vec<String>,
+    ) -> Option<String> {
         let text = |field: &str| event.detail[field].as_str().unwrap_or_default().to_owned();
         let (id, evidence) = (text("change"), text("evidence"));
         if word == "asked" {
@@ -129,6 +144,9 @@ impl Parcels {
             }
             let deadline =
                 text("deadline_at").parse::<Timestamp>().map_or(i64::MAX, Timestamp::as_microsecond);
+            if deadline > event.at.as_microsecond() + within {
+                faults.push(format!("the lab has longer to say what comes of {id} than its profile says"));
+            }
             let nth = others().count();
             let (word, forwarded, begun, heard, contradicted) = (word.to_owned(), 0, 0, [false; 2], false);
             let change =
@@ -213,6 +231,9 @@ impl Parcels {
                 wrong.push(format!("a lab is asked about {id}, which nobody asked for"));
                 continue;
             };
+            if self.asked.get(&id).is_some_and(|asked| asked.answer_by != change.deadline) {
+                wrong.push(format!("a lab may take {id} until another instant than its deadline"));
+            }
             change.begun += 1;
             if change.begun > change.forwarded {
                 wrong.push(format!("a lab is asked about {id}, and the log does not say so"));

@@ -149,14 +149,15 @@ impl Plan {
             patient: false,
         };
         plan.narrow();
-        plan.moves = Moves::of(seed, &mut plan.kinds);
-        if let Some(moves) = &plan.moves {
+        if let Some(moves) = Moves::of(seed, &mut plan.kinds) {
+            let moves = moves.narrow(&mut plan);
             // What is asked of a lab that has the order is asked late: the first cutoff comes soon, and much follows.
             plan.start = moves.start(plan.start, first);
             plan.steps += 600;
             if moves.needs_two() && !plan.hooks {
                 plan.replicas = plan.replicas.max(2);
             }
+            plan.moves = Some(moves);
         }
         plan
     }

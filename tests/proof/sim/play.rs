@@ -1,19 +1,19 @@
 //! One simulation from its seed to its end: who steps next, what goes wrong, and what must be true after each step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
 use stoppress::domain::event::Actor;
-use stoppress::domain::ids::{ApprovalId, EscalationId, OrderId};
-use stoppress::domain::lab::{Answer, Lab};
+use stoppress::domain::ids::{AddressChangeId, ApprovalId, EscalationId, OrderId};
+use stoppress::domain::lab::Lab;
 use stoppress::domain::order::OrderFacts;
 use stoppress::store::{OrderRef, PutLab, Scope, Store, Write, one};
 
 use super::cast::{Ask, Desk, End, lab_id};
-use super::hub::{Dice, Follower, Hub, Pass, State};
-use super::ledger::{Ledger, Mood, Request};
+use super::hub::{Dice, Hub};
+use super::ledger::Ledger;
 use super::oracle::{Edges, Oracle};
 use super::plan::Plan;
 use super::replica::{Parts, Replica, Source};
@@ -31,6 +31,8 @@ pub(crate) struct Play {
     pub(crate) dice: Dice,
     /// What is drawn for addresses.
     pub(crate) beside: Dice,
+    /// Words of labs about addresses, each to an attempt, of which no gateway heard that they were written.
+    pub(crate) unheard: BTreeSet<(AddressChangeId, i64)>,
     /// The address that was asked for last, by order.
     pub(crate) wanted: BTreeMap<OrderId, usize>,
     pub(crate) hub: Arc<Hub>,
@@ -55,10 +57,11 @@ pub(crate) struct Play {
     /// A gateway whose host has stopped: until when nothing of it goes on.
     pub(crate) frozen: Option<(usize, i64)>,
     /// What it was about to write: it is not stopped twice by the same.
-    thawed: u64,
+    pub(crate) thawed: u64,
     /// Whether the storm is over.
     pub(crate) calm: bool,
-    wrote: bool,
+    /// Whether something was written since it was looked.
+    pub(crate) wrote: bool,
 }
 
 /// What came of a simulation.
@@ -94,6 +97,7 @@ impl Play {
         let mut play = Self {
             dice,
             beside: super::addresses::dice(seed),
+            unheard: BTreeSet::new(),
             wanted: BTreeMap::new(),
             hub,
             oracle: Oracle::default(),
@@ -245,7 +249,7 @@ impl Play {
         let (gates, calls) = {
             let mut state = self.hub.state();
             state.calls.retain(|call| call.copies > 0 || call.is_awaited());
-            (state.gates.len(), state.calls.len())
+            (self.gates(&state).len(), state.calls.len())
         };
         let weights = if self.plan.patient {
             [
@@ -279,154 +283,6 @@ impl Play {
                 self.advance(to);
             }
             _ => self.disturb(),
-        }
-    }
-
-    /// Lets a call to the store through, in one of the ways in which that can end.
-    pub(crate) fn let_through(&mut self) {
-        let at = self.dice.below(self.hub.state().gates.len());
-        let rates = self.plan.rates.clone();
-        let (crash, database) = if self.calm { (0, 0) } else { (rates.crash, rates.database) };
-        let mut state = self.hub.state();
-        let held = state.would_wait(state.gates[at].replica, state.gates[at].claim);
-        if held && (state.holds_one() || !self.dice.hits(300)) {
-            return;
-        }
-        let nth = state.gates[at].replica;
-        let (now, writes) = (state.now, state.gates[at].writes.is_some());
-        let frozen = self.frozen.filter(|(_, until)| now < *until);
-        if frozen.is_some_and(|(who, _)| who == nth) {
-            return;
-        }
-        let ticket = state.gates[at].ticket;
-        if !self.calm
-            && frozen.is_none()
-            && ticket != self.thawed
-            && ((rates.freeze > 0 && state.gates[at].says_absent() && self.dice.hits(rates.freeze))
-                || (state.gates[at].says_where() && self.freezes()))
-        {
-            self.thawed = ticket;
-            // Just as it would write what it was answered: longer than a lease.
-            self.frozen = Some((nth, now + 60_000_000 + self.dice.long(400_000_000)));
-            state.tell(format!("the host of gateway {nth} stops for a while"));
-            return;
-        }
-        let away = self.outage.filter(|(until, only)| now < *until && (writes || !only));
-        let pass = if away.is_some() {
-            Pass::Fail("the database is away, or its disk is full")
-        } else if held {
-            Pass::Go
-        } else if self.dice.hits(crash) {
-            if self.dice.hits(500) {
-                drop(state);
-                return self.crash(nth);
-            }
-            Pass::GoThenCrash
-        } else if self.dice.hits(database) {
-            if writes && self.dice.hits(400) { Pass::GoThenFail } else { Pass::Fail("the connection broke") }
-        } else {
-            Pass::Go
-        };
-        let gate = state.gates.remove(at);
-        let pass = match pass {
-            Pass::Go if writes && !held && self.dice.hits(300) => {
-                let mut followers = Vec::new();
-                while followers.len() < 3 {
-                    let other = state.gates.iter().position(|other| {
-                        other.replica == nth && other.writes.is_some() && !state.would_wait(nth, other.claim)
-                    });
-                    let Some(other) = other.map(|at| state.gates.remove(at)) else { break };
-                    state.tell(format!("  with {}", other.what));
-                    let writes = other.writes.unwrap_or_default();
-                    followers.push(Follower { ticket: other.ticket, writes, answer: other.answer });
-                }
-                if followers.is_empty() { Pass::Go } else { Pass::Lead(followers) }
-            }
-            pass => pass,
-        };
-        let how = match &pass {
-            Pass::Fail(_) => " fails",
-            Pass::GoThenFail => " is made and fails",
-            Pass::GoThenCrash => " is its last",
-            _ => "",
-        };
-        self.wrote |= writes;
-        state.hears(&gate, &pass);
-        let line = format!("gateway {nth}: {}{how}", gate.what);
-        state.tell(line);
-        state.release(gate, pass);
-        drop(state);
-        self.go_on(nth);
-    }
-
-    /// Something happens to a call on its way.
-    pub(crate) fn network(&mut self) {
-        let at = self.dice.below(self.hub.state().calls.len());
-        let rates = if self.calm { super::plan::Rates::default() } else { self.plan.rates.clone() };
-        // A refusal that does not stick to the key proves nothing if the network makes copies: no gateway survives
-        // both.
-        let at_the_door = rates.twice == 0;
-        let mood = Mood {
-            refuses: self.dice.hits(rates.refuse),
-            at_the_door,
-            later: self.dice.hits(rates.later),
-            wavers: false,
-        };
-        let unclear = |cause: &str| Answer::Unclear { cause: cause.to_owned() };
-        let mut state = self.hub.state();
-        let call = &state.calls[at];
-        let (nth, awaited, reached) = (call.replica, call.is_awaited(), call.said.is_some());
-        let elsewhere = matches!(call.request, Request::Readdress(_));
-        let mood = if elsewhere { self.address_mood(at_the_door) } else { mood };
-        let dedupes =
-            state.ledger.houses.get(call.lab).is_some_and(|house| house.kind.profile().dedupes.truly());
-        let mut reply = None;
-        if call.copies > 0 && !awaited && !self.calm && self.dice.hits(850) {
-            // Late is late.
-            return;
-        }
-        if call.copies > 0 && !(reached && awaited) {
-            if awaited && !reached && self.dice.hits(rates.unreachable) {
-                state.calls[at].copies = 0;
-                reply = Some(Answer::Unreachable { cause: "connection refused".to_owned() });
-            } else if awaited && !reached && self.dice.hits(rates.late) {
-                reply = Some(unclear("the connection broke"));
-            } else if self.dice.hits(rates.loss) {
-                let line = format!("lost: {:?}", state.calls[at].request);
-                state.tell(line);
-                state.calls[at].copies -= 1;
-            } else {
-                // Of addresses every lab knows again what it was asked.
-                if (dedupes || elsewhere) && call.copies < 3 && self.dice.hits(rates.twice) {
-                    state.calls[at].copies += 1;
-                }
-                state.arrives(at, mood);
-            }
-        } else if awaited
-            && reached
-            && !matches!(call.request, Request::Submit { .. })
-            && self.dice.hits(rates.slow_answer)
-        {
-            return;
-        } else if awaited && reached && !self.dice.hits(rates.lost_answer) {
-            let said = state.calls[at].said.clone();
-            reply = said.map(|said| said.answer);
-        } else if awaited {
-            reply = Some(unclear("the connection broke"));
-        }
-        if let Some(answer) = reply {
-            Self::reply(&mut state, at, answer);
-            drop(state);
-            self.go_on(nth);
-        }
-    }
-
-    pub(crate) fn reply(state: &mut State, at: usize, answer: Answer) {
-        let line =
-            format!("gateway {} hears {answer:?} to: {:?}", state.calls[at].replica, state.calls[at].request);
-        state.tell(line);
-        if let Some(caller) = state.calls[at].caller.take() {
-            let _ = caller.send(answer.into());
         }
     }
 
