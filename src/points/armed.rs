@@ -82,7 +82,7 @@ pub fn commit(edge: &str, kinds: impl Iterator<Item = &'static str>) {
 macro_rules! mistakes {
     ($($(#[doc = $doc:literal])+ $name:ident = $word:literal,)*) => {
         /// A mistake that the exhaustive model of the protocol shows to break the promise, where the real code could
-        /// make it.
+        /// make it; and those about addresses, which the model does not know.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Mistake {
             $($(#[doc = $doc])+ $name,)*
@@ -150,6 +150,12 @@ mistakes! {
     NoTakeover = "no-takeover",
     /// No deadline gives anything to a person.
     NoEscalation = "no-escalation",
+    /// A lab's later word changes what was told of an address.
+    AddressWordFlips = "address-word-flips",
+    /// The stage of an order refuses an address that its lab may have taken.
+    AddressStageDecides = "address-stage-decides",
+    /// The refusal of one attempt counts for all that were made about an address.
+    AddressRefusalClearsAll = "address-refusal-clears-all",
 }
 
 /// The mistakes of a thread, and of the stores that were opened on it.

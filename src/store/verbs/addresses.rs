@@ -264,6 +264,8 @@ pub(super) async fn claim<S: Session>(s: &mut S, trail: &mut Trail, item: &Claim
             // What the lab takes is not known here.
             None
         } else {
+            #[cfg(debug_assertions)]
+            let it = super::mistakes::waited_for(&it);
             over(&it, stage, &item.profile)
         };
         if let Some(evidence) = refused {
@@ -358,6 +360,8 @@ pub(super) async fn settle<S: Session>(
     let again = it.state.is_open() && it.next_at == next_at;
     let ended = matches!(item.answer, Answer::Unreachable { .. } | Answer::Refused { .. });
     let heard = if ended && again { Heard::Nothing } else { heard(&it, item.attempt, &item.answer) };
+    #[cfg(debug_assertions)]
+    let heard = super::mistakes::heard(&it, &item.answer, heard);
     if ended && newest && !again {
         // The lab has taken nothing by it.
         it.unresolved = (it.unresolved - 1).max(0);

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::Trail;
 use super::claim::{self, Gathered};
 use super::rows::Locked;
+use crate::domain::address::{AddressEvidence, AddressFacts, AddressState, Heard};
 use crate::domain::batch::{Next, Remedy, TransferFacts, TransferPhase};
 use crate::domain::event::hex;
 use crate::domain::lab::{Answer, Profile};
@@ -120,6 +121,30 @@ pub(super) async fn rebuilt<S: Session>(
     was.manifest = alive.into_iter().map(|entry| entry.id).collect();
     let before = (was.facts.phase, was.facts.fence);
     Ok(Some(claim::send(trail, gathered, item, was, before, manifest)))
+}
+
+/// What an answer of a lab makes of a change of an address.
+pub(super) fn heard(facts: &AddressFacts, answer: &Answer, right: Heard) -> Heard {
+    match (right, answer) {
+        (Heard::Contradicts, Answer::Accepted { .. }) if mistake!(AddressWordFlips) => {
+            Heard::Now(AddressState::Taken, AddressEvidence::LabTook)
+        }
+        (Heard::Contradicts, Answer::WillPrint { .. }) if mistake!(AddressWordFlips) => {
+            Heard::Now(AddressState::Refused, AddressEvidence::LabRefused)
+        }
+        (Heard::Nothing, Answer::Refused { .. })
+            if mistake!(AddressRefusalClearsAll) && facts.state.is_open() =>
+        {
+            Heard::Now(AddressState::Refused, AddressEvidence::LabRefused)
+        }
+        _ => right,
+    }
+}
+
+/// How many attempts about an address the stage of its order has to wait for.
+pub(super) fn waited_for(facts: &AddressFacts) -> AddressFacts {
+    let unresolved = if mistake!(AddressStageDecides) { 0 } else { facts.unresolved };
+    AddressFacts { unresolved, ..facts.clone() }
 }
 
 /// A statement without its locks.
