@@ -102,4 +102,29 @@ mod tests {
             assert_eq!(CalendarLink::read(wrong, &key("11")), None, "{wrong}");
         }
     }
+
+    /// A token of 300 bytes has 400 letters. None that is longer is made, or taken though it is signed.
+    #[test]
+    fn a_token_has_four_hundred_letters_at_most() {
+        let key = LinkKey::parse(&"11".repeat(32)).unwrap();
+        let link = |letters: usize| CalendarLink {
+            lab: LabId::parse("nord").unwrap(),
+            region: RegionId::parse("fi").unwrap(),
+            key: "k".repeat(letters),
+            serial: 7,
+        };
+        let own = 300 - (1 + 4 + 3 + "nord".len() + "fi".len() + TAG);
+        let longest = link(own);
+        let token = longest.token(&key).unwrap();
+        assert_eq!((token.len(), CalendarLink::read(&token, &key)), (400, Some(longest)));
+        assert_eq!(link(own + 1).token(&key), None);
+        // Signed as it was, and with a letter more.
+        let bytes = BASE64.decode(&token).unwrap();
+        let mut longer = bytes[..bytes.len() - TAG].to_vec();
+        longer[5] += 1;
+        longer.insert(6, b'k');
+        let tag = key.mac(LABEL, &longer).unwrap().finalize().into_bytes();
+        longer.extend(tag);
+        assert_eq!(CalendarLink::read(&BASE64.encode(longer), &key), None);
+    }
 }

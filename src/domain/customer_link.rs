@@ -370,6 +370,23 @@ mod tests {
         }
     }
 
+    /// A link that only shows an order never opens the stop, and an action that nobody knows opens nothing.
+    #[test]
+    fn a_link_allows_what_it_was_made_for() {
+        let keys = keys(&[(1, "a7")]);
+        for action in [LinkAction::See, LinkAction::Stop] {
+            let link = CustomerLink { action, ..link() };
+            let token = keys.link(&link).expect("a token");
+            assert_eq!(keys.read_link(&token), Some((link, 1)));
+        }
+        for code in [0, 3, 255] {
+            let mut payload = written(&link(), 1).expect("a payload");
+            payload[3 + ID] = code;
+            let token = keys.sealed(LINK, 1, payload).expect("a token");
+            assert_eq!(keys.read_link(&token), None, "action {code}");
+        }
+    }
+
     #[test]
     fn the_highest_number_signs_and_a_key_that_is_gone_opens_nothing() {
         let (old, both, new) = (keys(&[(1, "a7")]), keys(&[(2, "b8"), (1, "a7")]), keys(&[(2, "b8")]));

@@ -342,9 +342,28 @@ pub fn judge(lines: &[Line], known: &[DownloadFacts]) -> Vec<DownloadVerdict> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::domain::lines;
+
+    pub(in crate::domain) fn known(item: &str, state: DownloadState) -> DownloadFacts {
+        let id = OrderId::parse(&format!("ord_{}", "0".repeat(32))).unwrap();
+        DownloadFacts {
+            id: DownloadId::of(&id, item),
+            order: id.clone(),
+            item: item.to_owned(),
+            platform: PlatformId::parse("shop").unwrap(),
+            state,
+            evidence: Some(DownloadEvidence::PlatformAnswered),
+            asked_at: Some(Timestamp::UNIX_EPOCH),
+            deadline_at: Some(Timestamp::UNIX_EPOCH),
+            next_at: Timestamp::UNIX_EPOCH,
+            attempts: 1,
+            decided_at: None,
+            answer: None,
+            contradicted_at: None,
+        }
+    }
 
     #[test]
     fn what_the_database_keeps_is_read_again() {
@@ -396,6 +415,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_of_another_answer_is_its_own_text() {
+        let read = DownloadReply::read("{\"answer\":\"go\u{7f}ne\"}".as_bytes());
+        let cause = "\"gone\" is neither deactivated nor already_fetched".to_owned();
+        assert_eq!(read, DownloadReply::Unclear { cause });
+    }
+
+    #[test]
+    fn an_answer_is_due_while_somebody_was_asked() {
+        use DownloadState::{Fetched, Live, Revoked, Revoking, WithAPerson};
+        for (state, due) in
+            [(Live, false), (Revoking, true), (Revoked, false), (Fetched, false), (WithAPerson, true)]
+        {
+            let verdict = DownloadVerdict::of("3", Some(&known("3", state)));
+            assert_eq!(verdict.answer_due_at, due.then_some(Timestamp::UNIX_EPOCH), "{state:?}");
+        }
+    }
+
+    #[test]
     fn an_order_has_something_to_print() {
         for (kinds, wrong) in [
             (vec!["print"], false),
@@ -432,22 +469,6 @@ mod tests {
             r#"{"items":[{"id":"1","sku":"p"},{"id":"2","kind":"download","sku":"z"},
                 {"id":"3","kind":"download","sku":"z"}]}"#,
         );
-        let id = OrderId::parse(&format!("ord_{}", "0".repeat(32))).unwrap();
-        let known = |item: &str, state| DownloadFacts {
-            id: DownloadId::of(&id, item),
-            order: id.clone(),
-            item: item.to_owned(),
-            platform: PlatformId::parse("shop").unwrap(),
-            state,
-            evidence: Some(DownloadEvidence::PlatformAnswered),
-            asked_at: Some(Timestamp::UNIX_EPOCH),
-            deadline_at: Some(Timestamp::UNIX_EPOCH),
-            next_at: Timestamp::UNIX_EPOCH,
-            attempts: 1,
-            decided_at: None,
-            answer: None,
-            contradicted_at: None,
-        };
         let told =
             judge(&order, &[known("3", DownloadState::Fetched), known("gone", DownloadState::Revoking)]);
         let told: Vec<_> =

@@ -32,7 +32,8 @@ fn bundle() -> Bundle {
     for entry in &mut entries[..3] {
         entry.checkpoint = Some(6);
     }
-    let order = json!({"id": "ord_1", "reference": "Ä-1", "share": 0.25, "note": "tab\there \u{7f}"});
+    let order = json!({"id": "ord_1", "reference": "Ä-1", "share": 0.25, "note": "tab\there \u{7f}",
+        "state": "at_lab", "lab": null});
     Bundle::new((entries[3].at, "stoppress".to_owned()), order, vec![], entries, vec![point]).unwrap()
 }
 
@@ -65,10 +66,15 @@ fn a_bundle_proves_itself() {
         "#9 ",
         "covered by the checkpoint at #6",
         "no checkpoint covers it yet",
+        "\nState           at_lab\n",
         &bundle.seal,
     ] {
         assert!(shown.contains(part), "{part}\n{shown}");
     }
+    assert!(
+        !shown.contains("\nLab") && !shown.contains("\nPlatform"),
+        "nothing is said of what is not known: {shown}"
+    );
 }
 
 /// Every byte of the text, changed one at a time: it is no bundle any more, or it is found.

@@ -39,7 +39,8 @@ impl Hours {
     pub fn parse(text: &str) -> Result<Self, Fault> {
         let not = || Fault::not("", text, ALLOWED);
         if text.len() > TEXT_MAX {
-            return Err(Fault::new("", format!("has {} bytes; it must be {ALLOWED}", text.len())));
+            let text = format!("has {} bytes; it must be at most {TEXT_MAX}, and {ALLOWED}", text.len());
+            return Err(Fault::new("", text));
         }
         let mut week: [Vec<(u16, u16)>; 7] = std::array::from_fn(|_| Vec::new());
         for part in text.split(',') {

@@ -99,7 +99,7 @@ fn fresh(prefix: &str, now: Timestamp, random: &dyn Random) -> String {
     format!("{prefix}_{}", id.simple())
 }
 
-/// 1 to 63 lower-case letters, digits and inner hyphens.
+/// 1 to 63 lower-case letters, digits and hyphens, the first of them no hyphen.
 fn is_slug(text: &str) -> bool {
     (1..=63).contains(&text.len())
         && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
@@ -123,7 +123,7 @@ macro_rules! slugs {
             /// Reads a slug.
             ///
             /// # Errors
-            /// If the text is not 1 to 63 lower-case letters, digits and inner hyphens.
+            /// If the text is not 1 to 63 lower-case letters, digits and hyphens, the first of them no hyphen.
             pub fn parse(text: &str) -> Result<Self, Fault> {
                 if $fits(text) {
                     Ok(Self(text.to_owned()))

@@ -148,3 +148,35 @@ fn each_line_has_its_own_word() {
     assert_eq!(rights(Stage::Received), [UntilMade, Applies, UntilFetched]);
     assert_eq!(rights(Stage::InProduction), [NonePersonalised, Applies, UntilFetched]);
 }
+
+/// Whoever looks for an order to stop it sees what is printed of it, and what he is asked for.
+#[test]
+fn people_are_shown_the_lines_that_are_printed_or_asked_for() {
+    use crate::domain::order::OrderFacts;
+    use crate::domain::stop::{StopFacts, StopState};
+    use crate::domain::verdict::tests::{order, stop};
+    let picture = "data:image/png;base64,iVBORw0KGgo=";
+    let document = DOCUMENT.replacen('{', &format!(r#"{{"thumbnails":{{"2":"{picture}"}},"#), 1);
+    let with = |out: &str| OrderFacts { document: document.clone(), lines_out: ids(out), ..order() };
+    let shown = |lines: Vec<crate::domain::mail::Line>| -> String {
+        lines.iter().map(|line| line.id.as_str()).collect::<Vec<_>>().join(" ")
+    };
+    // What is stopped, what a stop names, what is shown of the order, and for the stop.
+    for (out, named, of_order, of_stop) in [
+        ("", None, "1 2", "1 2"),
+        ("1", None, "2", "2"),
+        ("1 2", None, "", ""),
+        ("", Some("2"), "1 2", "2"),
+        ("2", Some("2"), "1", "2"),
+        ("1", Some("2 3"), "2", "2"),
+    ] {
+        let order = with(out);
+        let stop = StopFacts { items: named.map(ids), ..stop(StopState::Pending, None) };
+        let found = (shown(order.lines()), shown(order.lines_of(&stop)));
+        assert_eq!(found, (of_order.to_owned(), of_stop.to_owned()), "{out:?} {named:?}");
+    }
+    let lines = with("1").lines();
+    let line = &lines[0];
+    let thumbnail = line.thumbnail.as_ref().map(|picture| picture.0.as_str());
+    assert_eq!((line.quantity, line.sku.as_str(), thumbnail), (1, "FRAME", Some(picture)));
+}

@@ -126,3 +126,7 @@ pub fn in_force(order: &OrderFacts, lab: &LabSpec, platform: Option<&PlatformPol
     }
     list
 }
+
+#[cfg(test)]
+#[path = "policy_tests.rs"]
+mod tests;

@@ -96,6 +96,46 @@ fn every_line_has_its_outcome() {
     }
 }
 
+/// What was told with the stop holds, also if the order was changed since; what is personalised now is, too.
+#[test]
+fn a_line_is_exempt_as_it_was_told_or_as_it_is() {
+    for (told, exempt) in
+        [(None, "1"), (Some(""), "1"), (Some("1"), "1"), (Some("2"), "1 2"), (Some("3"), "1")]
+    {
+        let mut asked = stop(StopState::Stopped, None, None);
+        let terms = asked.terms.take();
+        asked.terms = told.map(|told| StopTerms { exempt: ids(told), ..terms.unwrap() });
+        let receipt = Receipt::of(&order(""), &asked, &[], at(9));
+        let found = receipt.lines.iter().filter(|line| line.exemption.is_some()).map(|line| &line.item);
+        assert!(found.eq(&ids(exempt)), "told {told:?}: {:?}", receipt.lines);
+    }
+}
+
+#[test]
+fn a_download_stands_as_it_is_known() {
+    let mut known = crate::domain::downloads::tests::known("3", DownloadState::Fetched);
+    for (item, state) in [("3", DownloadState::Fetched), ("2", DownloadState::Live)] {
+        known.item = item.to_owned();
+        let extras = Extras { downloads: vec![known.clone()], ..Extras::default() };
+        let facts = OrderFacts { extras, ..order("") };
+        let receipt = Receipt::of(&facts, &stop(StopState::Stopped, None, None), &[], at(9));
+        let found: Vec<_> = receipt.downloads.iter().map(|it| (it.item.as_str(), it.state)).collect();
+        assert_eq!(found, [("3", state)], "{item} is known");
+    }
+}
+
+#[test]
+fn one_line_is_one_and_two_are_many() {
+    for (items, words) in [
+        (None, "The order is stopped and"),
+        (Some("1"), "Of the order, line 1 is stopped and"),
+        (Some("1 2"), "Of the order, line 1, line 2 are stopped and"),
+    ] {
+        let said = statement(&stop(StopState::Stopped, None, items));
+        assert!(said.starts_with(words), "{said}");
+    }
+}
+
 #[test]
 fn the_text_says_the_same_and_no_line_of_another() {
     let event = |seq, kind: &str| Event {

@@ -50,11 +50,48 @@ fn a_star_stands_for_any_characters() {
         ("ä*ö", "äxö", true),
         ("*a*", "bab", true),
         ("MUG-*", "mug-1", false),
+        // What stands for one part does not stand for the next as well.
+        ("*ab*ab", "ab", false),
+        ("*ab*ab", "abab", true),
+        ("*ab*", "xab", true),
     ];
     for (pattern, sku, fits) in cases {
         assert_eq!(Pattern(pattern.to_owned()).fits(sku), fits, "{pattern} {sku}");
     }
     assert!(any_fits(&[], "x") && !any_fits(&[Pattern("y".to_owned())], "x"));
+}
+
+#[test]
+fn a_pattern_fits_as_its_definition_says() {
+    fn fits(pattern: &[u8], sku: &[u8]) -> bool {
+        match (pattern.split_first(), sku.split_first()) {
+            (None, rest) => rest.is_none(),
+            (Some((b'*', after)), None) => fits(after, sku),
+            (Some((b'*', after)), Some((_, rest))) => fits(after, sku) || fits(pattern, rest),
+            (Some((one, after)), Some((other, rest))) => one == other && fits(after, rest),
+            (Some(_), None) => false,
+        }
+    }
+    // Every text of so many letters at most.
+    let texts = |letters: &str, most: usize| {
+        let mut all = vec![String::new()];
+        let mut from = 0;
+        for _ in 0..most {
+            let longer: Vec<String> = all[from..]
+                .iter()
+                .flat_map(|text| letters.chars().map(move |c| format!("{text}{c}")))
+                .collect();
+            from = all.len();
+            all.extend(longer);
+        }
+        all
+    };
+    for pattern in texts("ab*", 6) {
+        for sku in texts("ab", 5) {
+            let expected = fits(pattern.as_bytes(), sku.as_bytes());
+            assert_eq!(Pattern(pattern.clone()).fits(&sku), expected, "{pattern} {sku}");
+        }
+    }
 }
 
 #[test]
@@ -67,7 +104,7 @@ fn items_belong_to_the_first_group_that_fits() {
         ],
     }));
     // Products, service level, the places or the fields at fault.
-    let cases: [(&[&str], &str, &[&str]); 12] = [
+    let cases: [(&[&str], &str, &[&str]); 15] = [
         (&["print-1"], "", &["fi"]),
         (&["mug-1"], "", &["fi.mugs"]),
         (&["mug-1", "print-1", "mug-2"], "", &["fi", "fi.mugs"]),
@@ -83,6 +120,10 @@ fn items_belong_to_the_first_group_that_fits() {
         (&["dl-1", "mug-1"], "", &["fi.mugs"]),
         (&["dl-1"], "", &["fi"]),
         (&["dl-1"], "tomorrow", &["!service_level"]),
+        (&["dl-1"], "express", &["fi"]),
+        (&["dl-1"], "overnight", &["fi"]),
+        // Of what nobody makes it is not asked how fast.
+        (&["shirt-1"], "tomorrow", &["!items[0].sku"]),
     ];
     for (skus, level, expected) in cases {
         let level =
@@ -99,7 +140,37 @@ fn items_belong_to_the_first_group_that_fits() {
 }
 
 #[test]
+fn places_come_as_they_are_configured_whatever_comes_first_in_the_order() {
+    let of = |id: &str| group(id, &json!({"products": [format!("{id}-*")]}));
+    let spec = region(&json!({"groups": [of("c"), of("a"), of("b")]}));
+    let skus = ["a-1", "b-1", "c-1", "other"];
+    for nth in 0..4_usize.pow(4) {
+        let order = [nth % 4, nth / 4 % 4, nth / 16 % 4, nth / 64].map(|at| skus[at]);
+        let places: Vec<String> =
+            spec.places_of(&items(&order), None).unwrap().iter().map(ToString::to_string).collect();
+        let expected = [("other", "fi"), ("c-1", "fi.c"), ("a-1", "fi.a"), ("b-1", "fi.b")];
+        let expected = expected.into_iter().filter(|(sku, _)| order.contains(sku)).map(|(_, place)| place);
+        assert_eq!(places, expected.collect::<Vec<_>>(), "{order:?}");
+    }
+}
+
+#[test]
+fn what_is_not_as_usual_is_kept() {
+    let group = group("m", &json!({"products": ["m"], "promise": "none", "batch_min": 2, "batch_max": 5}));
+    let spec = json!({"id": "fi", "countries": ["FI"], "products": ["m", "n"], "service_levels": ["express"],
+        "groups": [group], "promise": "none", "batch_min": 3, "batch_max": 7, "warn_before": "2h",
+        "calendar": {"time_zone": "Europe/Helsinki", "cutoffs": ["24:00"]}});
+    let told: RegionSpec = serde_json::from_value(spec).unwrap();
+    let kept = serde_json::to_string(&told).unwrap();
+    assert_eq!(serde_json::from_str::<RegionSpec>(&kept).unwrap(), told);
+}
+
+#[test]
 fn what_is_wrong_is_named() {
+    let groups = |count: usize| {
+        let groups = (0..count).map(|nth| group(&format!("g{nth}"), &json!({"products": ["m"]})));
+        json!({ "groups": groups.collect::<Vec<_>>() })
+    };
     let cases = [
         (json!({"id": "fi.mugs"}), "id"),
         (json!({"products": [""]}), "products[0]"),
@@ -115,6 +186,12 @@ fn what_is_wrong_is_named() {
             "groups[1].id",
         ),
         (json!({"groups": [group("m", &json!({"products": ["m"], "batch_max": 5}))]}), "groups[0].batch_max"),
+        (json!({"warn_before": "24h1s"}), "warn_before"),
+        (json!({"warn_before": "48h"}), "warn_before"),
+        (json!({"products": vec!["a"; 101]}), "products"),
+        (json!({"products": ["a".repeat(201)]}), "products[0]"),
+        (groups(21), "groups"),
+        (json!({"batch_max": 1_000_001, "promise": "none"}), "batch_max"),
     ];
     for (more, field) in cases {
         let faults = region(&more).faults();
@@ -126,6 +203,17 @@ fn what_is_wrong_is_named() {
         "groups": [group("m", &json!({"products": ["m"], "promise": "none", "batch_max": 5}))],
     }));
     assert!(right.faults().is_empty());
+    // As much as is allowed.
+    for more in [
+        json!({"warn_before": "24h"}),
+        json!({"warn_before": "0s"}),
+        json!({"products": vec!["a"; 100]}),
+        json!({"products": ["ä".repeat(200)]}),
+        groups(20),
+        json!({"batch_min": 1_000_000, "batch_max": 1_000_000, "promise": "none"}),
+    ] {
+        assert_eq!(region(&more).faults(), [], "{more}");
+    }
     // What was stored before groups were is stored the same.
     let plain = region(&json!({}));
     let text = serde_json::to_string(&plain).unwrap();

@@ -163,6 +163,9 @@ mod tests {
                 row("2026-11-21 18:00", 4, Cancelled),
             ]
         );
+        // A cutoff at the very instant of the change took place.
+        let then = version(6, "2026-11-20T12:00:00Z", &["18:00"]);
+        assert_eq!(shown(&of(&[first.clone(), then]))[0], row("2026-11-20 12:00", 1, Planned));
         // A lab that is gone has none.
         let gone = version(5, "2026-11-20T00:00:01Z", &[]);
         assert!(of(&[first, gone]).iter().all(|(_, revision)| revision.standing == Cancelled));
@@ -212,7 +215,11 @@ mod tests {
     fn later_releases_are_greater() {
         let names = ["2019z", "2025b", "2026a", "2026b", "2027"];
         let numbers: Vec<i64> = names.iter().map(|name| release(name)).collect();
-        assert!(numbers.is_sorted(), "{numbers:?}");
+        assert!(numbers.windows(2).all(|two| two[0] < two[1]), "{numbers:?}");
+        // No two releases have one number, as long as a year has no more of them than letters.
+        let letters = |year: i64| ('a'..='z').map(move |letter| release(&format!("{year}{letter}")));
+        let all: Vec<i64> = (2000..2100).flat_map(letters).collect();
+        assert!(all.iter().copied().eq(0..2600), "{all:?}");
         assert_eq!(release("unknown"), 0);
     }
 }

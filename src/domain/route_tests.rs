@@ -281,3 +281,180 @@ fn what_is_wrong_with_rules_is_named_all_at_once() {
     assert!(bad[6].contains("did you mean \"two\"?"), "{}", bad[6]);
     assert!(faults(&json!([]))[0].starts_with("rules: has 0 rules"));
 }
+
+#[test]
+fn so_many_and_no_more_are_allowed() {
+    let house = House::new();
+    let faults = |rules: &RouteSpec| -> Vec<String> {
+        let find = |id: &LabId| house.labs.get(id.as_str());
+        rules.faults(&find, &[]).iter().map(ToString::to_string).collect()
+    };
+    let code = |nth: usize| {
+        let letter = |nth: usize| char::from(b'A' + u8::try_from(nth).unwrap());
+        String::from_iter([letter(nth / 26), letter(nth % 26)])
+    };
+    let rule = |field: &str, list: Vec<Value>| {
+        let mut rule = json!({"id": "a", "to": [{"lab": "two"}]});
+        rule[field] = list.into();
+        spec(&json!([rule]))
+    };
+    let slugs = |count: usize| (0..count).map(|nth| json!(format!("s{nth}"))).collect::<Vec<_>>();
+    let countries = |count: usize| (0..count).map(|nth| json!(code(nth))).collect::<Vec<_>>();
+    let targets = |count: usize| vec![json!({"lab": "two"}); count];
+    let rules = |count: usize| {
+        let rules = (0..count).map(|nth| json!({"id": format!("r{nth}"), "to": [{"lab": "two"}]}));
+        spec(&rules.collect::<Vec<_>>().into())
+    };
+    for (most, more, fault) in [
+        (
+            rule("platforms", slugs(300)),
+            rule("platforms", slugs(301)),
+            "rules[0].platforms: has 301 entries; 300 are allowed",
+        ),
+        (
+            rule("countries", countries(300)),
+            rule("countries", countries(301)),
+            "rules[0].countries: has 301 entries; 300 are allowed",
+        ),
+        (
+            rule("service_levels", slugs(300)),
+            rule("service_levels", slugs(301)),
+            "rules[0].service_levels: has 301 entries; 300 are allowed",
+        ),
+        (
+            rule("products", slugs(100)),
+            rule("products", slugs(101)),
+            "rules[0].products: has 101 patterns; 100 are allowed",
+        ),
+        (rule("to", targets(20)), rule("to", targets(21)), "rules[0].to: has 21 labs; 1 to 20 are allowed"),
+        (rules(100), rules(101), "rules: has 101 rules; 1 to 100 are allowed"),
+    ] {
+        assert_eq!(faults(&most), [""; 0]);
+        assert_eq!(faults(&more), [fault]);
+    }
+    // The country that an order is for.
+    for (country, good) in
+        [("FI", true), ("fi", false), ("FIN", false), ("F", false), ("", false), ("F1", false)]
+    {
+        let faults = Need { country: Some(country.to_owned()) }.faults();
+        assert_eq!(faults.is_empty(), good, "{country:?}");
+        assert!(faults.iter().all(|fault| fault.field == "country" && fault.message.contains(country)));
+    }
+    assert!(Need::default().faults().is_empty());
+}
+
+/// A lab that prints and makes mugs, each in a window of its own, and offers `express` for both.
+fn groups() -> Lab {
+    let calendar = |cutoff: &str| json!({"time_zone": "Europe/Helsinki", "cutoffs": [cutoff]});
+    let mugs = json!({"id": "mugs", "products": ["mug-*"], "calendar": calendar("18:00")});
+    let fast = json!({"id": "fast", "service_levels": ["overnight"], "products": ["mug-*"], "calendar": calendar("16:00")});
+    let more = json!({"groups": [mugs, fast], "service_levels": ["express"], "calendar": calendar("24:00")});
+    lab("both", &json!([region("fi", &["FI"], &more)]))
+}
+
+#[test]
+fn what_is_told_of_a_lab_is_when_it_would_hand_the_order_over() {
+    let lab = groups();
+    let rules = spec(&json!([{"id": "all", "to": [{"lab": "both"}]}]));
+    let platform = PlatformId::parse("shop").unwrap();
+    // It is 14:00 in Helsinki. What is not printed is in no window of its own, at any level that is offered.
+    for (skus, level, told) in [
+        (&["print-1"][..], "", Ok("2026-11-21T22:00:00Z")),
+        (&["mug-1"], "", Ok("2026-11-21T16:00:00Z")),
+        (&["print-1", "mug-1"], "", Ok("2026-11-21T16:00:00Z")),
+        (&["mug-1", "mug-2", "print-1"], "express", Ok("2026-11-21T16:00:00Z")),
+        (&["mug-1"], "overnight", Ok("2026-11-21T14:00:00Z")),
+        (&["mug-1", "print-1"], "overnight", Err("does not offer overnight for print-1")),
+        (&["mug-1"], "tomorrow", Err("does not offer tomorrow for mug-1")),
+        (&[], "", Ok("2026-11-21T22:00:00Z")),
+        (&[], "express", Ok("2026-11-21T22:00:00Z")),
+        (&[], "overnight", Ok("2026-11-21T22:00:00Z")),
+        (&[], "tomorrow", Err("does not offer tomorrow")),
+    ] {
+        let level =
+            Some(level).filter(|level| !level.is_empty()).map(|level| ServiceLevel::parse(level).unwrap());
+        let lines = skus.iter().map(|sku| Wish { id: sku, sku }).collect();
+        let wanted =
+            Wanted { platform: &platform, country: Some("FI"), service_level: level.as_ref(), lines };
+        let standing =
+            |_: &LabId| Some(Standing { lab: &lab, paused: false, unusable: false, failing: false });
+        let choice = choose(&rules, &wanted, &standing, now());
+        let one = &choice.considered[0];
+        match told {
+            Ok(at) => {
+                assert_eq!(one.closes_at, Some(at.parse().unwrap()), "{skus:?} {level:?}");
+                assert!(choice.chosen.is_some() && choice.lines.is_empty(), "{skus:?} {level:?}");
+            }
+            Err(text) => {
+                assert_eq!(
+                    (one.text.as_str(), one.why),
+                    (text, Some(Why::ServiceLevel)),
+                    "{skus:?} {level:?}"
+                );
+                assert_eq!(choice.chosen, None);
+            }
+        }
+    }
+}
+
+/// So many labs that are paused, and one behind them where told.
+fn behind(paused: usize, last: &str) -> RouteSpec {
+    let mut rules: Vec<Value> = (0..paused.div_ceil(TARGETS_MAX))
+        .map(|nth| {
+            let here = TARGETS_MAX.min(paused - nth * TARGETS_MAX);
+            json!({"id": format!("r{nth}"), "to": vec![json!({"lab": "paused"}); here]})
+        })
+        .collect();
+    if !last.is_empty() {
+        rules.push(json!({"id": "last", "to": [{"lab": last}]}));
+    }
+    spec(&rules.into())
+}
+
+#[test]
+fn what_was_considered_is_told_up_to_a_number_and_the_one_that_is_chosen_always() {
+    let house = House::new();
+    // How many there are, who is behind them, how many are told, how many more there were, what is said of it.
+    for (paused, last, told, more, text) in [
+        (1, "", 1, 0, "it: paused x is paused."),
+        (5, "", 5, 0, "paused x is paused; paused x is paused."),
+        (6, "", 6, 0, "paused x is paused; and 1 more."),
+        (7, "", 7, 0, "; and 2 more."),
+        (40, "", 40, 0, "; and 35 more."),
+        (41, "", 40, 1, "; and 36 more."),
+        (60, "", 40, 20, "; and 55 more."),
+        (39, "two", 40, 0, ""),
+        (40, "two", 41, 0, ""),
+        (50, "two", 41, 10, ""),
+    ] {
+        let choice = house.choose(&behind(paused, last), "FI", &["print-1", "print-2"], "");
+        assert_eq!((choice.considered.len(), choice.more), (told, more), "{paused} {last}");
+        assert_eq!(choice.chosen.is_some(), !last.is_empty());
+        // Who makes what is told where nobody makes it all.
+        assert!(choice.lines.is_empty());
+        if last.is_empty() {
+            let refusal = choice.refusal("shop");
+            assert!(refusal.ends_with(text), "{paused}: {refusal}");
+            assert_eq!(refusal.contains("more"), paused > 5, "{refusal}");
+        } else {
+            assert_eq!(choice.considered.last().unwrap().lab.as_str(), last);
+        }
+    }
+}
+
+#[test]
+fn so_many_products_are_looked_at_one_by_one() {
+    let house = House::new();
+    let rules = spec(&json!([{"id": "all", "to": [{"lab": "mugs"}]}]));
+    let skus: Vec<String> = (0..21).map(|nth| format!("mug-{nth}")).collect();
+    for (count, told) in [(1, 2), (19, 20), (20, 20), (21, 20)] {
+        // One that it does not make; and the first of the others once more.
+        let mut order: Vec<&str> = vec!["frame"];
+        order.extend(skus[..count].iter().map(String::as_str));
+        order.push(&skus[0]);
+        let choice = house.choose(&rules, "FI", &order, "");
+        assert_eq!(choice.lines.len(), told, "{count}");
+        assert_eq!(choice.lines[1].items, ["mug-0", "mug-0"]);
+        assert!(choice.considered[0].text == "does not make frame", "{}", choice.considered[0].text);
+    }
+}

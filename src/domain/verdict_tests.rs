@@ -32,7 +32,7 @@ fn lab(stops: TakesStops, via: StopsVia, at_once: bool) -> LabSpec {
     }
 }
 
-fn batch(phase: BatchPhase, closes_at: Timestamp) -> BatchFacts {
+pub(in crate::domain) fn batch(phase: BatchPhase, closes_at: Timestamp) -> BatchFacts {
     BatchFacts {
         id: BatchId::parse(&hex32("bat")).unwrap(),
         lab: LabId::parse("nordprint").unwrap(),
@@ -72,7 +72,7 @@ pub(in crate::domain) fn transfer(phase: TransferPhase) -> TransferFacts {
     }
 }
 
-fn stop(state: StopState, evidence: Option<Evidence>) -> StopFacts {
+pub(in crate::domain) fn stop(state: StopState, evidence: Option<Evidence>) -> StopFacts {
     StopFacts {
         id: StopId::parse(&hex32("stp")).unwrap(),
         order: OrderId::parse(&hex32("ord")).unwrap(),
@@ -96,9 +96,9 @@ fn stop(state: StopState, evidence: Option<Evidence>) -> StopFacts {
     }
 }
 
-/// Every order that the stored facts can describe, stops aside.
-fn orders() -> Vec<OrderFacts> {
-    let bare = OrderFacts {
+/// An order that waits for nothing but its window.
+pub(in crate::domain) fn order() -> OrderFacts {
+    OrderFacts {
         id: OrderId::parse(&hex32("ord")).unwrap(),
         platform: PlatformId::parse("shop").unwrap(),
         lab: LabId::parse("nordprint").unwrap(),
@@ -115,7 +115,12 @@ fn orders() -> Vec<OrderFacts> {
         stop: None,
         lines_out: Vec::new(),
         extras: Extras::default(),
-    };
+    }
+}
+
+/// Every order that the stored facts can describe, stops aside.
+fn orders() -> Vec<OrderFacts> {
+    let bare = order();
     let mut all = Vec::new();
     for (paid, held) in [(false, Held::No), (true, Held::Hold), (true, Held::Review)] {
         all.push(OrderFacts { paid, held, ..bare.clone() });
@@ -307,6 +312,9 @@ fn what_can_change_follows_the_state() {
         };
         assert_eq!(can_change(&order, &Profile::default()), expected, "{:?}", order.state());
     }
+    // In review, and not paid for yet: what is in it stays as it was offered.
+    let unpaid = OrderFacts { paid: false, held: Held::Review, ..orders().remove(0) };
+    assert_eq!(can_change(&unpaid, &Profile::default()), [ShippingAddress, BillingAddress]);
 }
 
 #[test]
@@ -397,5 +405,10 @@ fn what_goes_back_to_the_stock_is_what_is_left_and_was_not_made_for_one_customer
         order.lines_out = vec![out.to_owned()];
         assert_eq!(consequences(&order, Some(&policy)).restock, restock, "without {out:?}");
         assert!(!consequences(&order, None).restock, "only a platform's policy says so");
+        let kept = PlatformPolicy { restock: false, ..policy.clone() };
+        assert!(!consequences(&order, Some(&kept)).restock, "and this one says no");
     }
 }
+
+#[path = "verdict_next_tests.rs"]
+mod next;

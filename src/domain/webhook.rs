@@ -101,7 +101,11 @@ fn url(text: &str) -> Result<(), Fault> {
     let wrong = || Err(Fault::not("url", text, ALLOWED));
     let Ok(url) = text.parse::<Url>() else { return wrong() };
     let schemes = matches!(url.scheme(), "https" | "http");
-    if !schemes || text.len() > 2_000 || url.fragment().is_some() || text.chars().any(char::is_control) {
+    if !schemes
+        || text.chars().count() > 2_000
+        || url.fragment().is_some()
+        || text.chars().any(char::is_control)
+    {
         return wrong();
     }
     // Plain http is for networks that ops list: only an address can be seen to be in one.

@@ -275,6 +275,15 @@ fn a_window_begins_with_its_first_instant_and_ends_before_its_last() {
     // Fractions before the epoch round the right way, too.
     let before_epoch = daily("UTC", &["24:00"]);
     assert_eq!(before_epoch.next_cutoff(Timestamp::UNIX_EPOCH - nano).unwrap().at, Timestamp::UNIX_EPOCH);
+    // So do readings, in summer and after the clock was set back.
+    let new_york = daily("America/New_York", &["12:00"]);
+    for (instant, opens, closes) in [
+        ("1965-07-04T12:00:00Z", "1965-07-03T16:00:00Z", "1965-07-04T16:00:00Z"),
+        ("1965-10-31T20:00:00Z", "1965-10-31T17:00:00Z", "1965-11-01T17:00:00Z"),
+    ] {
+        let window = new_york.window(at(instant)).unwrap();
+        assert_eq!((window.opens_at, window.cutoff.at), (Some(at(opens)), at(closes)), "{instant}");
+    }
 }
 
 #[test]
@@ -285,6 +294,9 @@ fn a_calendar_of_single_dates_begins_and_ends() {
     }));
     let first = calendar.window(at("2000-01-01T00:00:00Z")).unwrap();
     assert_eq!((first.opens_at, first.cutoff.at), (None, at("2026-06-01T12:00:00Z")));
+    // On the morning of a date it is that date.
+    let morning = calendar.window(at("2026-06-01T11:59:59Z")).unwrap();
+    assert_eq!(morning, first);
     let second = calendar.window(first.cutoff.at).unwrap();
     assert_eq!((second.opens_at, second.cutoff.at), (Some(first.cutoff.at), at("2026-06-03T12:00:00Z")));
     assert_eq!(calendar.next_cutoff(second.cutoff.at), None);
@@ -313,7 +325,7 @@ fn what_is_wrong_is_named_by_its_path_all_at_once() {
         "time_zone": "Europe/Helsinky",
         "cutofs": 1,
         "cutoffs": ["24:00", "25:00", "24:01", "7:00", "12:60", "noon", "24:00", "+1:00"],
-        "weekdays": ["mon", "Tue", "mon", "holiday"],
+        "weekdays": ["mon", "Tue", "mon", "sun", "sun"],
         "closed": ["2026-12-25", "2026-02-29", "02-29", "02-30", "13-01", "2026-12-25", "26-12-25", "01-01", "01-01", "2026-1-1"],
         "special": { "12-24": ["10:00"], "2026-12-24": ["10:00", "9"] },
         "seasons": [
@@ -334,7 +346,7 @@ fn what_is_wrong_is_named_by_its_path_all_at_once() {
     cutoffs[7]: "+1:00" is not a time from 00:00 to 24:00
     weekdays[1]: "Tue" is not one of mon, tue, wed, thu, fri, sat, sun
     weekdays[2]: "mon" is there twice
-    weekdays[3]: "holiday" is not one of mon, tue, wed, thu, fri, sat, sun
+    weekdays[4]: "sun" is there twice
     seasons[0].form: is not a known key; did you mean "from"?
     seasons[0].to: "31-12" is not a month-day such as 12-31
     seasons[0].cutoffs[0]: "a" is not a time from 00:00 to 24:00
@@ -424,6 +436,9 @@ fn toml_and_json_are_the_same_data() {
     assert_eq!(from_toml, spec(json));
     let round: CalendarSpec = toml::from_str(&toml::to_string(&from_toml).unwrap()).unwrap();
     assert_eq!(from_toml, round);
+    // An object of one text is none of TOML's dates.
+    let odd = json!({ "time_zone": "UTC", "cutoffs": [{ "at": "24:00" }] });
+    assert!(serde_json::from_value::<CalendarSpec>(odd).is_err());
 }
 
 #[test]

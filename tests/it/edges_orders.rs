@@ -43,6 +43,20 @@ fn what_is_wrong_with_an_order() {
         ("/lab", Value::Null, &["lab"]),
         ("/ship_to", Value::Null, &["ship_to"]),
         ("/ship_to/city", json!(""), &["ship_to.city"]),
+        ("/ship_to/name", long(200), none),
+        ("/ship_to/name", long(201), &["ship_to.name"]),
+        ("/ship_to/line1", json!("\t"), &["ship_to.line1"]),
+        ("/ship_to/line2", json!(""), none),
+        ("/ship_to/line2", json!("a\nb"), &["ship_to.line2"]),
+        ("/ship_to/postal_code", long(201), &["ship_to.postal_code"]),
+        ("/ship_to/state", long(201), &["ship_to.state"]),
+        ("/ship_to/email", long(201), &["ship_to.email"]),
+        ("/ship_to/phone", long(201), &["ship_to.phone"]),
+        ("/ship_to/country", json!("fi"), &["ship_to.country"]),
+        ("/ship_to/country", json!("FIN"), &["ship_to.country"]),
+        ("/ship_to/country", json!(""), &["ship_to.country"]),
+        ("/need", json!({"country": "SE"}), none),
+        ("/need", json!({"country": "se"}), &["need.country"]),
         ("/items", json!([]), &["items"]),
         ("/items", items(1000), none),
         ("/items", items(1001), &["items"]),
@@ -64,6 +78,11 @@ fn what_is_wrong_with_an_order() {
         ("/items/0/files/0/sha256", json!("0A".repeat(32)), &["items[0].files[0].sha256"]),
         ("/items/0/options", json!({"a".repeat(100): "a".repeat(1000)}), none),
         ("/items/0/options", json!({"paper": "a".repeat(1001)}), &["items[0].options.paper"]),
+        (
+            "/items/0/options",
+            json!({"ä".repeat(101): ""}),
+            &[&format!("items[0].options.{}", "ä".repeat(101))],
+        ),
         ("/items/0/options", json!({"pa\tper": "matt"}), &["items[0].options.pa\tper"]),
         ("/metadata", json!({"ab": "c".repeat(10_000), "de": "f".repeat(6_380)}), none),
         ("/metadata", json!({"ab": "c".repeat(10_000), "de": "f".repeat(6_381)}), &["metadata"]),
@@ -73,6 +92,22 @@ fn what_is_wrong_with_an_order() {
     ] {
         let shown: String = value.to_string().chars().take(60).collect();
         assert_eq!(wrong(place, value), fields, "{place}: {shown}");
+    }
+}
+
+#[test]
+fn what_is_printed_is_sent_somewhere() {
+    for (kinds, fields) in [
+        (&["download"][..], &["items"][..]),
+        (&["print"], &["ship_to"]),
+        (&["download", "print"], &["ship_to"]),
+    ] {
+        let mut order = order();
+        order.as_object_mut().unwrap().remove("ship_to");
+        order["items"] = kinds.iter().enumerate().map(|(nth, kind)| item(&nth.to_string(), kind)).collect();
+        let submitted: Submission = serde_json::from_value(order).unwrap();
+        let found: Vec<String> = submitted.faults().into_iter().map(|fault| fault.field).collect();
+        assert_eq!(found, fields, "{kinds:?}");
     }
 }
 

@@ -53,6 +53,8 @@ fn anything_else_is_refused_with_what_is_allowed() {
         "mon-fri 08:00-25:00",
         "mon-fri 08:60-16:00",
         "mon-fri 24:01-24:00",
+        // The end of the day is its last minute.
+        "mon-fri 08:00-24:01",
         "mon-fri 16:00-08:00",
         "mon-fri 08:00-08:00",
         "Mon-Fri 08:00-16:00",
@@ -68,6 +70,30 @@ fn anything_else_is_refused_with_what_is_allowed() {
     ] {
         let fault = Hours::parse(text).expect_err(text);
         assert!(fault.message.contains("mon-fri 08:00-16:00"), "{text}: {fault}");
+    }
+    // What is too long is told how long it is, and how long it may be.
+    let of = |bytes: usize| format!("mon 08:00-09:00{}", " ".repeat(bytes - 15));
+    assert!(Hours::parse(&of(300)).is_ok());
+    for bytes in [301, 302] {
+        let fault = Hours::parse(&of(bytes)).unwrap_err();
+        assert!(fault.message.starts_with(&format!("has {bytes} bytes; it must be at most 300,")), "{fault}");
+    }
+}
+
+#[test]
+fn contact_time_is_from_the_first_minute_to_before_the_last() {
+    let hours = Hours::parse("mon 08:00-12:00, mon 13:00-17:00").unwrap();
+    let helsinki = calendar("Europe/Helsinki");
+    for (instant, open) in [
+        ("2026-11-23T05:59:59.999999Z", false),
+        ("2026-11-23T06:00:00Z", true),
+        ("2026-11-23T09:59:59.999999Z", true),
+        ("2026-11-23T10:00:00Z", false),
+        ("2026-11-23T11:00:00Z", true),
+        ("2026-11-23T15:00:00Z", false),
+        ("2026-11-24T07:00:00Z", false),
+    ] {
+        assert_eq!(hours.open(&helsinki, at(instant)), open, "{instant}");
     }
 }
 
@@ -97,6 +123,8 @@ fn time_counts_only_within_contact_hours() {
         ("Europe/Helsinki", "sun 02:00-05:00", "2026-03-28T12:00:00Z", 90, "2026-03-29T01:30:00Z"),
         // A span within the gap is empty: the next Sunday's counts.
         ("Europe/Helsinki", "sun 03:10-03:50", "2026-03-28T12:00:00Z", 30, "2026-04-05T00:40:00Z"),
+        // Also for what needs no time: it waits for the first contact instant, and there is none in a gap.
+        ("Europe/Helsinki", "sun 03:10-03:50", "2026-03-28T12:00:00Z", 0, "2026-04-05T00:10:00Z"),
         // It goes back at 04:00 local on 2026-10-25: 03:00 to 05:00 lasts three hours.
         ("Europe/Helsinki", "sun 03:00-05:00", "2026-10-24T12:00:00Z", 170, "2026-10-25T02:50:00Z"),
         // Ends and begins at the first occurrence of a reading that comes twice.

@@ -126,6 +126,28 @@ fn lines_are_short_and_end_as_they_must() {
     assert!(unfolded(&text).iter().any(|line| line.contains(&format!("(season:{escaped})"))));
 }
 
+/// RFC 5545, 3.1: a line has at most 75 octets, and a character is not divided.
+#[test]
+fn a_line_is_folded_where_it_would_be_too_long_and_not_before() {
+    for letter in ["a", "ä", "€", "𝄞"] {
+        for before in 0..4 {
+            for count in 60 / letter.len()..240 / letter.len() {
+                let name = format!("{}{}", "x".repeat(before), letter.repeat(count));
+                let text = made(&name, &[]);
+                let from = text.find("\r\nNAME:").unwrap() + 2;
+                let to = text[from..].find("\r\nX-WR-CALNAME").unwrap() + from;
+                let lines: Vec<&str> = text[from..to].split("\r\n").collect();
+                for (nth, line) in lines.iter().enumerate() {
+                    let more = lines.get(nth + 1).and_then(|next| next[1..].chars().next());
+                    assert!(line.len() <= 75, "{line}");
+                    assert!(more.is_none_or(|more| line.len() + more.len_utf8() > 75), "{line} {more:?}");
+                }
+                assert!(unfolded(&text).contains(&format!("NAME:{name}")));
+            }
+        }
+    }
+}
+
 #[test]
 fn components_nest_and_every_event_has_what_it_must() {
     for text in [made("some", &entries("lab/region", "peak")), made("none", &[])] {
@@ -166,6 +188,8 @@ fn an_event_keeps_its_uid_when_its_instant_moves() {
 fn text_cannot_break_out_of_its_line() {
     let text = made("a\r\nBEGIN:VEVENT\u{7}\nb", &[]);
     assert!(unfolded(&text).contains(&"NAME:a\\nBEGIN:VEVENT\\nb".to_owned()));
+    // A tab is the one control character that text may have.
+    assert!(unfolded(&made("a\tb", &[])).contains(&"NAME:a\tb".to_owned()));
 }
 
 #[test]

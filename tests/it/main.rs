@@ -31,6 +31,7 @@ mod cutoffs;
 mod demo;
 mod downloads;
 mod edges;
+mod edges_limits;
 mod edges_orders;
 mod events;
 mod evidence;

@@ -8,7 +8,8 @@ use stoppress::domain::calendar::{Calendar, CalendarSpec};
 use stoppress::domain::hours::{AnswerDue, Hours};
 use stoppress::domain::ids::{OrderId, StopId};
 use stoppress::domain::mail::{
-    AfterMail, Letter, Line, MailOutcome, Step, after, is_address, link_until, masked, plan, readable,
+    AfterMail, Audience, Letter, Line, MailOutcome, Step, after, is_address, link_until, masked, plan,
+    readable,
 };
 use stoppress::domain::stop::{AskedBy, StopFacts, StopState};
 use stoppress::domain::zones::Zones;
@@ -86,15 +87,31 @@ fn the_plan_is_at_once_half_and_three_quarters() {
         ("2026-11-20T10:00:00Z", true, vec![half, second]),
         ("2026-11-20T10:00:00Z", false, vec![half]),
         // The lab got the order late: half of the time is over, the second contact still has its turn.
+        ("2026-11-20T10:19:59Z", false, vec![half]),
+        ("2026-11-20T10:20:00Z", false, vec![]),
         ("2026-11-20T10:25:00Z", true, vec![second]),
         ("2026-11-20T10:35:00Z", true, vec![(Step::Second, at("2026-11-20T10:35:00Z"))]),
         ("2026-11-20T10:35:00Z", false, vec![]),
+        ("2026-11-20T10:40:00Z", true, vec![]),
         ("2026-11-20T11:00:00Z", true, vec![]),
     ];
     for (now, has_second, rest) in cases {
         let mut expected = vec![(Step::Ask, at(now))];
         expected.extend(rest);
         assert_eq!(plan(&facts, None, has_second, at(now)), expected, "{now}");
+    }
+}
+
+/// Reminders by the clock wait for contact hours that begin in time: at the deadline itself it is too late.
+#[test]
+fn a_reminder_is_not_put_off_to_the_deadline() {
+    let (calendar, hours) = (helsinki(), Hours::parse("mon-fri 08:00-16:00").unwrap());
+    let asked = at("2026-11-20T02:00:00Z");
+    for (deadline, reminded) in
+        [("2026-11-20T06:00:00Z", "2026-11-20T04:00:00Z"), ("2026-11-20T06:00:02Z", "2026-11-20T06:00:00Z")]
+    {
+        let steps = plan(&stop(asked, at(deadline)), Some((&hours, &calendar)), false, asked);
+        assert_eq!(steps, [(Step::Ask, asked), (Step::Remind, at(reminded))], "due at {deadline}");
     }
 }
 
@@ -155,6 +172,53 @@ fn a_letter_is_plain_lines_whatever_platforms_write() {
     assert!(text.contains("and 5 more") && text.contains("L9") && !text.contains('\r'), "{text}");
     assert!(text.contains("Asked at      2026-11-20 12:00 (Europe/Helsinki)"), "{text}");
     assert_eq!(readable("not a reading"), "not a reading");
+}
+
+/// Whoever is to stop two lines is not asked to stop the order, by any of the three mails.
+#[test]
+fn a_letter_says_whether_it_is_about_all_of_the_order() {
+    let items: Vec<Line> = (1..=30)
+        .map(|nth| Line { quantity: 1, sku: "MUG".into(), id: nth.to_string(), thumbnail: None })
+        .collect();
+    for (step, begins, opens) in [
+        (Step::Ask, "please", "Please do not print"),
+        (Step::Remind, "Reminder: ", "We have asked you"),
+        (Step::Second, "No answer yet: ", "Your colleagues were asked"),
+    ] {
+        for part in [false, true] {
+            let letter = Letter {
+                step,
+                lab: "Lab",
+                reference: "A-1",
+                lab_reference: None,
+                platform: "shop",
+                items: &items,
+                part,
+                reason: "wrong size",
+                asked_local: "then",
+                due_local: "soon",
+                link: "https://gateway.example/a/x",
+                link_until_local: "later",
+            };
+            let subject = letter.subject();
+            assert!(subject.starts_with(begins) && subject.ends_with("please stop order A-1"), "{subject}");
+            let text = letter.text();
+            let ask = text.lines().nth(2).unwrap();
+            assert!(ask.starts_with(opens), "{ask}");
+            assert_eq!(
+                (ask.contains("these lines of an order"), ask.contains("this order")),
+                (part, !part),
+                "{ask}"
+            );
+            let (first, other) = if part { ("Only these", "Items") } else { ("Items", "Only these") };
+            assert!(text.contains(&format!("  {first:<13} 1 x MUG (line 1)\n")), "{text}");
+            assert!(!text.contains(other), "{text}");
+            assert!(text.contains(&format!("  {:<13} 1 x MUG (line 30)\n", "")), "{text}");
+            assert!(!text.contains("more"), "all 30 of them: {text}");
+        }
+    }
+    let audiences = [Step::Ask, Step::Remind, Step::Second].map(Step::audience);
+    assert_eq!(audiences, [Audience::First, Audience::First, Audience::Second]);
 }
 
 proptest! {

@@ -82,6 +82,25 @@ fn the_schedule_is_the_specifications_and_jitter_only_adds() {
     );
 }
 
+/// The same number for ever.
+#[derive(Debug)]
+struct Drawn(u64);
+
+impl Random for Drawn {
+    fn fill(&self, bytes: &mut [u8]) {
+        bytes.copy_from_slice(&self.0.to_le_bytes());
+    }
+}
+
+#[test]
+fn jitter_is_a_tenth_at_most() {
+    let tenth = 500_000;
+    for (drawn, micros) in [(0, 0), (1, 1), (tenth - 1, tenth - 1), (tenth, tenth), (tenth + 1, 0)] {
+        let wait = SignedDuration::from_secs(5) + SignedDuration::from_micros(i64::try_from(micros).unwrap());
+        assert_eq!(again(1, None, &Drawn(drawn)), Some(wait), "{drawn} was drawn");
+    }
+}
+
 #[test]
 fn an_endpoint_rests_after_five_failures_or_when_it_asks_and_is_fresh_after_a_success() {
     let mut condition = Condition::default();
@@ -105,6 +124,10 @@ fn an_endpoint_rests_after_five_failures_or_when_it_asks_and_is_fresh_after_a_su
     // A shorter wish of a call that ends later does not end a longer one.
     condition.after(&posted(429, Some(7)), at(1), &Always(0));
     assert_eq!(condition.rest_until, Some(at(120)));
+    // It rests until then, and not at that instant.
+    for (second, rests) in [(1, true), (119, true), (120, false), (121, false)] {
+        assert_eq!(condition.rests(at(second)), rests, "{second}");
+    }
     let mut busy = Condition::default();
     busy.after(&posted(503, None), at(0), &Always(0));
     assert_eq!(busy.rest_until, Some(at(5)));
@@ -247,6 +270,53 @@ fn secrets_are_checked_and_sign_as_long_as_they_hold() {
         (vec!["new".to_owned(), "old".to_owned()], vec!["new".to_owned()])
     );
     assert!(!format!("{secrets:?}").contains("old\""));
+}
+
+#[test]
+fn what_is_shown_of_an_answer_has_no_secrets() {
+    for (text, expected) in [
+        ("thanks, got it", "thanks, got it"),
+        ("two  blanks ", "two  blanks "),
+        ("a\nb\tc\u{1b}[31m", "a\nb c [31m"),
+        ("bad secret whsec_MfKQ9r8G here", "bad secret whsec_… here"),
+        ("\"whsec_MfKQ9r8G\",sp_live", "\"whsec_…"),
+        ("key=sp_lumo_123 refused", "key=sp_… refused"),
+        ("v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4= is wrong", "v1,… is wrong"),
+        ("token eyJhbGciOi.J9 expired", "token eyJ… expired"),
+        ("Authorization: Bearer abc def", "Authorization: Bearer …"),
+        ("BEARER abc\nmore", "BEARER …"),
+        ("bearer", "bearer"),
+        ("", ""),
+    ] {
+        assert_eq!(shown(text.as_bytes()), expected, "{text:?}");
+    }
+    // A kilobyte is kept, and half a character at its end is none.
+    let long = |count: usize| "a".repeat(count);
+    assert_eq!(shown(long(1024).as_bytes()), long(1024));
+    assert_eq!(shown(long(1025).as_bytes()), long(1024));
+    assert_eq!(shown(format!("{}ä", long(1023)).as_bytes()), format!("{}\u{fffd}", long(1023)));
+    let half = [b"a".as_slice(), &[0xff; 1023]].concat();
+    assert_eq!(shown(&half), format!("a{}", "\u{fffd}".repeat(342)));
+}
+
+#[test]
+fn an_id_of_a_message_has_digits_only() {
+    let hex = "0a".repeat(16);
+    for (text, good) in [
+        ("msg_17".to_owned(), true),
+        (format!("msg_17_{hex}"), true),
+        (format!("msg_{}", i64::MAX), true),
+        (format!("msg_{}0", i64::MAX), false),
+        ("msg_+17".to_owned(), false),
+        ("msg_-17".to_owned(), false),
+        (format!("msg_-17_{hex}"), false),
+        ("msg_".to_owned(), false),
+        (format!("msg__{hex}"), false),
+        (format!("msg_17_{}", &hex[1..]), false),
+        ("17".to_owned(), false),
+    ] {
+        assert_eq!(MessageId::parse(&text).is_ok(), good, "{text}");
+    }
 }
 
 proptest! {

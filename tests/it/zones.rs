@@ -1,10 +1,13 @@
 //! Zone data: the newest wins, and what is wrong with a folder is said.
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use stoppress::domain::zones::{Source, Zones};
+use stoppress::domain::zones::{HOST_FOLDERS, Source, Zones};
 use tempfile::TempDir;
 
 /// A zoneinfo folder of a release, in which Europe/Berlin is what another zone is in truth.
@@ -164,6 +167,142 @@ fn new_data_is_noticed_and_what_is_held_does_not_change() {
     // Gone altogether: back to the bundled data.
     drop(dir);
     assert_eq!(fresh.refreshed().unwrap().source(), &Source::Bundled);
+}
+
+#[test]
+fn a_folder_of_the_same_release_that_comes_before_is_noticed() {
+    let dir = folder("tzdata.zi", &zi("2099a"), "Asia/Tokyo");
+    let better = tempfile::tempdir().unwrap();
+    let zones = Zones::newest(None, &[better.path(), dir.path()]).unwrap();
+    assert_eq!(zones.source(), &Source::Host(dir.path().to_owned()));
+    write(better.path(), "tzdata.zi", &zi("2099a"), "Asia/Tokyo");
+    let fresh = zones.refreshed().unwrap();
+    assert_eq!((fresh.version(), fresh.source()), ("2099a", &Source::Host(better.path().to_owned())));
+}
+
+/// No zone is called by more than three names, and a folder that leads into itself has an end.
+#[test]
+fn names_have_three_parts_at_most() {
+    let dir = folder("tzdata.zi", &zi("2099a"), "Asia/Tokyo");
+    let deep = dir.path().join("America/Argentina/Ushuaia");
+    fs::create_dir_all(&deep).unwrap();
+    for folder in [deep.as_path(), deep.parent().unwrap()] {
+        fs::copy(dir.path().join("Europe/Berlin"), folder.join("South")).unwrap();
+    }
+    symlink(dir.path().join("America"), dir.path().join("America/Again")).unwrap();
+    let zones = Zones::newest(None, &[dir.path()]).unwrap();
+    let names: Vec<&str> = zones.names().filter(|name| name.starts_with("America")).collect();
+    assert_eq!(names, ["America/Argentina/South"]);
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_no_zone_and_one_that_cannot_be_followed_is_told() {
+    let dir = folder("tzdata.zi", &zi("2099a"), "Asia/Tokyo");
+    symlink("Nowhere", dir.path().join("Europe/Bonn")).unwrap();
+    let zones = Zones::newest(Some(dir.path()), &[]).unwrap();
+    assert_eq!(zones.names().collect::<Vec<_>>(), ["Europe/Berlin", "Europe/Busingen"]);
+    symlink("Round", dir.path().join("Europe/Round")).unwrap();
+    let message = Zones::newest(Some(dir.path()), &[]).unwrap_err().to_string();
+    assert!(message.starts_with("zones.dir: ") && message.contains(" cannot be read: "), "{message}");
+    // A folder of the host is passed over.
+    assert_eq!(Zones::newest(None, &[dir.path()]).unwrap().source(), &Source::Bundled);
+}
+
+/// A link to folders of one release each that is set to another while it is read, as a package manager does.
+struct Changing {
+    dir: TempDir,
+}
+
+impl Changing {
+    const ZONES: usize = 60;
+
+    /// All zones of a release have the offset that its release has here.
+    fn new(releases: &[(String, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for (release, like) in releases {
+            let folder = dir.path().join(release);
+            write(&folder, "version", release, like);
+            for nth in 0..Self::ZONES {
+                fs::copy(folder.join("Europe/Berlin"), folder.join(format!("Zone{nth}"))).unwrap();
+            }
+        }
+        let changing = Self { dir };
+        changing.set(&releases[0].0);
+        changing
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("current")
+    }
+
+    fn set(&self, release: &str) {
+        let new = self.dir.path().join("new");
+        symlink(release, &new).unwrap();
+        fs::rename(new, self.path()).unwrap();
+    }
+}
+
+#[test]
+fn what_is_replaced_while_it_is_read_is_of_one_release() {
+    let changing = Changing::new(&[("2099a".to_owned(), "Asia/Tokyo"), ("2099b".to_owned(), "Asia/Kolkata")]);
+    // How long reading takes here decides when it is replaced.
+    let began = Instant::now();
+    Zones::newest(None, &[&changing.path()]).unwrap();
+    let takes = began.elapsed();
+    for nth in 0..40 {
+        changing.set("2099a");
+        let zones = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(takes * nth / 40);
+                changing.set("2099b");
+            });
+            Zones::newest(None, &[&changing.path()]).unwrap()
+        });
+        let seconds = if zones.version() == "2099a" { 9 * 3600 } else { 5 * 3600 + 1800 };
+        assert_eq!(zones.names().count(), Changing::ZONES + 1);
+        for name in zones.names() {
+            let offset = zones.get(name).unwrap().to_offset(Timestamp::UNIX_EPOCH).seconds();
+            assert_eq!(offset, seconds, "{name} in {}", zones.version());
+        }
+    }
+}
+
+/// Another release each time.
+fn releases() -> impl Iterator<Item = String> {
+    (0..u32::MAX).map(|nth| {
+        let letters =
+            (0..6).map(|place| char::from(b'a' + u8::try_from(nth / 26_u32.pow(place) % 26).unwrap()));
+        format!("2099{}", letters.collect::<String>())
+    })
+}
+
+#[test]
+fn what_is_replaced_again_and_again_is_read_a_few_times_and_taken() {
+    let dir = Changing::new(&[("2099a".to_owned(), "Asia/Tokyo")]);
+    let (read, end) = (AtomicBool::new(false), Instant::now() + Duration::from_secs(20));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for release in releases().take_while(|_| !read.load(Relaxed) && Instant::now() < end) {
+                fs::write(dir.path().join("new"), release).unwrap();
+                fs::rename(dir.path().join("new"), dir.path().join("version")).unwrap();
+            }
+        });
+        let zones = Zones::newest(None, &[&dir.path()]).unwrap();
+        read.store(true, Relaxed);
+        assert_eq!(zones.names().count(), Changing::ZONES + 1);
+    });
+    assert!(Instant::now() < end, "it was read for as long as it was replaced");
+}
+
+#[test]
+fn the_host_tells_the_releases_of_its_folders() {
+    let told = Zones::host_releases();
+    // This host may have none.
+    for folder in HOST_FOLDERS.map(Path::new) {
+        let Ok(text) = fs::read_to_string(folder.join("tzdata.zi")) else { continue };
+        let version = text.lines().next().unwrap().strip_prefix("# version ").unwrap();
+        assert!(told.contains(&(Source::Host(folder.to_owned()), version.to_owned())), "{folder:?} {told:?}");
+    }
 }
 
 #[test]

@@ -13,6 +13,9 @@ from the files that git knows, never into this tree. A `target` in it with the d
 Every step keeps what it knows in `COPY/mutations`, so a run that was ended goes on where it was. After a change of tests,
 delete `reach.jsonl` there, and go on with `--again`; after a change of what is tried, all of it. Without PostgreSQL and
 whole gateways unless `--tests` and `--without` say otherwise: `--again --tests '^it ' --without X` tries what survived.
+
+What no test notices is explained in `mutations_explained.txt`, beside this: a line that says why, and under it the changes by
+their names. `--report` fails as long as one is not explained or not tried.
 """
 
 import argparse
@@ -343,17 +346,53 @@ def tried(tests, state, mutants, numbers, reach, asked):
     return results
 
 
+EXPLAINED = pathlib.Path(__file__).with_name("mutations_explained.txt")
+
+
+def named(mutants):
+    """The name of each change without its place, which moves; those of one name in one file are counted."""
+    names = {number: re.sub(r":\d+:\d+:", ":", mutant["name"], count=1) for number, mutant in mutants.items()}
+    often, nth = collections.Counter(names.values()), collections.Counter()
+    for number, name in names.items():
+        nth[name] += 1
+        if often[name] > 1:
+            names[number] = f"{name} #{nth[name]}"
+    return names
+
+
+def explained():
+    """The changes that somebody looked at, by name, each with why nothing notices it."""
+    why, found = None, {}
+    for line in EXPLAINED.read_text().splitlines():
+        if line.startswith("    "):
+            found[line.strip()] = why
+        elif line.strip() and not line.startswith("#"):
+            why = line
+    return found
+
+
 def report(mutants, dropped, results):
+    """Prints how the changes ended; false if one is left that nobody tried or explained."""
     ends = collections.Counter(re.sub(": .*", "", why) for why in dropped.values())
     ends += collections.Counter(row["end"] for row in results.values())
-    ends["not tried yet"] = len(mutants) - sum(ends.values())
+    untried = len(mutants) - sum(ends.values())
+    ends["not tried yet"] = untried
     print(f"{len(mutants)} changes:", ", ".join(f"{count} {end}" for end, count in ends.most_common() if count))
+    names, known = named(mutants), explained()
+    left = {number: row["end"] for number, row in sorted(results.items()) if row["end"] != "noticed"}
+    unknown = {number: end for number, end in left.items() if names[number] not in known}
+    print(f"{len(left)} are left, {len(left) - len(unknown)} of them explained")
     for wanted in ("survived", "not reached", "not ended"):
-        print(f"\n{wanted}:")
-        for number, row in sorted(results.items()):
-            if row["end"] == wanted:
-                print(f"{number:5} {mutants[number]['name']}")
+        found = [number for number, end in unknown.items() if end == wanted]
+        if found:
+            print(f"\n{wanted}, and not explained:")
+        for number in found:
+            print(f"{number:5} {mutants[number]['name']}")
+    stale = known.keys() - {names[number] for number in left}
+    if stale and not untried:
+        print(f"\nexplained in {EXPLAINED.name}, and not left:", *sorted(stale), sep="\n    ")
     print(f"\ntrying took {sum(row['took'] for row in results.values()) / 60:.0f} minutes")
+    return not unknown and not untried
 
 
 # The tests of the rules and of the store; these pass whole gateways by.
@@ -379,7 +418,7 @@ def main():
     if asked.report:
         path = state / "results.jsonl"
         rows = map(json.loads, path.read_text().splitlines()) if path.exists() else []
-        return report(mutants, dropped, {row["number"]: row for row in rows})
+        sys.exit(0 if report(mutants, dropped, {row["number"]: row for row in rows}) else 1)
     tests = Tests(copy, state, not asked.built)
     reach = reached(tests, state, f"^(?!.*({asked.without})).*({asked.tests})")
     results = tried(tests, state, mutants, list(dict.fromkeys(numbers)), reach, asked)

@@ -41,12 +41,6 @@ impl Thumbnail {
     }
 }
 
-impl std::fmt::Display for Thumbnail {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// What is wrong with the pictures of an order.
 pub(super) fn faults(thumbnails: &BTreeMap<String, Thumbnail>, items: &[Item]) -> Vec<Fault> {
     let mut faults = Vec::new();

@@ -10,8 +10,8 @@ use stoppress::domain::order::OrderState;
 use stoppress::domain::stop::StopState;
 use stoppress::store::{
     Admission, CallbackChange, ChangeCallback, ClaimDownloads, Claimed, DownloadDue, DownloadReported,
-    PersonDecision, Put, PutPlatform, ReportDownload, Resolve, Resolved, Scope, SettleDownload, StopAsk,
-    StopOutcome, Store, Write, Written, one,
+    EscalationFilter, PersonDecision, Put, PutPlatform, ReportDownload, Resolve, Resolved, Scope,
+    SettleDownload, StopAsk, StopOutcome, Store, Write, Written, one,
 };
 
 use super::on_both;
@@ -261,6 +261,9 @@ async fn each_way_in_which_it_can_end(world: World) {
     settle(&world, &order, "4", said(Word::Fetched), 13).await;
     assert_eq!(state(&world, &order, "4").await, (State::Fetched, Some(Evidence::PlatformAnswered)));
     assert_eq!(world.store.download_next().await.unwrap(), None);
+    // What nobody understands is no news about what is decided.
+    settle(&world, &order, "2", unclear(), 14).await;
+    assert_eq!(downloads(&world, &order).await.remove(0).answer, None);
     assert_eq!(world.calls().await, Vec::<String>::new());
     let told = [
         "download.revoking",
@@ -348,12 +351,17 @@ async fn without_an_answer_a_person_finds_out(world: World) {
     assert_eq!(claim(&world, 10 + WITHIN).await, [], "its time is over");
     assert_eq!(state(&world, &order, "2").await, (State::WithAPerson, Some(Evidence::NoAnswer)));
     assert_eq!(world.calls().await, ["download"]);
-    assert!(world.escalations().await[0].due_at > at(10 + WITHIN));
+    let call = world.escalations().await.remove(0);
+    assert_eq!(call.due_at, at(10 + 2 * WITHIN), "as long again");
+    assert!(call.cause.contains("has not said in time"), "{}", call.cause);
     assert_eq!(world.store.download_next().await.unwrap(), None);
     // An answer that comes after all counts, and nobody has to find out any more.
     settle(&world, &order, "2", said(Word::Deactivated), 11 + WITHIN).await;
     assert_eq!(state(&world, &order, "2").await, (State::Revoked, Some(Evidence::PlatformAnswered)));
     assert_eq!(world.calls().await, Vec::<String>::new());
+    let filter = EscalationFilter { id: Some(call.id), limit: 1, ..EscalationFilter::default() };
+    let call = world.store.escalations(&Scope::Ops, &filter).await.unwrap().remove(0);
+    assert_eq!(call.decision.as_deref(), Some("revoked"), "as it turned out");
     world.verify().await;
 }
 
@@ -380,6 +388,12 @@ async fn without_an_address_a_person_is_called_at_once(world: World) {
     assert_eq!(world.store.download_next().await.unwrap(), Some(at(21)), "at once");
     assert_eq!(claim(&world, 21).await, []);
     assert_eq!(state(&world, &order, "4").await, none);
+    // Until then the platform has time that it was given; and calls are in the order in which they were opened.
+    let call = world.escalations().await.remove(0);
+    assert!(call.cause.contains("no address"), "{}", call.cause);
+    assert_eq!((call.opened_at, call.due_at), (at(21), at(20 + WITHIN)));
+    let opened = format!("esc_{:012x}", at(21).as_millisecond());
+    assert!(call.id.as_str().starts_with(&opened), "{} {opened}", call.id);
     world.verify().await;
 }
 

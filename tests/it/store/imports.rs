@@ -121,6 +121,12 @@ async fn what_is_not_coming_is_taken_back(world: World) {
     back.sort();
     assert_eq!(back, gone, "and not the one that waits");
     assert_eq!(stray(&lab).await, []);
+    // What the lab refused to hold it does not have: there is nothing to take back.
+    let refuses = lab.admit("A-4").await;
+    sends(&lab, std::slice::from_ref(&refuses), 202).await;
+    answered(&lab, &refuses, refused(), 203).await;
+    lab.stop(&refuses, 204).await;
+    assert_eq!(stray(&lab).await, []);
     world.close(CUTOFF).await;
     let out = lab.send(CUTOFF + 1).await;
     assert_eq!(out.orders, 1);

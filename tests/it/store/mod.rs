@@ -15,6 +15,8 @@ mod crossing;
 mod customer;
 mod downloads;
 mod downloads_beside;
+mod edges;
+mod edges_work;
 mod evidence;
 mod factors;
 mod forward;

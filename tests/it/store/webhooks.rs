@@ -26,6 +26,7 @@ on_both!(
     what_ended_long_ago_is_forgotten_and_what_waits_is_not,
     the_log_is_found_by_an_instant,
     cursors_are_moved_only_where_nobody_is,
+    who_is_switched_on_again_is_tried_at_once,
 );
 
 const LEASE: i64 = 60;
@@ -424,4 +425,27 @@ async fn cursors_are_moved_only_where_nobody_is(world: World) {
     settle(&world, item).await.unwrap();
     world.write(skip(0, 1, 2)).await;
     assert_eq!(cursor(&world).await, 50);
+}
+
+async fn who_is_switched_on_again_is_tried_at_once(world: World) {
+    let id = make(&world, &shop(), 0).await;
+    let first = claim(&world, &id, "a", 0).await.unwrap();
+    let waits = delivery(1, None, DeliveryState::Waiting, 900);
+    let failed =
+        SettleWebhook { deliveries: vec![waits], lease_until: None, ..settling(&id, &first, "a", 1) };
+    settle(&world, failed).await.unwrap();
+    let other = WebhookSpec { description: "the new one".to_owned(), ..spec() };
+    for (version, spec, enabled, next) in [
+        // What is only described otherwise waits as before, and so does what is switched off.
+        (1, other.clone(), true, 900),
+        (2, other.clone(), false, 900),
+        (3, spec(), false, 900),
+        (4, spec(), true, 5),
+    ] {
+        let set = WebhookChange::Set { spec, enabled, version };
+        assert_eq!(change(&world, &id, set).await, Put::Done(version + 1));
+        let filter = DeliveryFilter { state: None, before: None, limit: 10 };
+        let found = world.store.deliveries(&id, &filter).await.unwrap();
+        assert_eq!(found[0].next_at, at(next), "version {version}");
+    }
 }
