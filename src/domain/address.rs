@@ -175,6 +175,8 @@ pub struct AddressFacts {
     pub attempts: i64,
     /// How many of these attempts may have reached the lab, and have no end.
     pub unresolved: i64,
+    /// The newest attempt whose end is counted: an end that is told again counts once.
+    pub ended: i64,
     /// When it was decided.
     pub decided_at: Option<Timestamp>,
     /// The lab's or the person's words.
@@ -270,6 +272,7 @@ mod tests {
             next_at: Timestamp::UNIX_EPOCH,
             attempts,
             unresolved,
+            ended: 0,
             decided_at: None,
             answer: None,
             contradicted_at: None,

@@ -359,6 +359,7 @@ fn once_a_lab_has_an_order_its_address_can_change_only_where_the_lab_is_asked() 
                     next_at: at(0),
                     attempts: 0,
                     unresolved: 0,
+                    ended: 0,
                     decided_at: None,
                     answer: None,
                     contradicted_at: None,

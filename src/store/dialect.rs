@@ -54,7 +54,7 @@ const CALLBACK: &str = "c.platform, c.url, c.answers_within, c.secret, c.old_sec
 /// How many columns `{callback}` has.
 pub(in crate::store) const CALLBACK_COLUMNS: usize = 9;
 const ADDRESS: &str = "a.id, a.order_id, a.lab, a.state, a.evidence, a.reason, a.asked_at, a.deadline_at, a.next_at, \
-    a.attempts, a.unresolved, a.decided_at, a.answer, a.contradicted_at";
+    a.attempts, a.unresolved, a.ended, a.decided_at, a.answer, a.contradicted_at";
 /// When a batch's window ended: at its cutoff, or when it was released before.
 const ENDED: &str = "case when b.closed_at < b.closes_at then b.closed_at else b.closes_at end";
 /// Who decided a stop `p`: nobody had to, since nothing was handed over (0); what was known when it was asked, or

@@ -39,6 +39,7 @@ migrations! {
     22 "0022_retention";
     23 "0023_approvals_of_lines";
     24 "0024_addresses";
+    25 "0025_address_attempts";
 }
 
 /// The migrations of one engine.

@@ -23,6 +23,7 @@ statements! {
     address_update = "update address_changes as a set state = cast(r.value ->> 'state' as bigint),
             evidence = r.value ->> 'evidence', next_at = cast(r.value ->> 'next_at' as bigint),
             attempts = cast(r.value ->> 'attempts' as bigint), unresolved = cast(r.value ->> 'unresolved' as bigint),
+            ended = cast(r.value ->> 'ended' as bigint),
             decided_at = cast(r.value ->> 'decided_at' as bigint), answer = r.value ->> 'answer',
             contradicted_at = cast(r.value ->> 'contradicted_at' as bigint)
         from {rows} where a.id = r.value ->> 'id'";

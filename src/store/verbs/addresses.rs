@@ -44,6 +44,7 @@ fn facts(row: &mut Row) -> Result<AddressFacts> {
         next_at: row.at()?,
         attempts: row.int()?,
         unresolved: row.int()?,
+        ended: row.int()?,
         decided_at: row.opt_at()?,
         answer: row.opt_text()?,
         contradicted_at: row.opt_at()?,
@@ -55,7 +56,7 @@ fn row(facts: &AddressFacts) -> Value {
     json!({
         "id": facts.id, "state": facts.state.code(), "evidence": facts.evidence.map(AddressEvidence::word),
         "next_at": micros(facts.next_at), "attempts": facts.attempts, "unresolved": facts.unresolved,
-        "decided_at": facts.decided_at.map(micros), "answer": facts.answer,
+        "ended": facts.ended, "decided_at": facts.decided_at.map(micros), "answer": facts.answer,
         "contradicted_at": facts.contradicted_at.map(micros),
     })
 }
@@ -167,6 +168,7 @@ pub(super) async fn ask<S: Session>(s: &mut S, trail: &mut Trail, item: &AskAddr
         next_at: item.at,
         attempts: 0,
         unresolved: 0,
+        ended: 0,
         decided_at: None,
         answer: None,
         contradicted_at: None,
@@ -354,17 +356,18 @@ pub(super) async fn settle<S: Session>(
     let was = it.clone();
     let actor = Actor::gateway();
     let newest = it.attempts == item.attempt;
-    let next_at = item.next_at.min(it.deadline_at);
-    // An attempt has one end. A commit of which nobody heard is made again; at the deadline the two cannot be told apart,
-    // and a person finds out.
-    let again = it.state.is_open() && it.next_at == next_at;
+    // An attempt has one end. A commit of which nobody heard is made again: counted twice, the end of this attempt would
+    // be taken for that of an older one, which may have reached the lab.
     let ended = matches!(item.answer, Answer::Unreachable { .. } | Answer::Refused { .. });
-    let heard = if ended && again { Heard::Nothing } else { heard(&it, item.attempt, &item.answer) };
+    if ended && it.ended >= item.attempt {
+        return Ok(Written::AddressSettled(Some(Box::new(it))));
+    }
+    let heard = heard(&it, item.attempt, &item.answer);
     #[cfg(debug_assertions)]
     let heard = super::mistakes::heard(&it, &item.answer, heard);
-    if ended && newest && !again {
+    if ended && newest {
         // The lab has taken nothing by it.
-        it.unresolved = (it.unresolved - 1).max(0);
+        (it.unresolved, it.ended) = ((it.unresolved - 1).max(0), item.attempt);
     }
     let told = Told {
         heard,
@@ -377,7 +380,7 @@ pub(super) async fn settle<S: Session>(
     };
     let mut place = Place::of(&standing);
     if heard == Heard::Nothing && newest {
-        it.next_at = next_at;
+        it.next_at = item.next_at.min(it.deadline_at);
     }
     let head = place.head.clone();
     take(s, trail, &mut it, &mut place, told).await?;

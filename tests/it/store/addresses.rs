@@ -348,12 +348,19 @@ async fn a_refusal_is_no_word_on_an_attempt_that_nobody_answered(world: World) {
     // Whoever did not hear of a commit writes the same again.
     let again = settle(&lab, &second, refused(), T + 8).await;
     assert_eq!((again.state, again.unresolved), (State::Asked, 1), "an attempt ends once");
-    let (third, _) = sent(&lab, T + 13).await;
-    let after = settle(&lab, &third, unreachable(), T + 14).await;
+    // Also when the time of the next attempt has moved meanwhile, as it does while the lab rests.
+    let rests = ClaimAsks { not_before: Some(at(T + 40)), ..claiming(&lab, T + 20) };
+    let due = claim_at(&*world.store, rests).await;
+    assert!(matches!(&due[..], [AddressDue::Waits(_)]), "{due:?}");
+    let again = settle(&lab, &second, refused(), T + 8).await;
+    assert_eq!((again.state, again.unresolved), (State::Asked, 1), "an attempt ends once");
+    assert_eq!(again.next_at, at(T + 40));
+    let (third, _) = sent(&lab, T + 41).await;
+    let after = settle(&lab, &third, unreachable(), T + 42).await;
     assert_eq!((after.state, after.unresolved), (State::Asked, 1));
-    let (_fourth, _) = sent(&lab, T + 19).await;
+    let (_fourth, _) = sent(&lab, T + 47).await;
     // The first was taken all the same, and its answer comes now.
-    let done = settle(&lab, &first, accepted(), T + 20).await;
+    let done = settle(&lab, &first, accepted(), T + 48).await;
     assert_eq!((done.state, done.attempts), (State::Taken, 4));
     // Attempts that certainly did not arrive stand in nobody's way.
     let other = handed_at(&world, "nova").await;
