@@ -18,7 +18,7 @@ use stoppress::store::{
 use stoppress::work::address;
 
 use super::cast::{Ask, Desk, End, shop};
-use super::hub::Dice;
+use super::dice::Dice;
 use super::kinds::{Kind, Skill};
 use super::ledger::{Job, Mood};
 use super::plan::{Plan, Rates};

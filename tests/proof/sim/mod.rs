@@ -8,6 +8,7 @@ mod acts;
 mod addresses;
 mod cast;
 mod clock;
+mod dice;
 mod edges;
 mod hooks;
 mod hub;

@@ -6,7 +6,7 @@ use stoppress::domain::address::AddressChanges;
 use stoppress::domain::lab::Profile;
 
 use super::addresses::Moves;
-use super::hub::Dice;
+use super::dice::Dice;
 use super::kinds::{Kind, SKILLS, Skill};
 
 /// Zones with cutoffs that are near each other, and when the first of them is: on dates on which most of these

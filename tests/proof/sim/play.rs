@@ -12,7 +12,8 @@ use stoppress::domain::order::OrderFacts;
 use stoppress::store::{OrderRef, PutLab, Scope, Store, Write, one};
 
 use super::cast::{Ask, Desk, End, lab_id};
-use super::hub::{Dice, Hub};
+use super::dice::Dice;
+use super::hub::Hub;
 use super::ledger::Ledger;
 use super::oracle::{Edges, Oracle};
 use super::plan::Plan;

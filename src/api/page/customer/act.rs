@@ -154,7 +154,7 @@ async fn confirmed(api: &Api, headers: &HeaderMap, body: Body, asks: &mut Asks) 
 pub(in crate::api) async fn stop(api: State<Api>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let mut asks = Asks::of(&parts);
-    match asked(&api, &parts.headers, body, &mut asks).await {
+    match Box::pin(asked(&api, &parts.headers, body, &mut asks)).await {
         Ok(response) => response,
         Err(shut) => shut.response(&asks, asks.language(None)),
     }
