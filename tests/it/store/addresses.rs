@@ -358,6 +358,8 @@ async fn a_refusal_is_no_word_on_an_attempt_that_nobody_answered(world: World) {
     let (third, _) = sent(&lab, T + 41).await;
     let after = settle(&lab, &third, unreachable(), T + 42).await;
     assert_eq!((after.state, after.unresolved), (State::Asked, 1));
+    let again = settle(&lab, &second, refused(), T + 43).await;
+    assert_eq!((again.state, again.unresolved), (State::Asked, 1), "not that of an older one either");
     let (_fourth, _) = sent(&lab, T + 47).await;
     // The first was taken all the same, and its answer comes now.
     let done = settle(&lab, &first, accepted(), T + 48).await;
