@@ -321,6 +321,14 @@ async fn each_answer_in_each_state(world: World) {
         let open = state == State::Asked;
         assert_eq!(done.next_at, if open { at(T + 7) } else { facts.next_at }, "{answer:?}");
         assert_eq!(done.decided_at.is_some(), !open);
+        let words = match &answer {
+            Answer::WillPrint { reason, .. } => reason.as_deref(),
+            Answer::Refused { .. } => Some("no such paper"),
+            Answer::Unclear { .. } => Some("timed out"),
+            Answer::Unreachable { .. } => Some("connection refused"),
+            _ => None,
+        };
+        assert_eq!(done.answer.as_deref(), words, "{answer:?}");
         assert_eq!(
             done.unresolved,
             i64::from(!matches!(answer, Answer::Unreachable { .. } | Answer::Refused { .. }))

@@ -3,17 +3,21 @@
 
 use std::sync::Arc;
 
-use stoppress::domain::batch::Joining;
+use stoppress::domain::batch::{Joining, TransferPhase};
 use stoppress::domain::ids::OrderId;
-use stoppress::domain::lab::{Profile, TakesStops};
+use stoppress::domain::lab::{Answer, Profile, TakesStops};
+use stoppress::domain::order::Stage;
 use stoppress::domain::stop::{StopFacts, StopState};
 use stoppress::store::{
-    Admission, Admitted, ChangeKind, Changed, Replaced, StopAsk, StopDue, StopOutcome, Write, Written,
+    Admission, Admitted, ChangeKind, Changed, Replaced, Reported, Source, StopAsk, StopDue, StopOutcome,
+    Write, Written,
 };
 
 use super::lines::{admitted, exact, handed, ids};
 use super::on_both;
-use crate::common::world::{ANSWER, CUTOFF, Lab, World, able, accepted, deaf};
+use crate::common::world::{
+    ANSWER, CUTOFF, HORIZON, Lab, World, able, accepted, at, deaf, refused, unclear, unreachable,
+};
 
 on_both!(
     orders_of_one_set_join_each_its_own_window,
@@ -23,6 +27,9 @@ on_both!(
     what_is_too_late_for_one_line_says_nothing_of_another,
     whoever_is_called_about_a_stop_is_told_why,
     who_has_its_window_needs_none_any_more,
+    a_look_up_that_brings_nothing_moves_nothing,
+    an_older_attempt_says_nothing_about_when_to_go_on,
+    a_report_on_what_was_never_handed_over_has_its_stage_in_the_log,
 );
 
 /// Two windows that nobody was in before, opened in one transaction.
@@ -148,4 +155,51 @@ async fn who_has_its_window_needs_none_any_more(world: World) {
     assert_eq!(listed().await, std::slice::from_ref(&two));
     assert_eq!(lab.change(&two, ChangeKind::Rejoin).await, Changed::Done);
     assert_eq!(listed().await, []);
+    // Stopped before it had one: there is none to find.
+    let three = released("A-3").await;
+    assert_eq!(lab.stop(&three, 6).await.state, StopState::Stopped);
+    assert_eq!(lab.change(&three, ChangeKind::Rejoin).await, Changed::Unchanged);
+}
+
+/// The lab refuses the question, not the order: what it was sent may be there all the same.
+async fn a_look_up_that_brings_nothing_moves_nothing(world: World) {
+    let lab = world.lab("lumo", able()).await;
+    let (order, out) = lab.lost("A-1").await;
+    for (nth, answer) in (0..).zip([refused(), unreachable(), unclear(), Answer::AnswerLater]) {
+        let seconds = CUTOFF + 20 + nth;
+        let moved = lab.learn(&out.transfer, Source::LookUp(at(seconds)), answer.clone(), seconds).await;
+        assert!(moved.is_none(), "{answer:?}: {moved:?}");
+        let now = world.transfer_of(&order).await;
+        let stands = (now.phase, now.fence, now.unresolved, now.next_at);
+        assert_eq!(stands, (TransferPhase::Unknown, 1, 1, at(seconds + 5)), "{answer:?}");
+    }
+    world.verify().await;
+}
+
+async fn an_older_attempt_says_nothing_about_when_to_go_on(world: World) {
+    let lab = world.lab("lumo", able()).await;
+    let (order, first) = lab.lost("A-1").await;
+    let proven = CUTOFF + HORIZON + 10;
+    lab.learn(&first.transfer, Source::LookUp(at(proven)), Answer::NotFound, proven).await.unwrap();
+    let second = lab.send(proven + 60).await;
+    lab.settle(&second, unclear(), proven + 61).await.unwrap();
+    let before = world.transfer_of(&order).await;
+    assert_eq!((before.phase, before.next_at), (TransferPhase::Unknown, at(proven + 66)));
+    assert!(before.fence > first.transfer.fence);
+    for source in [Source::Upload, Source::LookUp(at(proven + 62))] {
+        assert!(lab.learn(&first.transfer, source, unclear(), proven + 70).await.is_none());
+        assert_eq!(world.transfer_of(&order).await.next_at, before.next_at);
+    }
+    // A look-up finds the orders, whichever attempt brought them: that is no word against what was taken to be absent.
+    lab.learn(&first.transfer, Source::LookUp(at(proven + 71)), accepted(), proven + 72).await.unwrap();
+    assert_eq!(world.transfer_of(&order).await.phase, TransferPhase::AtLab);
+    assert_eq!(world.calls().await, Vec::<String>::new());
+    world.verify().await;
+}
+
+async fn a_report_on_what_was_never_handed_over_has_its_stage_in_the_log(world: World) {
+    let lab = world.lab("lumo", able()).await;
+    let order = lab.admit("A-1").await;
+    assert_eq!(lab.report(&order, Stage::Received, 5).await, Reported::NotHanded);
+    assert_eq!(world.store.log(&[order.as_str()]).await.unwrap().pop().unwrap().kind, "order.received");
 }

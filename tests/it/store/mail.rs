@@ -171,6 +171,7 @@ async fn what_is_decided_needs_no_mail(world: World) {
     assert_eq!(world.stop_of(&order).await.state, StopState::Stopped);
     assert!(claim(&world, CUTOFF + 5_000).await.is_empty());
     assert_eq!(world.store.mail_next().await.unwrap(), None, "nothing is left to wait for");
+    assert_eq!(world.number("select count(*) from mails where ended_at is null").await, 0);
     world.verify().await;
 }
 

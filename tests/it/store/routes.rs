@@ -116,6 +116,7 @@ async fn a_full_batch_closes_and_another_takes_its_window(world: World) {
     // Both are handed over before the cutoff; what is not full waits for it.
     let sent = lab.claim(11).await;
     assert_eq!(sent.len(), 3, "one order a call: {sent:?}");
+    assert!(close(&world, &third.id, 1, CUTOFF).await.is_empty(), "at its cutoff it closes as any other");
     world.close(CUTOFF).await;
     assert_eq!(batch(&world, &third.id).await.closed_at, Some(at(CUTOFF)), "never later than the cutoff");
     assert!(close(&world, &third.id, 1, CUTOFF + 1).await.is_empty());
