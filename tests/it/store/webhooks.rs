@@ -21,6 +21,7 @@ on_both!(
     what_was_taken_and_not_settled_is_unsure,
     an_old_claim_says_nothing_any_more,
     what_waits_keeps_what_comes_later_of_its_order,
+    the_next_time_is_read_anew_by_whatever_moves_it,
     many_settlements_at_once_each_count,
     a_replay_goes_on_where_it_was,
     what_ended_long_ago_is_forgotten_and_what_waits_is_not,
@@ -322,6 +323,35 @@ async fn what_waits_keeps_what_comes_later_of_its_order(world: World) {
     assert_eq!(found.iter().map(|one| one.id.seq).collect::<Vec<_>>(), [3, 1]);
     let before = DeliveryFilter { before: Some(found[0].id.clone()), ..filter };
     assert_eq!(world.store.deliveries(&id, &before).await.unwrap().len(), 1);
+    world.verify().await;
+}
+
+/// Each of these alone: an endpoint whose time is not moved is not looked at until the next poll.
+async fn the_next_time_is_read_anew_by_whatever_moves_it(world: World) {
+    use DeliveryState::{Behind, Delivered, Waiting};
+    let id = make(&world, &shop(), 0).await;
+    let claimed = claim(&world, &id, "a", 0).await.unwrap();
+    let order = world.order_id();
+    let now = |seconds| SettleWebhook { cursor: 9, ..settling(&id, &claimed, "a", seconds) };
+    let due = async |item| settle(&world, item).await.unwrap().due_at;
+    // Something waits.
+    let first = vec![delivery(1, Some(&order), Waiting, 300), delivery(2, Some(&order), Behind, 0)];
+    assert_eq!(due(SettleWebhook { deliveries: first, ..now(1) }).await, Some(at(300)));
+    // The endpoint is back.
+    assert_eq!(due(SettleWebhook { hasten: true, ..now(2) }).await, Some(at(2)));
+    // What was first has ended, and the next is due.
+    let ended = vec![delivery(1, Some(&order), Delivered, 3)];
+    let freed = vec![Some(order.clone())];
+    assert_eq!(due(SettleWebhook { deliveries: ended, freed, ..now(3) }).await, Some(at(3)));
+    // What is taken is due again when the lease is over; without a lease nothing is taken, and without a wish neither.
+    for nothing in [SettleWebhook { take_due: 10, lease_until: None, ..now(4) }, now(4)] {
+        let claimed = claim(&world, &id, "a", 4).await.unwrap();
+        let settled = settle(&world, SettleWebhook { fence: claimed.fence, ..nothing }).await.unwrap();
+        assert_eq!((settled.due.len(), settled.due_at), (0, Some(at(3))));
+    }
+    let claimed = claim(&world, &id, "a", 5).await.unwrap();
+    let taken = SettleWebhook { take_due: 10, fence: claimed.fence, ..now(5) };
+    assert_eq!(due(taken).await, Some(at(5 + LEASE)));
     world.verify().await;
 }
 
