@@ -187,8 +187,10 @@ async fn an_older_attempt_says_nothing_about_when_to_go_on(world: World) {
     assert_eq!((before.phase, before.next_at), (TransferPhase::Unknown, at(proven + 66)));
     assert!(before.fence > first.transfer.fence);
     for source in [Source::Upload, Source::LookUp(at(proven + 62))] {
-        assert!(lab.learn(&first.transfer, source, unclear(), proven + 70).await.is_none());
-        assert_eq!(world.transfer_of(&order).await.next_at, before.next_at);
+        for answer in [unclear(), refused(), Answer::AnswerLater] {
+            assert!(lab.learn(&first.transfer, source, answer, proven + 70).await.is_none());
+            assert_eq!(world.transfer_of(&order).await.next_at, before.next_at);
+        }
     }
     // A look-up finds the orders, whichever attempt brought them: that is no word against what was taken to be absent.
     lab.learn(&first.transfer, Source::LookUp(at(proven + 71)), accepted(), proven + 72).await.unwrap();
