@@ -1,13 +1,16 @@
 //! The log: chained, checkpointed, and nothing in it can change or vanish unseen.
 
+use stoppress::domain::ids::OrderId;
 use stoppress::domain::order::Stage;
-use stoppress::store::{Scope, Write};
+use stoppress::store::{ChangeKind, Scope, Write};
 
 use super::on_both;
 use crate::common::world::{CUTOFF, World, able, accepted, at};
 
 on_both!(
     the_log_tells_the_whole_story,
+    what_is_given_away_has_the_checkpoints_that_cover_it,
+    an_order_that_left_its_batch_shows_that_batch_too,
     a_changed_entry_is_found,
     a_vanished_entry_is_found,
     a_vanished_end_is_found,
@@ -40,6 +43,37 @@ async fn story(world: &World) -> String {
 
 async fn breaks(world: &World) -> Vec<String> {
     world.store.verify_events().await.unwrap().breaks
+}
+
+async fn what_is_given_away_has_the_checkpoints_that_cover_it(world: World) {
+    let order = OrderId::parse(&story(&world).await).unwrap();
+    let found = world.store.evidence(&Scope::Ops, &order).await.unwrap().unwrap();
+    let [first, second] = &found.checkpoints[..] else { panic!("{:?}", found.checkpoints) };
+    for (kind, covered) in [
+        ("order.admitted", Some(first.seq)),
+        ("transfer.at_lab", Some(first.seq)),
+        ("order.printed", Some(second.seq)),
+        ("order.shipped", None),
+    ] {
+        let entry = found.entries.iter().find(|entry| entry.hashed[3] == kind).unwrap();
+        assert_eq!(entry.checkpoint, covered, "{kind}");
+    }
+    assert_eq!((first.previous.as_str(), &second.previous), ("", &first.hash));
+    for (point, from) in [(first, 0), (second, first.seq)] {
+        let covered: Vec<i64> = point.entries.as_ref().unwrap().iter().map(|entry| entry.seq).collect();
+        assert_eq!(covered, (from + 1..=point.seq).collect::<Vec<_>>());
+    }
+}
+
+async fn an_order_that_left_its_batch_shows_that_batch_too(world: World) {
+    let lab = world.lab("lumo", able()).await;
+    let order = lab.admit("A-1").await;
+    let batch = world.order(&order).await.batch.unwrap().id;
+    lab.change(&order, ChangeKind::Hold).await;
+    assert!(world.order(&order).await.batch.is_none());
+    let found = world.store.evidence(&Scope::Ops, &order).await.unwrap().unwrap();
+    let of_batch: Vec<_> = found.entries.iter().filter(|entry| entry.hashed[2] == batch.as_str()).collect();
+    assert_eq!(of_batch.iter().map(|entry| entry.hashed[3].as_str()).collect::<Vec<_>>(), ["batch.opened"]);
 }
 
 async fn the_log_tells_the_whole_story(world: World) {
