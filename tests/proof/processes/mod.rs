@@ -36,8 +36,8 @@ use takeover::Operator;
 /// How long after the last kill everything must have gone on, beyond the lease of who was killed.
 const BEYOND: SignedDuration = SignedDuration::from_secs(30);
 /// How long it may take until what is unknown at a lab that does not deduplicate is found out: its horizon, and as
-/// much again for those that wait in line.
-const FOUND_OUT: SignedDuration = SignedDuration::from_secs(420);
+/// much again for those that wait in line; and a minute until the last batch closes.
+const FOUND_OUT: SignedDuration = SignedDuration::from_secs(480);
 
 /// A lab: its name, its profile, how it behaves.
 fn labs() -> [(&'static str, Value, Value); 3] {
