@@ -54,11 +54,14 @@ pub const OPEN_MIN: SignedDuration = SignedDuration::from_secs(30);
 /// How long it stays open at most.
 pub const OPEN_MAX: SignedDuration = SignedDuration::from_mins(5);
 
+/// How old the `now` of a loop can be that has been waiting for the database since it read its clock.
+const STALE_MAX: SignedDuration = SignedDuration::from_mins(1);
+
 /// Whether a wait that was to take so long is not over at `now`. What lies further ahead than it can was set by a clock
 /// that has been set back since: it would last longer by as much, and is over.
 #[must_use]
 pub fn lies_ahead(now: Timestamp, until: Timestamp, long: SignedDuration) -> bool {
-    now < until && until.duration_since(now) <= long
+    now < until && until.duration_since(now) <= long + STALE_MAX
 }
 
 /// Stops calling a lab that does not speak, for a while. Nothing is dropped: work waits in the
