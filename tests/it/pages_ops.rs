@@ -1,10 +1,13 @@
 //! The pages of ops in a real browser, while things happen: nobody loses what they are at, and what is shown late or
 //! not at all says so.
 
+use std::time::Duration;
+
 use hyper::http::Method;
 use serde_json::{Value, json};
 
 use crate::common::browser::{Page, View};
+use crate::common::postgres;
 use crate::pages_inbox::sign_in;
 use crate::rig::Rig;
 
@@ -90,4 +93,25 @@ async fn a_page_of_a_lab_that_was_deleted_says_so() {
     let (status, answer) = rig.call(&rig.ops, Method::DELETE, "/v1/labs/nordprint", Value::Null).await;
     assert_eq!(status, 204, "{answer}");
     page.wait_text("#stale", "not there any more").await;
+}
+
+/// The log tells of it before the other gateway has read its labs again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_another_gateway_says_so_as_soon_as_that_knows() {
+    let database = postgres::database().await;
+    let rig = Rig::on(Some(&database.url), "2026-11-21T20:00:00Z", "http", json!({}), json!({})).await;
+    let other = rig.another(12).await;
+    let page = Page::open(View::DESKTOP).await;
+    sign_in(&page, &other.url(), &rig.ops, "/ops/labs/nordprint").await;
+    page.wait_text("h1", "Nordprint").await;
+    page.forgive("404");
+    let (status, answer) = rig.call(&rig.ops, Method::DELETE, "/v1/labs/nordprint", Value::Null).await;
+    assert_eq!(status, 204, "{answer}");
+    rig.go_to("2026-11-21T20:00:01Z").await;
+    // The other one reads the log, and draws what it still has.
+    page.pause(Duration::from_secs(2)).await;
+    rig.go_to("2026-11-21T20:00:07Z").await;
+    page.wait_text("#stale", "not there any more").await;
+    drop(page);
+    other.stop().await;
 }

@@ -18,6 +18,7 @@ use futures_util::stream::{self, Stream, StreamExt as _};
 use jiff::Timestamp;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
 
 use crate::api::auth::Caller;
 use crate::api::problem::{Answer, Code, Problem};
@@ -187,14 +188,30 @@ where
     D: Fn() -> F + Send + 'static,
     F: Future<Output = Answer<Drawn>> + Send,
 {
-    follow_some(api, (scope, None), |_| true, draw)
+    let labs = api.registry.changes();
+    follow_from(api, (scope, None), (|_: &Sighting| true, Some(labs)), draw)
 }
 
-/// The same, of what concerns the page, and for a page that says how far it knows: from there on.
+/// The same, of what concerns the page, and for a page that says how far it knows: from there on. That a lab itself
+/// has changed is not looked at: many such pages are open.
 pub(in crate::api) fn follow_some<C, D, F>(
     api: &Api,
-    (scope, after): (Scope, Option<i64>),
+    from: (Scope, Option<i64>),
     concerns: C,
+    draw: D,
+) -> impl Stream<Item = Written> + Send + use<C, D, F>
+where
+    C: Fn(&Sighting) -> bool + Send + Sync + 'static,
+    D: Fn() -> F + Send + 'static,
+    F: Future<Output = Answer<Drawn>> + Send,
+{
+    follow_from(api, from, (concerns, None), draw)
+}
+
+fn follow_from<C, D, F>(
+    api: &Api,
+    (scope, after): (Scope, Option<i64>),
+    (concerns, labs): (C, Option<Changes>),
     draw: D,
 ) -> impl Stream<Item = Written> + Send + use<C, D, F>
 where
@@ -204,8 +221,8 @@ where
 {
     // Unless the page says how far it knows, everything is drawn first: what happened before is in it.
     let listener = after.map(|after| api.tail.listen(scope.clone(), after));
-    let first = (api.clone(), (draw, concerns), Known::default(), listener);
-    stream::unfold(first, move |(api, (draw, concerns), mut known, mut listener)| {
+    let first = (api.clone(), (draw, concerns, labs), Known::default(), listener);
+    stream::unfold(first, move |(api, (draw, concerns, mut labs), mut known, mut listener)| {
         let scope = scope.clone();
         async move {
             let mut failed = false;
@@ -213,7 +230,10 @@ where
                 if failed {
                     pause(LOOK_EVERY).await;
                 } else if let Some(listener) = &mut listener {
-                    happens(listener, &concerns).await;
+                    tokio::select! {
+                        () = happens(listener, &concerns) => {}
+                        () = changed(&mut labs) => {}
+                    }
                     pause(REST).await;
                 } else if let Ok(now) = api.tail.listen_from_now(scope.clone()).await {
                     listener = Some(now);
@@ -235,7 +255,7 @@ where
                 failed = false;
                 let cursor = listener.as_ref().map_or(0, Listener::cursor).to_string();
                 if let Some(frame) = known.frame(drawn, cursor, api.clock.now()) {
-                    return Some((Written::from(&frame), (api, (draw, concerns), known, listener)));
+                    return Some((Written::from(&frame), (api, (draw, concerns, labs), known, listener)));
                 }
             }
         }
@@ -246,6 +266,18 @@ where
 pub(in crate::api) fn lasts(problem: &Problem) -> bool {
     let code = problem.code();
     code.status().is_client_error() && code != Code::RateLimited
+}
+
+/// Moves whenever a lab comes, changes or goes, as far as this gateway has read it. The log may say so before.
+pub(in crate::api) type Changes = watch::Receiver<u64>;
+
+/// Waits until a lab has changed; where nobody looks at labs, for ever.
+async fn changed(labs: &mut Option<Changes>) {
+    match labs {
+        // Its sender lives as long as the gateway.
+        Some(labs) => drop(labs.changed().await),
+        None => std::future::pending().await,
+    }
 }
 
 /// Waits until something happened that concerns a page, at most for a while.

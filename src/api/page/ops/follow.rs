@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::api::Api;
 use crate::api::auth::Caller;
-use crate::api::page::live::{Drawn, Known, Part, Written, happens, lasts, live, pause, resumes};
+use crate::api::page::live::{Changes, Drawn, Known, Part, Written, happens, lasts, live, pause, resumes};
 use crate::api::page::{Shown, written};
 use crate::api::problem::{Answer, Problem};
 use crate::api::tail::Listener;
@@ -112,6 +112,7 @@ where
     F: Future<Output = Answer<Sheet>> + Send + 'static,
 {
     // Before the first look: what happens from here on draws it anew.
+    let labs = api.registry.changes();
     let listener = api.tail.listen_from_now(Scope::Ops).await?;
     let first = make().await?;
     let mut known = Known::default();
@@ -122,7 +123,8 @@ where
         frame.say = None;
     }
     let begin = frame.filter(|_| !has).map(|frame| Written::from(&frame));
-    let state = Following { api: api.clone(), listener, concerns, make, known, owes: false, quiet: None };
+    let state =
+        Following { api: api.clone(), listener, labs, concerns, make, known, owes: false, quiet: None };
     let frames = stream::unfold((state, begin), |(mut state, begin)| async move {
         if let Some(begin) = begin {
             return Some((begin, (state, None)));
@@ -136,6 +138,8 @@ where
 struct Following<C, M> {
     api: Api,
     listener: Listener,
+    /// The log tells of a lab's change before it is known here, so that it is looked at once more.
+    labs: Changes,
     concerns: C,
     make: M,
     known: Known,
@@ -194,7 +198,13 @@ where
     /// Waits until it may look otherwise, or what is owed may be told.
     async fn wait(&mut self) {
         pause(REST).await;
-        let happens = happens(&mut self.listener, &self.concerns);
+        let happens = async {
+            tokio::select! {
+                () = happens(&mut self.listener, &self.concerns) => {}
+                // Its sender lives as long as the gateway.
+                _ = self.labs.changed() => {}
+            }
+        };
         match self.quiet.as_mut().filter(|_| self.owes) {
             Some(quiet) => tokio::select! {
                 () = happens => {}
