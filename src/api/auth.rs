@@ -6,7 +6,7 @@
 //! replica acts within that second.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -16,6 +16,7 @@ use secrecy::SecretString;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
+use super::fresh::Fresh;
 use super::problem::{Code, Problem};
 use super::sessions::Session;
 use crate::clock::Random;
@@ -206,23 +207,21 @@ impl Known {
 #[derive(Debug)]
 pub struct Keys {
     store: Arc<dyn Store>,
-    known: RwLock<Arc<HashMap<String, Known>>>,
+    known: Fresh<HashMap<String, Known>>,
 }
 
 impl Keys {
     /// Reads the keys for the first time.
     pub async fn load(store: Arc<dyn Store>) -> crate::store::Result<Self> {
-        let keys = Self { store, known: RwLock::default() };
+        let keys = Self { store, known: Fresh::default() };
         keys.refresh().await?;
         Ok(keys)
     }
 
     /// Reads the keys again.
     pub async fn refresh(&self) -> crate::store::Result<()> {
-        let rows = self.store.keys().await?;
-        let known = rows.into_iter().filter_map(Known::of).collect();
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
-        Ok(())
+        let read = async |_| Ok(self.store.keys().await?.into_iter().filter_map(Known::of).collect());
+        self.known.renew(read).await.map(drop)
     }
 
     /// Recognises a caller by its `Authorization` header.
@@ -249,21 +248,18 @@ impl Keys {
     /// Whether a key has a second factor in force.
     #[must_use]
     pub fn second_factor(&self, key: &str) -> bool {
-        let known = Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner));
-        known.get(key).is_some_and(|key| key.second_factor)
+        self.known.get().get(key).is_some_and(|key| key.second_factor)
     }
 
     /// Whose key it is, if it holds.
     #[must_use]
     pub fn owner(&self, key: &str, now: Timestamp) -> Option<Arc<Identity>> {
-        let known = Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner));
-        known.get(key).filter(|key| !key.ended(now)).map(|key| Arc::clone(&key.who))
+        self.known.get().get(key).filter(|key| !key.ended(now)).map(|key| Arc::clone(&key.who))
     }
 
     /// Recognises a caller by the text of its key.
     pub fn of(&self, text: &str, now: Timestamp) -> Result<Arc<Identity>, Problem> {
-        let known = Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner));
-        find(&known, text, now).ok_or_else(unauthenticated)
+        find(&self.known.get(), text, now).ok_or_else(unauthenticated)
     }
 }
 

@@ -3,12 +3,13 @@
 //! A new key verifies at once, and signs a few seconds later: by then every gateway on the database has read it, and
 //! no link is opened at one that does not know its key yet.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use secrecy::ExposeSecret as _;
 
 use super::Api;
+use super::fresh::Fresh;
 use crate::domain::batch::later;
 use crate::domain::customer_link::CustomerKeys;
 use crate::store::{self, Store};
@@ -18,9 +19,9 @@ pub(super) const SIGNS_AFTER: SignedDuration = SignedDuration::from_secs(5);
 
 /// The keys, and which one signs from when on.
 #[derive(Debug)]
-pub(super) struct Ring(RwLock<Held>);
+pub(super) struct Ring(Fresh<Held>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Held {
     keys: Arc<CustomerKeys>,
     /// From when on the newest one signs, if it does not yet.
@@ -29,22 +30,22 @@ struct Held {
 
 impl Ring {
     pub(super) fn new(keys: CustomerKeys) -> Self {
-        Self(RwLock::new(Held { keys: Arc::new(keys), next: None }))
+        Self(Fresh::new(Held { keys: Arc::new(keys), next: None }))
     }
 
     fn keys(&self) -> Arc<CustomerKeys> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner).keys)
+        Arc::clone(&self.0.get().keys)
     }
 
     /// Reads the keys again.
     pub(super) async fn refresh(&self, store: &dyn Store, now: Timestamp) -> store::Result<()> {
-        let rows = store.customer_keys().await?;
-        let read = CustomerKeys::parse(rows.iter().map(|(number, text)| (*number, text.expose_secret())));
-        // Keys that cannot be read are those of the next start, which says so.
-        let Some(read) = read else { return Ok(()) };
-        let mut held = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        *held = held.with(read, now);
-        Ok(())
+        let read = async |held: Arc<Held>| {
+            let rows = store.customer_keys().await?;
+            let read = CustomerKeys::parse(rows.iter().map(|(number, text)| (*number, text.expose_secret())));
+            // Keys that cannot be read are those of the next start, which says so.
+            Ok(read.map_or_else(|| Held::clone(&held), |read| held.with(read, now)))
+        };
+        self.0.renew(read).await.map(drop)
     }
 }
 

@@ -21,6 +21,7 @@ mod downloads;
 mod due;
 mod escalations;
 mod event_filter;
+mod fresh;
 mod gate;
 mod grpc;
 pub mod http;

@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use super::fresh::Fresh;
 use crate::domain::ids::{LabId, PlatformId};
 use crate::domain::lab::{DriverSpec, Lab, LabPolicy, LabSpec, Profile, StopsVia};
 use crate::domain::platform::PlatformSpec;
@@ -82,11 +83,9 @@ impl Snapshot {
 pub struct Registry {
     store: Arc<dyn Store>,
     zones: RwLock<(u64, Zones)>,
-    snapshot: RwLock<Arc<Snapshot>>,
+    snapshot: Fresh<Snapshot>,
     /// Moves when a lab changes.
     changes: watch::Sender<u64>,
-    /// One refresh at a time, so that an older read never overwrites a newer one.
-    refreshing: tokio::sync::Mutex<()>,
 }
 
 impl Registry {
@@ -95,9 +94,8 @@ impl Registry {
         let registry = Self {
             store,
             zones: RwLock::new((0, zones)),
-            snapshot: RwLock::default(),
+            snapshot: Fresh::default(),
             changes: watch::Sender::new(0),
-            refreshing: tokio::sync::Mutex::new(()),
         };
         registry.refresh(now).await?;
         Ok(registry)
@@ -105,10 +103,18 @@ impl Registry {
 
     /// Reads everything again.
     pub async fn refresh(&self, now: Timestamp) -> store::Result<()> {
-        let _turn = self.refreshing.lock().await;
+        let (old, fresh) = self.snapshot.renew(async |old| self.read(&old, now).await).await?;
+        let same = old.labs.len() == fresh.labs.len()
+            && old.labs.values().zip(fresh.labs.values()).all(|(old, fresh)| Arc::ptr_eq(old, fresh));
+        if !same {
+            self.changes.send_modify(|changes| *changes += 1);
+        }
+        Ok(())
+    }
+
+    async fn read(&self, old: &Snapshot, now: Timestamp) -> store::Result<Snapshot> {
         let (labs, platforms) = (self.store.labs().await?, self.store.platforms().await?);
         let routes = self.store.routes().await?;
-        let old = self.snapshot();
         let (generation, zones) = self.zones.read().unwrap_or_else(PoisonError::into_inner).clone();
         let mut fresh = Snapshot::default();
         for row in labs {
@@ -136,13 +142,7 @@ impl Registry {
                 Err(error) => tracing::error!(routes = %row.id, %error, "stored routes cannot be read"),
             }
         }
-        let same = old.labs.len() == fresh.labs.len()
-            && old.labs.values().zip(fresh.labs.values()).all(|(old, fresh)| Arc::ptr_eq(old, fresh));
-        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);
-        if !same {
-            self.changes.send_modify(|changes| *changes += 1);
-        }
-        Ok(())
+        Ok(fresh)
     }
 
     /// Moves whenever a lab comes, changes or goes, as far as it was read here.
@@ -153,19 +153,19 @@ impl Registry {
     /// Everything as it was read last.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::clone(&self.snapshot.read().unwrap_or_else(PoisonError::into_inner))
+        self.snapshot.get()
     }
 
     /// A lab.
     #[must_use]
     pub fn lab(&self, id: &LabId) -> Option<Arc<LabEntry>> {
-        self.snapshot.read().unwrap_or_else(PoisonError::into_inner).labs.get(id).cloned()
+        self.snapshot.get().labs.get(id).cloned()
     }
 
     /// A platform.
     #[must_use]
     pub fn platform(&self, id: &PlatformId) -> Option<Arc<PlatformEntry>> {
-        self.snapshot.read().unwrap_or_else(PoisonError::into_inner).platforms.get(id).cloned()
+        self.snapshot.get().platforms.get(id).cloned()
     }
 
     /// The zone data in use.

@@ -1,0 +1,88 @@
+//! What the store said last, kept ready, and read again.
+
+use std::future::Future;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::store;
+
+/// What was read last. It is read by one at a time: a read that began before something was changed never takes the
+/// place of one that saw the change, and who has read it again after a change knows that it holds here.
+#[derive(Debug, Default)]
+pub(super) struct Fresh<T> {
+    held: RwLock<Arc<T>>,
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl<T> Fresh<T> {
+    pub(super) fn new(first: T) -> Self {
+        Self { held: RwLock::new(Arc::new(first)), turn: tokio::sync::Mutex::default() }
+    }
+
+    /// What was read last.
+    pub(super) fn get(&self) -> Arc<T> {
+        Arc::clone(&self.held.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads it again, knowing what was read before; gives both.
+    ///
+    /// # Errors
+    /// If it cannot be read: what was read before stays.
+    pub(super) async fn renew<F>(&self, read: impl FnOnce(Arc<T>) -> F) -> store::Result<(Arc<T>, Arc<T>)>
+    where
+        F: Future<Output = store::Result<T>>,
+    {
+        let _turn = self.turn.lock().await;
+        let before = self.get();
+        let fresh = Arc::new(read(Arc::clone(&before)).await?);
+        *self.held.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&fresh);
+        Ok((before, fresh))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Mutex;
+
+    use futures_util::FutureExt as _;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::store::Error;
+
+    #[test]
+    fn an_older_read_never_takes_the_place_of_a_newer_one() {
+        let stands = Mutex::new("in force");
+        let fresh = Fresh::new("unknown");
+        // The loop reads, and the answer is long under way.
+        let (answer, comes) = oneshot::channel();
+        let mut loop_reads = pin!(fresh.renew(|_| {
+            let seen = *stands.lock().unwrap();
+            comes.map(move |_| Ok(seen))
+        }));
+        assert!(loop_reads.as_mut().now_or_never().is_none());
+        // Meanwhile the key is revoked, and whoever did that reads again before saying so.
+        *stands.lock().unwrap() = "revoked";
+        let mut revoker_reads = pin!(fresh.renew(|_| {
+            let seen = *stands.lock().unwrap();
+            async move { Ok(seen) }
+        }));
+        let at_once = revoker_reads.as_mut().now_or_never();
+        answer.send(()).unwrap();
+        loop_reads.now_or_never().unwrap().unwrap();
+        if at_once.is_none() {
+            revoker_reads.now_or_never().unwrap().unwrap();
+        }
+        assert_eq!(*fresh.get(), "revoked");
+    }
+
+    #[test]
+    fn what_cannot_be_read_stays_as_it_was_and_the_next_one_has_its_turn() {
+        let fresh = Fresh::new(1);
+        let fails = async |_| Err(Error::Unavailable("away".to_owned()));
+        assert!(fresh.renew(fails).now_or_never().unwrap().is_err());
+        assert_eq!(*fresh.get(), 1);
+        let (before, now) = fresh.renew(async |before| Ok(*before + 1)).now_or_never().unwrap().unwrap();
+        assert_eq!((*before, *now, *fresh.get()), (1, 2, 2));
+    }
+}
