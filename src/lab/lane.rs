@@ -39,6 +39,9 @@ pub enum Kind {
     Stop,
     /// Sending an order ahead, or taking it back: only at a lab that answers.
     Ahead,
+    /// Asking for something else about an order that it has. It may try a lab that did not speak, because perhaps nothing
+    /// else is asked there any more; that it gets no answer says nothing of hand-overs, which may try next.
+    Beside,
 }
 
 /// What a lane gave.
@@ -149,9 +152,10 @@ impl Permit {
     }
 
     /// The same for a question beside the hand-over. That the lab does not answer it says nothing of the rest, unless
-    /// it was the call that tries.
+    /// it was the call that tries for a hand-over or a stop.
     pub fn asked(self, now: Timestamp, reply: &Reply) {
-        if reply.answer.spoke() || reply.retry_after.is_some() || self.tries {
+        let counts = self.tries && self.kind != Kind::Beside;
+        if reply.answer.spoke() || reply.retry_after.is_some() || counts {
             self.done(now, reply);
         } else {
             self.called();
@@ -228,10 +232,8 @@ impl Lane {
         if kind != Kind::Stop && state.gives_way(now) {
             return none(None);
         }
-        if kind == Kind::Ahead
-            && let Some(until) = state.breaker.open_until()
-        {
-            return none(Some(later(until.min(now), OPEN_MIN)));
+        if kind == Kind::Ahead && state.breaker.open_until().is_some() {
+            return none(Some(later(now, OPEN_MIN)));
         }
         let want = u32::try_from(want).unwrap_or(u32::MAX);
         let mut room = want.min(self.room(&state, kind));

@@ -48,7 +48,7 @@ impl Step for Readdress {
         bench.labs.refresh(&*bench.store, now).await?;
         let (mut claims, mut takers, mut away) = (Vec::new(), Vec::new(), 0);
         for id in &due.labs {
-            let asking = bench.labs.asking(id, Kind::Ahead, CLAIM_MAX, now);
+            let asking = bench.labs.asking(id, Kind::Beside, CLAIM_MAX, now);
             away += usize::from(asking.away);
             claims.push(Write::ClaimAddresses(Box::new(asking.claim(bench, id, LEASE, now))));
             takers.push((id, asking));

@@ -161,6 +161,28 @@ async fn an_answer_that_is_lost_is_asked_for_again_and_the_address_changes_once(
     }
 }
 
+/// Its lane closed over the hand-over, and nothing else is asked there for the rest of the night.
+#[tokio::test]
+async fn a_lab_that_did_not_answer_is_asked_again_though_nothing_else_is() {
+    let rig = rig("http", json!({"prints_after": "4h", "loses_answers": 1.0})).await;
+    let order = admit(&rig, "A-1").await;
+    rig.go_to("2026-11-21T22:15:00Z").await;
+    let (_, lab) = rig.call(&rig.ops, Method::GET, "/v1/labs/nordprint", Value::Null).await;
+    assert!(lab["health"]["lane"]["closed_until"].is_string(), "{lab}");
+    // The lab says by itself that it has the order.
+    let key = rig.lab_key("nordprint").await;
+    let path = format!("/v1/lab/orders/{order}/status");
+    let (status, answer) = rig.call(&key, Method::POST, &path, json!({"stage": "received"})).await;
+    assert_eq!(status, 200, "{answer}");
+    rig.lab.set_behaviour(serde_json::from_value(json!({"prints_after": "4h"})).unwrap());
+    rig.go_to("2026-11-21T22:40:00Z").await;
+    assert_eq!(moves(&rig, &order, "Kanavakatu 99").await.0, 202);
+    rig.go_to("2026-11-21T22:46:00Z").await;
+    let now = rig.read(&order).await;
+    assert_eq!(now["address_change"]["state"], "taken", "{now}");
+    assert_eq!(said(&rig, &order), [("Kanavakatu 99".to_owned(), AddressSaid::Taken)]);
+}
+
 #[tokio::test]
 async fn what_cannot_be_changed_is_refused_with_its_reason() {
     let rig = rig("http", json!({"prints_after": "30m", "addresses": "later"})).await;

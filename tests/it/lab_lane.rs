@@ -273,7 +273,7 @@ fn a_lab_is_taken_for_as_slow_as_it_was_and_grows_faster_slowly() {
 fn a_question_without_an_answer_closes_no_lane_unless_it_was_the_call_that_tries() {
     let lane = lane(4, None);
     for _ in 0..3 * FAILURES_MAX {
-        one(&lane, noon(), Kind::Ahead).asked(noon(), &unclear());
+        one(&lane, noon(), Kind::Beside).asked(noon(), &unclear());
     }
     assert!(!lane.is_closed(noon()));
     assert_eq!(lane.health(noon()).last_failure, None);
@@ -291,6 +291,26 @@ fn a_question_without_an_answer_closes_no_lane_unless_it_was_the_call_that_tries
     assert!(!lane.is_closed(after(92)), "it answered");
 }
 
+/// Perhaps nobody has anything to hand over there for days, and orders are to go elsewhere.
+#[test]
+fn a_question_beside_the_hand_over_tries_a_lab_and_stands_in_nobodys_way() {
+    let lane = lane(8, None);
+    for _ in 0..FAILURES_MAX {
+        one(&lane, noon(), Kind::Upload).done(noon(), &unclear());
+    }
+    assert_eq!(lane.take(after(29), 4, Kind::Beside).wait_until, Some(after(30)));
+    let mut tries = lane.take(after(30), 4, Kind::Beside).permits;
+    assert_eq!(tries.len(), 1);
+    assert!(lane.take(after(30), 1, Kind::Upload).permits.is_empty(), "one call tries");
+    tries.pop().unwrap().asked(after(40), &unclear());
+    let upload = one(&lane, after(40), Kind::Upload);
+    upload.done(after(41), &unclear());
+    assert_eq!(lane.health(after(41)).closed_until, Some(after(101)), "that is for hand-overs to say");
+    one(&lane, after(101), Kind::Beside).asked(after(102), &accepted());
+    assert!(!lane.is_closed(after(102)), "it answered");
+    assert_eq!(lane.take(after(102), 4, Kind::Ahead).permits.len(), 4);
+}
+
 #[test]
 fn nothing_is_sent_ahead_to_a_lab_that_is_tried() {
     let lane = lane(8, None);
@@ -299,7 +319,8 @@ fn nothing_is_sent_ahead_to_a_lab_that_is_tried() {
     }
     let ahead = lane.take(after(30), 4, Kind::Ahead);
     assert!(ahead.permits.is_empty());
-    assert!(ahead.wait_until.unwrap() > after(30), "and it waits until the lab was tried with what matters");
+    assert_eq!(ahead.wait_until, Some(after(60)), "and it waits until the lab was tried with what matters");
+    assert_eq!(lane.take(after(300), 4, Kind::Ahead).wait_until, Some(after(330)), "however long that takes");
     assert_eq!(lane.take(after(30), 4, Kind::Upload).permits.len(), 1, "the call that tries is still there");
 }
 

@@ -408,7 +408,7 @@ impl Hub {
     ) -> oneshot::Receiver<Reply> {
         let (caller, reply) = oneshot::channel();
         let mut state = self.state();
-        state.starts(&request);
+        state.starts(lab, &request);
         let now = state.now;
         state.tell(format!("gateway {replica} calls lab {lab}: {request:?}"));
         state.calls.push(Call {

@@ -173,7 +173,11 @@ impl Ledger {
     }
 
     /// What is wrong with a call that begins now.
-    fn begins(&mut self, request: &Request) -> Vec<String> {
+    ///
+    /// Between a claim and its call, a stop may be decided by what the lab says of the copy before, or by its people. A
+    /// lab that never takes a key twice then answers as it did, and what its people keep out is kept out; anywhere else
+    /// nothing may go out any more.
+    fn begins(&mut self, lab: usize, request: &Request, now: i64) -> Vec<String> {
         if let Request::Readdress(asked) = request {
             return self.parcels.begins(asked).into_iter().collect();
         }
@@ -183,8 +187,14 @@ impl Ledger {
         if first != *sha256 {
             wrong.push(format!("other bytes go out under the key {key}"));
         }
+        let house = self.houses.get(lab);
+        let repeats =
+            house.is_some_and(|house| house.kind.profile().dedupes.truly() && house.knows(key, now));
         for (order, lines) in orders {
             let Some(told) = self.told.get(order) else { continue };
+            if repeats || house.is_some_and(|house| house.barred.contains(order)) {
+                continue;
+            }
             if told.stopped {
                 wrong.push(format!("an upload begins that names {order}, which was told stopped"));
             }
@@ -321,8 +331,9 @@ impl House {
 
 impl State {
     /// Looks at a call that begins.
-    pub(crate) fn starts(&mut self, request: &Request) {
-        let wrong = self.ledger.begins(request);
+    pub(crate) fn starts(&mut self, lab: usize, request: &Request) {
+        let now = self.now;
+        let wrong = self.ledger.begins(lab, request, now);
         self.faults.extend(wrong);
         if let Request::Submit { transfer, orders, .. } = request {
             self.handed = orders.iter().map(|(order, _)| order.clone()).collect();
