@@ -22,20 +22,6 @@ pub enum Reach {
     Unusable,
 }
 
-impl Reach {
-    /// The word for pages and metrics.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Closed => "closed",
-            Self::Away => "away",
-            Self::ByHand => "by_hand",
-            Self::Unusable => "unusable",
-        }
-    }
-}
-
 /// What a lab's call ended with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Heard {

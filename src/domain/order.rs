@@ -246,6 +246,11 @@ impl Submission {
             let inside = address.iter().flat_map(Address::faults);
             faults.extend(inside.map(|fault| fault.under(name)));
         }
+        let customer = self.customer.iter().flat_map(|it| [("email", &it.email), ("language", &it.language)]);
+        for (field, text) in customer {
+            let text = text.as_deref().unwrap_or_default();
+            check_text(&mut faults, format!("customer.{field}"), text, false);
+        }
         if self.items.is_empty() || self.items.len() > ITEMS_MAX {
             faults
                 .push(Fault::new("items", format!("has {} items; 1 to 1000 are allowed", self.items.len())));

@@ -55,6 +55,12 @@ fn what_is_wrong_with_an_order() {
         ("/ship_to/country", json!("fi"), &["ship_to.country"]),
         ("/ship_to/country", json!("FIN"), &["ship_to.country"]),
         ("/ship_to/country", json!(""), &["ship_to.country"]),
+        ("/customer", json!({"email": long(200), "language": ""}), none),
+        (
+            "/customer",
+            json!({"email": long(201), "language": "f\ni"}),
+            &["customer.email", "customer.language"],
+        ),
         ("/need", json!({"country": "SE"}), none),
         ("/need", json!({"country": "se"}), &["need.country"]),
         ("/items", json!([]), &["items"]),

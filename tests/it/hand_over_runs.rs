@@ -100,6 +100,23 @@ async fn what_is_claimed_under_other_terms_is_not_sent_under_them() {
     assert_eq!(keys.len(), ORDERS);
 }
 
+/// How long the lab knows a key would count from an instant that is yet to come.
+#[tokio::test]
+async fn what_was_claimed_before_the_clock_was_set_back_is_claimed_anew() {
+    let rig = rig("set-back", plain()).await;
+    let orders = orders(&rig).await;
+    shelf("set-back").lock().unwrap().comes_back = Some(4);
+    rig.clock.set(CUTOFF.parse().unwrap());
+    amid("set-back", async { rig.clock.set("2026-11-21T21:58:59Z".parse().unwrap()) }).await;
+    rig.settle().await;
+    assert_eq!(standing(&rig, &orders, "at_lab").await, ORDERS);
+    each_once("set-back");
+    let shelf = shelf("set-back");
+    let shelf = shelf.lock().unwrap();
+    let claimed_once = shelf.uploads.iter().filter(|(key, _)| key.ends_with(".1")).count();
+    assert!(claimed_once < 30, "what lay ready was not sent: {claimed_once} of {ORDERS}");
+}
+
 #[tokio::test]
 async fn a_gateway_that_ends_in_order_leaves_nothing_unknown() {
     let mut rig = rig("ends", plain()).await;

@@ -1,5 +1,6 @@
 //! The log: chained, checkpointed, and nothing in it can change or vanish unseen.
 
+use stoppress::domain::evidence::HASHES_MAX;
 use stoppress::domain::ids::OrderId;
 use stoppress::domain::order::Stage;
 use stoppress::store::{ChangeKind, Scope, Write};
@@ -10,6 +11,7 @@ use crate::common::world::{CUTOFF, World, able, accepted, at};
 on_both!(
     the_log_tells_the_whole_story,
     what_is_given_away_has_the_checkpoints_that_cover_it,
+    a_checkpoint_that_covers_too_much_comes_without_its_hashes,
     an_order_that_left_its_batch_shows_that_batch_too,
     a_changed_entry_is_found,
     a_vanished_entry_is_found,
@@ -63,6 +65,38 @@ async fn what_is_given_away_has_the_checkpoints_that_cover_it(world: World) {
         let covered: Vec<i64> = point.entries.as_ref().unwrap().iter().map(|entry| entry.seq).collect();
         assert_eq!(covered, (from + 1..=point.seq).collect::<Vec<_>>());
     }
+}
+
+/// Also where two of them together do.
+async fn a_checkpoint_that_covers_too_much_comes_without_its_hashes(world: World) {
+    let lab = world.lab("lumo", able()).await;
+    let order = lab.admit("A-1").await;
+    let there = world.number("select count(*) from events").await;
+    let (last, most) = (world.number("select max(seq) from events").await, HASHES_MAX as i64);
+    let own = if world.is_postgres() { "overriding system value" } else { "" };
+    let entries = async |subject: &str, from: i64, until: i64| {
+        let sql = format!(
+            "with recursive n(i) as (select cast({from} as bigint) union all select i + 1 from n where i < {until})
+            insert into events (seq, at, subject, lab, kind, actor, detail, previous, hash) {own}
+            select i, 0, '{subject}', 'lumo', 'order.changed', 'ops', '{{}}', '', 'of ' || i from n"
+        );
+        world.run(&sql).await;
+    };
+    let checkpoint = async |at: i64, seq: i64| {
+        world
+            .run(&format!("insert into checkpoints (at, seq, hash) values ({at}, {seq}, 'all until {seq}')"))
+            .await;
+    };
+    let full = last + most - there;
+    entries("another", last + 1, full).await;
+    checkpoint(1, full).await;
+    entries(order.as_str(), full + 1, full + 1).await;
+    checkpoint(2, full + 1).await;
+    let found = world.store.evidence(&Scope::Ops, &order).await.unwrap().unwrap();
+    let covered: Vec<_> = found.checkpoints.iter().map(|point| (point.seq, &point.entries)).collect();
+    let [(first, Some(whole)), (second, None)] = covered[..] else { panic!("{} points", covered.len()) };
+    assert_eq!((first, whole.len() as i64, second), (full, most, full + 1));
+    assert_eq!(found.entries.last().unwrap().checkpoint, Some(full + 1));
 }
 
 async fn an_order_that_left_its_batch_shows_that_batch_too(world: World) {

@@ -18,6 +18,7 @@ on_both!(
     orders_are_listed_newest_first,
     orders_are_filtered,
     batches_are_listed,
+    open_windows_are_those_of_all_labs,
     stops_are_listed,
     escalations_are_listed,
     what_is_due,
@@ -112,6 +113,22 @@ async fn batches_are_listed(world: World) {
     assert_eq!(list(&Scope::Ops, rest).await.len(), 2);
     let open = world.store.open_batches(&lumo.id).await.unwrap();
     assert_eq!((open.len(), open[0].closes_at), (1, at(2 * CUTOFF)));
+}
+
+async fn open_windows_are_those_of_all_labs(world: World) {
+    let (lumo, nova) = (world.lab("lumo", able()).await, world.lab("nova", able()).await);
+    assert_eq!(world.store.open_windows().await.unwrap(), []);
+    let mut labs = Vec::new();
+    for lab in [&lumo, &nova] {
+        lab.admit(&format!("of {}", lab.id)).await;
+        labs.extend(world.store.open_batches(&lab.id).await.unwrap());
+    }
+    assert_eq!(labs.len(), 2);
+    let mut open = world.store.open_windows().await.unwrap();
+    open.sort_by(|a, b| a.lab.cmp(&b.lab));
+    assert_eq!(open, labs);
+    world.close(CUTOFF).await;
+    assert_eq!(world.store.open_windows().await.unwrap(), []);
 }
 
 async fn stops_are_listed(world: World) {

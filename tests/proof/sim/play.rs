@@ -63,6 +63,8 @@ pub(crate) struct Play {
     pub(crate) calm: bool,
     /// Whether something was written since it was looked.
     pub(crate) wrote: bool,
+    /// How often something had been written then: a claim that waited for a stop is, whenever that ends.
+    seen_writes: u64,
 }
 
 /// What came of a simulation.
@@ -118,6 +120,7 @@ impl Play {
             thawed: u64::MAX,
             calm: false,
             wrote: true,
+            seen_writes: 0,
             plan,
         };
         for nth in 0..play.plan.replicas {
@@ -289,7 +292,9 @@ impl Play {
 
     /// Looks at what has become of it.
     pub(crate) fn look(&mut self) {
-        if std::mem::take(&mut self.wrote) {
+        let writes = self.hub.writes();
+        let more = std::mem::replace(&mut self.seen_writes, writes) != writes;
+        if std::mem::take(&mut self.wrote) || more {
             loop {
                 let events = self.ask(self.store.events(self.oracle.seen, 200));
                 let mut state = self.hub.state();
