@@ -1,5 +1,6 @@
 //! Lists, cursors, what is due, numbers for metrics, and how stops of a lab ended.
 
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use stoppress::domain::batch::BatchPhase;
 use stoppress::domain::ids::{LabId, PlatformId};
 use stoppress::domain::lab::Profile;
@@ -298,4 +299,19 @@ async fn a_stretch_of_the_log_is_what_its_scope_may_see(world: World) {
     assert!(told(Scope::Platform(PlatformId::parse("other").unwrap())).await.is_empty());
     let at_nova = told(Scope::Lab(nova.id.clone())).await;
     assert!(at_nova.iter().all(|sighting| sighting.event.lab == "nova") && !at_nova.is_empty());
+}
+
+/// A connection that was there says nothing of it: nobody has looked since.
+#[tokio::test]
+async fn that_the_database_answers_is_what_it_says_itself() {
+    let world = World::postgres().await;
+    world.store.ping().await.unwrap();
+    let name = world.texts("select cast(current_database() as text)").await.remove(0);
+    let mut other = PgConnection::connect(&world.url.replace(&name, "postgres")).await.unwrap();
+    let nobody = format!("alter database {name} with allow_connections false");
+    other.execute(AssertSqlSafe(nobody)).await.unwrap();
+    let close = format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'");
+    let ended = other.execute(AssertSqlSafe(close)).await.unwrap().rows_affected();
+    assert!(ended > 0, "the store had connections");
+    assert!(world.store.ping().await.is_err());
 }
