@@ -1,29 +1,33 @@
 //! What the store said last, kept ready, and read again.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::store;
 
-/// What was read last. It is read by one at a time: a read that began before something was changed never takes the
-/// place of one that saw the change, and who has read it again after a change knows that it holds here.
+/// What was read last. Several may read it again at a time, and none waits for another: what counts is the read that
+/// began last. So one that began before something was changed never takes the place of one that saw the change, and
+/// whoever has read it again after a change knows that it holds here.
 #[derive(Debug, Default)]
 pub(super) struct Fresh<T> {
-    held: RwLock<Arc<T>>,
-    turn: tokio::sync::Mutex<()>,
+    /// The number of the read, and what it gave.
+    held: RwLock<(u64, Arc<T>)>,
+    begun: AtomicU64,
 }
 
 impl<T> Fresh<T> {
     pub(super) fn new(first: T) -> Self {
-        Self { held: RwLock::new(Arc::new(first)), turn: tokio::sync::Mutex::default() }
+        Self { held: RwLock::new((0, Arc::new(first))), begun: AtomicU64::new(0) }
     }
 
     /// What was read last.
     pub(super) fn get(&self) -> Arc<T> {
-        Arc::clone(&self.held.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.held.read().unwrap_or_else(PoisonError::into_inner).1)
     }
 
-    /// Reads it again, knowing what was read before; gives both.
+    /// Reads it again, knowing what was read before. Gives what was there and what is there now: the same, if a read
+    /// that began later has ended already.
     ///
     /// # Errors
     /// If it cannot be read: what was read before stays.
@@ -31,11 +35,14 @@ impl<T> Fresh<T> {
     where
         F: Future<Output = store::Result<T>>,
     {
-        let _turn = self.turn.lock().await;
-        let before = self.get();
-        let fresh = Arc::new(read(Arc::clone(&before)).await?);
-        *self.held.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&fresh);
-        Ok((before, fresh))
+        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let fresh = Arc::new(read(self.get()).await?);
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        let before = Arc::clone(&held.1);
+        if number > held.0 {
+            *held = (number, fresh);
+        }
+        Ok((before, Arc::clone(&held.1)))
     }
 }
 
@@ -63,21 +70,20 @@ mod tests {
         assert!(loop_reads.as_mut().now_or_never().is_none());
         // Meanwhile the key is revoked, and whoever did that reads again before saying so.
         *stands.lock().unwrap() = "revoked";
-        let mut revoker_reads = pin!(fresh.renew(|_| {
+        let revoker_reads = pin!(fresh.renew(|_| {
             let seen = *stands.lock().unwrap();
             async move { Ok(seen) }
         }));
-        let at_once = revoker_reads.as_mut().now_or_never();
+        revoker_reads.now_or_never().expect("it waits for nobody").unwrap();
+        assert_eq!(*fresh.get(), "revoked");
         answer.send(()).unwrap();
-        loop_reads.now_or_never().unwrap().unwrap();
-        if at_once.is_none() {
-            revoker_reads.now_or_never().unwrap().unwrap();
-        }
+        let (before, now) = loop_reads.now_or_never().unwrap().unwrap();
+        assert_eq!((*before, *now), ("revoked", "revoked"));
         assert_eq!(*fresh.get(), "revoked");
     }
 
     #[test]
-    fn what_cannot_be_read_stays_as_it_was_and_the_next_one_has_its_turn() {
+    fn what_cannot_be_read_stays_as_it_was() {
         let fresh = Fresh::new(1);
         let fails = async |_| Err(Error::Unavailable("away".to_owned()));
         assert!(fresh.renew(fails).now_or_never().unwrap().is_err());

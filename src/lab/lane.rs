@@ -30,6 +30,9 @@ const GIVE_WAY: SignedDuration = SignedDuration::from_secs(60);
 /// How soon a full lane is worth asking again. Its permits may be with a claim that finds nothing to call for.
 pub const FULL: SignedDuration = SignedDuration::from_millis(200);
 
+/// How soon a question beside hand-overs is worth asking again while another call tries.
+const PROBED: SignedDuration = SignedDuration::from_secs(1);
+
 /// What a call is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -40,7 +43,8 @@ pub enum Kind {
     /// Sending an order ahead, or taking it back: only at a lab that answers.
     Ahead,
     /// Asking for something else about an order that it has. It may try a lab that did not speak, because perhaps nothing
-    /// else is asked there any more; that it gets no answer says nothing of hand-overs, which may try next.
+    /// else is asked there any more; that it gets no answer says nothing of hand-overs, and for a while only they and stops
+    /// try.
     Beside,
 }
 
@@ -89,6 +93,8 @@ struct State {
     spare: u32,
     /// Until when it is not looked again for what has waited too long.
     looked_until: Option<Timestamp>,
+    /// Until when no question beside hand-overs tries: the last one that did had no answer.
+    beside_until: Option<Timestamp>,
     /// How long a hand-over takes here: the longest of late.
     pace: Option<SignedDuration>,
 }
@@ -154,12 +160,16 @@ impl Permit {
     /// The same for a question beside the hand-over. That the lab does not answer it says nothing of the rest, unless
     /// it was the call that tries for a hand-over or a stop.
     pub fn asked(self, now: Timestamp, reply: &Reply) {
-        let counts = self.tries && self.kind != Kind::Beside;
-        if reply.answer.spoke() || reply.retry_after.is_some() || counts {
+        let beside = self.kind == Kind::Beside;
+        if reply.answer.spoke() || reply.retry_after.is_some() || (self.tries && !beside) {
             self.done(now, reply);
-        } else {
-            self.called();
+            return;
         }
+        if self.tries {
+            // The next to try is a hand-over or a stop.
+            self.shared.state().beside_until = Some(later(now, OPEN_MIN));
+        }
+        self.called();
     }
 
     /// The call was made, and says nothing of the lab. One that is dropped without a word was not made, and its share of
@@ -212,6 +222,7 @@ impl Lane {
                 drawn_until: Nanos::new(0),
                 spare: 0,
                 looked_until: None,
+                beside_until: None,
                 pace: None,
             }),
         }))
@@ -235,6 +246,12 @@ impl Lane {
         if kind == Kind::Ahead && state.breaker.open_until().is_some() {
             return none(Some(later(now, OPEN_MIN)));
         }
+        if kind == Kind::Beside
+            && state.breaker.open_until().is_some()
+            && let Some(until) = state.beside_until.filter(|until| lies_ahead(now, *until, OPEN_MIN))
+        {
+            return none(Some(until));
+        }
         let want = u32::try_from(want).unwrap_or(u32::MAX);
         let mut room = want.min(self.room(&state, kind));
         if state.breaker.open_until().is_some() {
@@ -250,7 +267,13 @@ impl Lane {
                 Gate::Probe => true,
                 gate @ (Gate::Wait(_) | Gate::Probing) => {
                     state.spare += granted;
-                    return none(if let Gate::Wait(until) = gate { Some(until) } else { None });
+                    if kind == Kind::Stop {
+                        state.giving_way_until = Some(later(now, GIVE_WAY));
+                    }
+                    return none(match gate {
+                        Gate::Wait(until) => Some(until),
+                        _ => (kind == Kind::Beside).then(|| later(now, PROBED)),
+                    });
                 }
             };
             for _ in 0..granted {

@@ -354,7 +354,8 @@ impl Sender {
                         (None, Some(permit)) => (self.send(outgoing, permit, claimed_at).await, None),
                         (Some(why), own) => {
                             *permit = own;
-                            (uncalled(why), Some(now))
+                            // Its clock may have been set back since.
+                            (uncalled(why), Some(self.bench.clock.now()))
                         }
                         // Claimed ahead, and the lane is full or closed by now.
                         (None, None) => {

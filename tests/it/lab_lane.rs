@@ -163,7 +163,7 @@ fn what_makes_no_call_costs_nothing_of_the_rate() {
     let open = lane.health(noon()).closed_until.unwrap();
     let probe = one(&lane, open, Kind::Upload);
     for _ in 0..1000 {
-        assert!(lane.take(open, 1, Kind::Stop).permits.is_empty());
+        assert!(lane.take(open, 1, Kind::Upload).permits.is_empty());
     }
     probe.done(open, &accepted());
     assert_eq!(lane.take(open, 4, Kind::Upload).permits.len(), 10 - FAILURES_MAX as usize - 1);
@@ -302,13 +302,35 @@ fn a_question_beside_the_hand_over_tries_a_lab_and_stands_in_nobodys_way() {
     let mut tries = lane.take(after(30), 4, Kind::Beside).permits;
     assert_eq!(tries.len(), 1);
     assert!(lane.take(after(30), 1, Kind::Upload).permits.is_empty(), "one call tries");
+    assert_eq!(lane.take(after(30), 1, Kind::Beside).wait_until, Some(after(31)));
     tries.pop().unwrap().asked(after(40), &unclear());
+    assert_eq!(
+        lane.take(after(40), 1, Kind::Beside).wait_until,
+        Some(after(70)),
+        "who matters more tries now"
+    );
     let upload = one(&lane, after(40), Kind::Upload);
     upload.done(after(41), &unclear());
     assert_eq!(lane.health(after(41)).closed_until, Some(after(101)), "that is for hand-overs to say");
     one(&lane, after(101), Kind::Beside).asked(after(102), &accepted());
     assert!(!lane.is_closed(after(102)), "it answered");
     assert_eq!(lane.take(after(102), 4, Kind::Ahead).permits.len(), 4);
+}
+
+#[test]
+fn a_stop_that_finds_another_call_trying_is_the_next_to_try() {
+    for concurrency in [1, 8] {
+        let lane = lane(concurrency, None);
+        for _ in 0..FAILURES_MAX {
+            one(&lane, noon(), Kind::Upload).done(noon(), &unclear());
+        }
+        let tries = one(&lane, after(30), Kind::Upload);
+        assert!(lane.take(after(31), 1, Kind::Stop).permits.is_empty());
+        drop(tries);
+        assert!(lane.take(after(32), 1, Kind::Upload).permits.is_empty(), "it gives way");
+        one(&lane, after(32), Kind::Stop).done(after(33), &accepted());
+        drop(one(&lane, after(33), Kind::Upload));
+    }
 }
 
 #[test]

@@ -128,8 +128,9 @@ pub(crate) struct State {
     pub(crate) ledger: Ledger,
     /// What is wrong.
     pub(crate) faults: Vec<String>,
-    /// Uploads that have begun and were not looked at, by their transfers.
-    pub(crate) begun: Vec<String>,
+    /// Uploads that have begun and were not looked at, by their transfers; and the orders that each names though they were
+    /// told stopped.
+    pub(crate) begun: Vec<(String, Vec<OrderId>)>,
     /// The orders of the upload that began last.
     pub(crate) handed: Vec<OrderId>,
     /// Requests that were answered, and not looked at.
@@ -408,8 +409,8 @@ impl Hub {
     ) -> oneshot::Receiver<Reply> {
         let (caller, reply) = oneshot::channel();
         let mut state = self.state();
-        state.starts(lab, &request);
         let now = state.now;
+        state.starts(lab, &request, now + last);
         state.tell(format!("gateway {replica} calls lab {lab}: {request:?}"));
         state.calls.push(Call {
             lab,

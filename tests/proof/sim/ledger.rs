@@ -126,6 +126,9 @@ pub(crate) struct House {
 pub(crate) struct Told {
     pub(crate) stopped: bool,
     pub(crate) lines_out: BTreeSet<String>,
+    /// On what evidence the last stop that took something out, and its entry in the log.
+    pub(crate) evidence: String,
+    pub(crate) seq: i64,
 }
 
 /// All labs, and what the gateways have told.
@@ -172,37 +175,43 @@ impl Ledger {
         nth.map_or(i64::MAX / 2, |nth| self.houses[nth].kind.answers_within * 1_000_000)
     }
 
-    /// What is wrong with a call that begins now.
-    ///
-    /// Between a claim and its call, a stop may be decided by what the lab says of the copy before, or by its people. A
-    /// lab that never takes a key twice then answers as it did, and what its people keep out is kept out; anywhere else
-    /// nothing may go out any more.
-    fn begins(&mut self, lab: usize, request: &Request, now: i64) -> Vec<String> {
+    /// What is wrong with a call that begins now, and the stopped orders that it may name if it was claimed before they
+    /// were: a stop may be decided between a claim and its call, by what the lab says of the copy before, or by its
+    /// people. A lab that still knows the key when this arrives then answers as it did, and what its people keep out is
+    /// kept out. Anywhere else nothing may go out any more.
+    fn begins(&mut self, lab: usize, request: &Request, latest: i64) -> (Vec<String>, Vec<OrderId>) {
         if let Request::Readdress(asked) = request {
-            return self.parcels.begins(asked).into_iter().collect();
+            return (self.parcels.begins(asked).into_iter().collect(), Vec::new());
         }
-        let Request::Submit { key, orders, sha256, .. } = request else { return Vec::new() };
-        let mut wrong = Vec::new();
+        let (mut wrong, mut if_before) = (Vec::new(), Vec::new());
+        let Request::Submit { key, orders, sha256, .. } = request else { return (wrong, if_before) };
         let first = *self.frozen.entry(key.clone()).or_insert(*sha256);
         if first != *sha256 {
             wrong.push(format!("other bytes go out under the key {key}"));
         }
         let house = self.houses.get(lab);
-        let repeats =
-            house.is_some_and(|house| house.kind.profile().dedupes.truly() && house.knows(key, now));
+        let truly = |house: &House| house.kind.profile().dedupes.truly();
+        let repeats = house.is_some_and(|house| truly(house) && house.knows(key, latest));
         for (order, lines) in orders {
             let Some(told) = self.told.get(order) else { continue };
-            if repeats || house.is_some_and(|house| house.barred.contains(order)) {
+            let line = lines.iter().find(|line| told.lines_out.contains(*line));
+            let kept_out = told.evidence == "person_confirmed"
+                && house.is_some_and(|house| house.barred.contains(order));
+            if !told.stopped && line.is_none() {
+                continue;
+            }
+            if repeats || kept_out {
+                if_before.push(order.clone());
                 continue;
             }
             if told.stopped {
                 wrong.push(format!("an upload begins that names {order}, which was told stopped"));
             }
-            if let Some(line) = lines.iter().find(|line| told.lines_out.contains(*line)) {
+            if let Some(line) = line {
                 wrong.push(format!("an upload begins with line {line} of {order}, which was told stopped"));
             }
         }
-        wrong
+        (wrong, if_before)
     }
 
     /// The jobs of an order that were not taken out, wherever they are.
@@ -331,13 +340,12 @@ impl House {
 
 impl State {
     /// Looks at a call that begins.
-    pub(crate) fn starts(&mut self, lab: usize, request: &Request) {
-        let now = self.now;
-        let wrong = self.ledger.begins(lab, request, now);
+    pub(crate) fn starts(&mut self, lab: usize, request: &Request, latest: i64) {
+        let (wrong, if_before) = self.ledger.begins(lab, request, latest);
         self.faults.extend(wrong);
         if let Request::Submit { transfer, orders, .. } = request {
             self.handed = orders.iter().map(|(order, _)| order.clone()).collect();
-            self.begun.push(transfer.clone());
+            self.begun.push((transfer.clone(), if_before));
         }
     }
 

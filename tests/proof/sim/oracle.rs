@@ -33,6 +33,8 @@ pub(crate) struct Oracle {
     /// How often each transfer was to be sent by the log, and how often an upload of it began.
     sendings: BTreeMap<String, u64>,
     begun: BTreeMap<String, u64>,
+    /// The entry by which each was claimed last.
+    claimed: BTreeMap<String, i64>,
     references: BTreeMap<usize, OrderId>,
     pub(crate) edges: Edges,
     /// The kinds of entries that were seen.
@@ -102,6 +104,7 @@ impl Oracle {
         };
         if phase == "sending" {
             *self.sendings.entry(event.subject.clone()).or_default() += 1;
+            self.claimed.insert(event.subject.clone(), event.seq);
         }
         self.edge(format!("transfer {was} -> {phase} by {by}"));
     }
@@ -131,6 +134,7 @@ impl Oracle {
             }
             _ => return,
         }
+        (told.evidence, told.seq) = (evidence.to_owned(), event.seq);
         if evidence.is_empty() {
             state.faults.push(format!("stop {stop} was told {word} on no evidence"));
         }
@@ -221,12 +225,19 @@ impl Oracle {
         self.phases.values().any(|phase| matches!(phase.as_str(), "sending" | "unknown"))
     }
 
-    /// An upload has begun: each of them must have been written down before.
-    pub(crate) fn begins(&mut self, state: &mut State, transfer: &str) {
+    /// An upload has begun: each of them must have been written down before, and before the stop of what it names though
+    /// that was told stopped.
+    pub(crate) fn begins(&mut self, state: &mut State, transfer: &str, stopped: &[OrderId]) {
         let begun = self.begun.entry(transfer.to_owned()).or_default();
         *begun += 1;
         if *begun > self.sendings.get(transfer).copied().unwrap_or_default() {
             state.faults.push(format!("an upload of {transfer} begins that is not in the log"));
+        }
+        let claimed = self.claimed.get(transfer).copied().unwrap_or_default();
+        for order in stopped {
+            if state.ledger.told.get(order).is_some_and(|told| told.seq < claimed) {
+                state.faults.push(format!("{transfer} was claimed with {order}, which was told stopped"));
+            }
         }
     }
 

@@ -307,8 +307,8 @@ impl Play {
             }
         }
         let mut state = self.hub.state();
-        for transfer in std::mem::take(&mut state.begun) {
-            self.oracle.begins(&mut state, &transfer);
+        for (transfer, stopped) in std::mem::take(&mut state.begun) {
+            self.oracle.begins(&mut state, &transfer, &stopped);
         }
         for end in std::mem::take(&mut state.ends) {
             self.oracle.hear(&mut state, &end);
