@@ -181,6 +181,39 @@ impl Registry {
     }
 }
 
+/// One lab, as somebody who follows it has seen it last. The log may tell of its change before it is known here.
+#[derive(Debug)]
+pub struct Followed {
+    id: LabId,
+    seen: Option<Arc<LabEntry>>,
+    changes: watch::Receiver<u64>,
+}
+
+impl Followed {
+    /// Follows a lab, from how it is known now.
+    #[must_use]
+    pub fn new(registry: &Registry, id: LabId) -> Self {
+        let changes = registry.changes();
+        Self { seen: registry.lab(&id), id, changes }
+    }
+
+    /// Waits until the lab is known otherwise, or not any more.
+    pub async fn changed(&mut self, registry: &Registry) {
+        // The sender is part of the registry.
+        while self.changes.changed().await.is_ok() {
+            let now = registry.lab(&self.id);
+            let same = match (&self.seen, &now) {
+                (Some(seen), Some(now)) => Arc::ptr_eq(seen, now),
+                (seen, now) => seen.is_none() && now.is_none(),
+            };
+            if !same {
+                self.seen = now;
+                return;
+            }
+        }
+    }
+}
+
 fn lab(
     row: &LabRow,
     before: Option<&Arc<LabEntry>>,

@@ -248,8 +248,7 @@ impl Submission {
         }
         let customer = self.customer.iter().flat_map(|it| [("email", &it.email), ("language", &it.language)]);
         for (field, text) in customer {
-            let text = text.as_deref().unwrap_or_default();
-            check_text(&mut faults, format!("customer.{field}"), text, false);
+            check_text(&mut faults, format!("customer.{field}"), text.as_deref().unwrap_or_default(), false);
         }
         if self.items.is_empty() || self.items.len() > ITEMS_MAX {
             faults
@@ -341,9 +340,8 @@ impl Stage {
     /// Reads what the database keeps.
     #[must_use]
     pub fn from_code(code: i64) -> Option<Self> {
-        [Self::Received, Self::InProduction, Self::Printed, Self::Shipped]
-            .into_iter()
-            .find(|s| s.code() == code)
+        let all = [Self::Received, Self::InProduction, Self::Printed, Self::Shipped];
+        all.into_iter().find(|stage| stage.code() == code)
     }
 }
 

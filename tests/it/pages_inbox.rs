@@ -164,6 +164,12 @@ async fn a_page_that_nobody_sees_takes_no_connection() {
     let rig = rig().await;
     let [order] = handed_over(&rig, ["A-1"]).await;
     let page = at_the_inbox(&rig, View::DESKTOP).await;
+    // It has one to give back.
+    page.eval(
+        "(async () => { while (!(await navigator.locks.query()).held.length) \
+         await new Promise((go) => setTimeout(go, 20)); })()",
+    )
+    .await;
     page.eval(
         "(() => { const [real, close] = [setTimeout, EventSource.prototype.close]; \
          window.setTimeout = (run, ms) => real(run, ms === 30000 ? 10 : ms); \

@@ -179,8 +179,7 @@ pub(in crate::api) async fn live(api: State<Api>, caller: Caller, query: Query<I
             Ok(Drawn { boxes, say: Some(say) })
         }
     };
-    let scope = Scope::Lab(entry.lab.spec.id.clone());
-    let frames = live::follow(&api, scope, draw);
+    let frames = live::follow(&api, &entry.lab.spec.id, draw);
     Ok(live::live(&api, Some(caller), frames)?)
 }
 

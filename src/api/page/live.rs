@@ -18,13 +18,14 @@ use futures_util::stream::{self, Stream, StreamExt as _};
 use jiff::Timestamp;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::watch;
 
 use crate::api::auth::Caller;
 use crate::api::problem::{Answer, Code, Problem};
+use crate::api::registry::Followed;
 use crate::api::tail::Listener;
 use crate::api::watches::Place;
 use crate::api::{Api, sessions};
+use crate::domain::ids::LabId;
 use crate::store::{Scope, Sighting};
 
 /// How often the clock is told.
@@ -178,22 +179,22 @@ const REST: Duration = Duration::from_millis(200);
 /// How many entries of the log are looked at in one go.
 const LOOK_AT: i64 = 200;
 
-/// Draws a page again whenever something happened that its reader may see, and gives what changed on it.
+/// Draws a lab's page again whenever something happened there, or the lab itself has changed, and gives what changed on
+/// the page.
 pub(in crate::api) fn follow<D, F>(
     api: &Api,
-    scope: Scope,
+    lab: &LabId,
     draw: D,
 ) -> impl Stream<Item = Written> + Send + use<D, F>
 where
     D: Fn() -> F + Send + 'static,
     F: Future<Output = Answer<Drawn>> + Send,
 {
-    let labs = api.registry.changes();
-    follow_from(api, (scope, None), (|_: &Sighting| true, Some(labs)), draw)
+    let followed = Followed::new(&api.registry, lab.clone());
+    follow_from(api, (Scope::Lab(lab.clone()), None), (|_: &Sighting| true, Some(followed)), draw)
 }
 
-/// The same, of what concerns the page, and for a page that says how far it knows: from there on. That a lab itself
-/// has changed is not looked at: many such pages are open.
+/// The same for any page: of what concerns it, and for a page that says how far it knows, from there on.
 pub(in crate::api) fn follow_some<C, D, F>(
     api: &Api,
     from: (Scope, Option<i64>),
@@ -211,7 +212,7 @@ where
 fn follow_from<C, D, F>(
     api: &Api,
     (scope, after): (Scope, Option<i64>),
-    (concerns, labs): (C, Option<Changes>),
+    (concerns, lab): (C, Option<Followed>),
     draw: D,
 ) -> impl Stream<Item = Written> + Send + use<C, D, F>
 where
@@ -221,8 +222,8 @@ where
 {
     // Unless the page says how far it knows, everything is drawn first: what happened before is in it.
     let listener = after.map(|after| api.tail.listen(scope.clone(), after));
-    let first = (api.clone(), (draw, concerns, labs), Known::default(), listener);
-    stream::unfold(first, move |(api, (draw, concerns, mut labs), mut known, mut listener)| {
+    let first = (api.clone(), (draw, concerns, lab), Known::default(), listener);
+    stream::unfold(first, move |(api, (draw, concerns, mut lab), mut known, mut listener)| {
         let scope = scope.clone();
         async move {
             let mut failed = false;
@@ -232,7 +233,7 @@ where
                 } else if let Some(listener) = &mut listener {
                     tokio::select! {
                         () = happens(listener, &concerns) => {}
-                        () = changed(&mut labs) => {}
+                        () = changes(&api, &mut lab) => {}
                     }
                     pause(REST).await;
                 } else if let Ok(now) = api.tail.listen_from_now(scope.clone()).await {
@@ -255,7 +256,7 @@ where
                 failed = false;
                 let cursor = listener.as_ref().map_or(0, Listener::cursor).to_string();
                 if let Some(frame) = known.frame(drawn, cursor, api.clock.now()) {
-                    return Some((Written::from(&frame), (api, (draw, concerns, labs), known, listener)));
+                    return Some((Written::from(&frame), (api, (draw, concerns, lab), known, listener)));
                 }
             }
         }
@@ -268,14 +269,10 @@ pub(in crate::api) fn lasts(problem: &Problem) -> bool {
     code.status().is_client_error() && code != Code::RateLimited
 }
 
-/// Moves whenever a lab comes, changes or goes, as far as this gateway has read it. The log may say so before.
-pub(in crate::api) type Changes = watch::Receiver<u64>;
-
-/// Waits until a lab has changed; where nobody looks at labs, for ever.
-async fn changed(labs: &mut Option<Changes>) {
-    match labs {
-        // Its sender lives as long as the gateway.
-        Some(labs) => drop(labs.changed().await),
+/// Waits until the lab that a page follows has changed; where it follows none, for ever.
+pub(in crate::api) async fn changes(api: &Api, lab: &mut Option<Followed>) {
+    match lab {
+        Some(lab) => lab.changed(&api.registry).await,
         None => std::future::pending().await,
     }
 }

@@ -19,11 +19,13 @@ use sha2::{Digest as _, Sha256};
 
 use crate::api::Api;
 use crate::api::auth::Caller;
-use crate::api::page::live::{Changes, Drawn, Known, Part, Written, happens, lasts, live, pause, resumes};
+use crate::api::page::live::{Drawn, Known, Part, Written, changes, happens, lasts, live, pause, resumes};
 use crate::api::page::{Shown, written};
 use crate::api::problem::{Answer, Problem};
+use crate::api::registry::Followed;
 use crate::api::tail::Listener;
 use crate::domain::event::hex;
+use crate::domain::ids::LabId;
 use crate::store::{Scope, Sighting};
 
 /// The boxes that templates name.
@@ -104,15 +106,29 @@ impl Sheet {
 pub(super) async fn follow<F>(
     api: &Api,
     caller: Caller,
-    (headers, after): (&HeaderMap, Option<&str>),
+    from: (&HeaderMap, Option<&str>),
     concerns: impl Fn(&Sighting) -> bool + Send + Sync + 'static,
     make: impl Fn() -> F + Send + Sync + 'static,
 ) -> Shown
 where
     F: Future<Output = Answer<Sheet>> + Send + 'static,
 {
+    follow_lab(api, caller, from, (concerns, None), make).await
+}
+
+/// The same for a page that shows a lab: when that has changed, too.
+pub(super) async fn follow_lab<F>(
+    api: &Api,
+    caller: Caller,
+    (headers, after): (&HeaderMap, Option<&str>),
+    (concerns, lab): (impl Fn(&Sighting) -> bool + Send + Sync + 'static, Option<&LabId>),
+    make: impl Fn() -> F + Send + Sync + 'static,
+) -> Shown
+where
+    F: Future<Output = Answer<Sheet>> + Send + 'static,
+{
     // Before the first look: what happens from here on draws it anew.
-    let labs = api.registry.changes();
+    let lab = lab.map(|lab| Followed::new(&api.registry, lab.clone()));
     let listener = api.tail.listen_from_now(Scope::Ops).await?;
     let first = make().await?;
     let mut known = Known::default();
@@ -124,7 +140,7 @@ where
     }
     let begin = frame.filter(|_| !has).map(|frame| Written::from(&frame));
     let state =
-        Following { api: api.clone(), listener, labs, concerns, make, known, owes: false, quiet: None };
+        Following { api: api.clone(), listener, lab, concerns, make, known, owes: false, quiet: None };
     let frames = stream::unfold((state, begin), |(mut state, begin)| async move {
         if let Some(begin) = begin {
             return Some((begin, (state, None)));
@@ -138,8 +154,7 @@ where
 struct Following<C, M> {
     api: Api,
     listener: Listener,
-    /// The log tells of a lab's change before it is known here, so that it is looked at once more.
-    labs: Changes,
+    lab: Option<Followed>,
     concerns: C,
     make: M,
     known: Known,
@@ -201,8 +216,7 @@ where
         let happens = async {
             tokio::select! {
                 () = happens(&mut self.listener, &self.concerns) => {}
-                // Its sender lives as long as the gateway.
-                _ = self.labs.changed() => {}
+                () = changes(&self.api, &mut self.lab) => {}
             }
         };
         match self.quiet.as_mut().filter(|_| self.owes) {

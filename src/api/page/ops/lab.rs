@@ -245,8 +245,9 @@ pub(in crate::api) async fn lab_live(
         let (own, who, scored, id) = (own.clone(), who.clone(), Arc::clone(&scored), id.clone());
         async move { sheet(&own, &who, id, &scored).await }
     };
-    let concerns = move |it: &Sighting| it.event.lab == lab.as_str();
-    follow::follow(&api, caller, (&headers, after.as_deref()), concerns, make).await
+    let of = lab.clone();
+    let concerns = move |it: &Sighting| it.event.lab == of.as_str();
+    follow::follow_lab(&api, caller, (&headers, after.as_deref()), (concerns, Some(&lab)), make).await
 }
 
 /// The form that pauses a lab.
