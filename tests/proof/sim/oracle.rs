@@ -69,9 +69,10 @@ impl Oracle {
             Some(("stop", word)) => self.stop(state, event, word),
             Some(("batch", word)) => self.batch(state, event, word),
             Some(("address", word)) => {
+                let shown = state.shown();
                 let State { ledger, faults, .. } = state;
                 let within = ledger.answers_within(&event.lab);
-                if let Some(edge) = ledger.parcels.read(event, (word, within), faults) {
+                if let Some(edge) = ledger.parcels.read(event, (word, within), shown, faults) {
                     self.edge(edge);
                 }
             }

@@ -132,6 +132,7 @@ impl Parcels {
         &mut self,
         event: &Event,
         (word, within): (&str, i64),
+        shown: i64,
         faults: &mut Vec<String>,
     ) -> Option<String> {
         let text = |field: &str| event.detail[field].as_str().unwrap_or_default().to_owned();
@@ -185,7 +186,8 @@ impl Parcels {
                 if word == "with_a_person" && at < change.deadline {
                     faults.push(format!("a person has {id} before its deadline"));
                 }
-                let since = self.calm.map(|calm| at - change.deadline.max(calm));
+                // A loop may have read its clock before that was set back: it is no later than it is.
+                let since = self.calm.map(|calm| at.min(shown) - change.deadline.max(calm));
                 if word == "with_a_person" && since.is_some_and(|late| late > LATE) {
                     faults.push(format!("a person has {id} long after its deadline"));
                 }
